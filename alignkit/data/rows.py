@@ -1,0 +1,70 @@
+"""A data row on its way to the model: text with its place, then tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """One example as token ids.
+
+    Attributes:
+        index: number of the row in its source, from 0; seeds and error messages refer to it.
+        where: `file:line` (or `data set:row`), for messages.
+        prompt: prompt token ids, int64, one BOS at most, never empty.
+        responses: response name (`chosen`, `rejected`) -> token ids, int64, EOS included, never empty.
+        columns: data columns that a component needs, one number each.
+        critical: response name -> bool per token, True on the planted critical tokens; on the built-in world only.
+        text: prompt and responses as text, for reports and rewards.
+    """
+
+    index: int
+    where: str
+    prompt: np.ndarray
+    responses: Mapping[str, np.ndarray]
+    columns: Mapping[str, float] = field(default_factory=dict)
+    critical: Mapping[str, np.ndarray] = field(default_factory=dict)
+    text: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt and the longest response."""
+        return len(self.prompt) + max(len(ids) for ids in self.responses.values())
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What became of the rows of one source; `rows == used + sum(dropped.values())`, asserted.
+
+    Attributes:
+        source: the file, Hub id or builtin.
+        format: the format found, in words.
+        rows: rows read.
+        used: rows kept.
+        dropped: reason -> rows.
+        counts: facts counted on the way: `boundary_moved`, `truncated_prompt`, `eos_appended`, `labels_swapped`, ...
+        fingerprint: blake2b of the token rows, hex.
+    """
+
+    source: str
+    format: str
+    rows: int
+    used: int
+    dropped: Mapping[str, int]
+    counts: Mapping[str, int]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The training and the held-out rows of a run, with what became of each source."""
+
+    train: tuple[TokenRow, ...]
+    eval: tuple[TokenRow, ...]
+    reports: tuple[DataReport, ...]

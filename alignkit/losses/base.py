@@ -1,0 +1,63 @@
+"""What every loss shares: a coefficient, what it sees, and the unit it is averaged over.
+
+A loss returns one value per example and never averages: the objective divides by the global count of the optimizer
+step, so that micro-batches and processes cannot change the result.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from alignkit.registry import Component
+from alignkit.scores import Needs, PairScores, ResponseScores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Loss(Component):
+    """Base of the losses; derive from `PairLoss` or `ResponseLoss`."""
+
+    sees: ClassVar[Literal["pairs", "responses"]]
+    """What the trainer must give."""
+
+    unit: ClassVar[Literal["examples", "tokens"]] = "examples"
+    """What the sum over the step's examples is divided by: their number, or their number of response tokens."""
+
+    coefficient: float = Field(1.0, gt=0)
+    """Factor of this loss in the objective; dimensionless. To switch a loss off, leave it out of the list."""
+
+    def needs(self) -> Needs:
+        """What the step must compute for this loss; nothing by default."""
+        return Needs()
+
+    @abstractmethod
+    def per_example(self, scores: Any) -> Tensor:  # noqa: ANN401 -- narrowed by the two subclasses below
+        """[B] value of each example, to be minimised, not averaged, without the coefficient."""
+
+
+class PairLoss(Loss):
+    """A loss of chosen against rejected responses."""
+
+    sees = "pairs"
+
+    @abstractmethod
+    def per_example(self, scores: PairScores) -> Tensor:
+        """[B] value of each pair, to be minimised, not averaged, without the coefficient."""
+
+    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor] | None:
+        """Detached ([B], [B]) implicit rewards of chosen and rejected for the log, unweighted; None if it has none."""
+        return None
+
+
+class ResponseLoss(Loss):
+    """A loss of single responses."""
+
+    sees = "responses"
+
+    @abstractmethod
+    def per_example(self, scores: ResponseScores) -> Tensor:
+        """[B] value of each response, to be minimised, not averaged, without the coefficient."""

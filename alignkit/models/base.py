@@ -1,0 +1,57 @@
+"""What every model source shares: adapter, reference, precision, layout."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from alignkit.registry import Component, Section
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class LoRA(Section):
+    """A low-rank adapter (peft) that is trained instead of the model."""
+
+    rank: int = Field(16, gt=0)
+    """Rank of the update matrices."""
+
+    alpha: float = Field(32.0, gt=0)
+    """Scale of the update; it is multiplied by alpha / rank."""
+
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout on the adapter's input. Must be 0 while attribution is on: importances would be noise."""
+
+    targets: Annotated[tuple[str, ...], Field(strict=False)] | Literal["all-linear"] = "all-linear"
+    """Modules that get an adapter; all linear layers but the head by default."""
+
+
+class ModelSource(Component):
+    """Base of the model sources."""
+
+    adapter: LoRA | None = None
+    """Train a LoRA adapter; null trains all parameters."""
+
+    reference: Literal["auto", "adapter_off", "copy", "cache"] = "auto"
+    """Where reference log-probs come from; auto: the adapter switched off, else the cheapest that serves the losses."""
+
+    layout: Literal["auto", "shared", "separate"] = "auto"
+    """`shared` computes each prompt once, `separate` gives each response its own row; auto shares where it can."""
+
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+    head_chunk: int = Field(4096, gt=0)
+    """Response tokens whose logits exist at once; changes memory, never the result."""
+
+    @abstractmethod
+    def load_tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerBase:
+        """The tokenizer; `texts` are the training texts, for sources that learn it from them."""
+
+    @abstractmethod
+    def load_model(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+        """The policy before training, without a new adapter, in evaluation mode."""

@@ -1,0 +1,176 @@
+"""The data that flows through a training step.
+
+Legend of the shape letters used in names everywhere:
+    B examples (preference pairs, or single responses in SFT)
+    R responses laid out per example (chosen, rejected, anchor: in this order)
+    T response tokens, padded to the longest of the batch; EOS is a response token
+    P prompt tokens
+    S tokens of the span that a weighting is normalised over (T, or P + T with `scope: full_sequence`)
+    X rows of the model's input (B when the prompt is shared, B * R when it is not)
+    L positions of such a row
+    V vocabulary, D embedding, N response tokens of a batch packed without padding
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """One way to ask how much each input token matters to a response: the gradient of a target by its embedding."""
+
+    target: Literal["max_logit", "gold_logit", "response_nll"] = "max_logit"
+    position: Literal["predict_last", "last_token"] = "predict_last"
+    norm: Literal["l1", "l2", "grad_x_input"] = "l1"
+    model: Literal["policy", "reference"] = "policy"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a component asks of the step. Nothing is computed that nobody needs.
+
+    Attributes:
+        reference: per-token log-probs of the reference.
+        reference_logits: the reference's whole distribution at each response position (TDPO's KL).
+        attributions: gradients of a target by the input embeddings.
+        full_sequence: importances of the prompt tokens too.
+        anchor: a third response per example; the component that makes it (an `alignkit.anchors.Anchor`).
+        columns: data columns, one number per example.
+    """
+
+    reference: bool = False
+    reference_logits: bool = False
+    attributions: frozenset[Attribution] = frozenset()
+    full_sequence: bool = False
+    anchor: object | None = None
+    columns: frozenset[str] = frozenset()
+
+    def __or__(self, other: Needs) -> Needs:
+        assert self.anchor is None or other.anchor is None or self.anchor == other.anchor, "two different anchors"
+        return Needs(
+            reference=self.reference or other.reference,
+            reference_logits=self.reference_logits or other.reference_logits,
+            attributions=self.attributions | other.attributions,
+            full_sequence=self.full_sequence or other.full_sequence,
+            anchor=self.anchor or other.anchor,
+            columns=self.columns | other.columns,
+        )
+
+
+@dataclass(frozen=True)
+class Span:
+    """All that a token weighting may look at: one response per row, tensors only, everything detached.
+
+    Attributes:
+        mask_BS: [B, S] bool; True on the tokens that weights are shared among.
+        num_prompt: the first `num_prompt` columns are prompt tokens (0 with `scope: response`).
+        importance: attribution -> [B, S] float >= 0 (signed for no norm), 0 off the mask; raw, not normalised.
+        seeds_B: one integer per row, fixed by (run seed, data row, response); for random weightings.
+        policy_BS: [B, S] log-probs of the tokens under the policy, nats; 0 off the mask and on the prompt.
+        reference_BS: the same under the reference, or None when nobody needs it.
+    """
+
+    mask_BS: Tensor
+    num_prompt: int = 0
+    importance: Mapping[Attribution, Tensor] = field(default_factory=dict)
+    seeds_B: tuple[int, ...] = ()
+    policy_BS: Tensor | None = None
+    reference_BS: Tensor | None = None
+
+    @property
+    def length_B(self) -> Tensor:
+        """[B] int; tokens of each row's span."""
+        return self.mask_BS.sum(-1)
+
+    @property
+    def index_BS(self) -> Tensor:
+        """[B, S] int; 0 for the first token of the span, counted over the mask, so padding may lie anywhere."""
+        return self.mask_BS.cumsum(-1) - 1
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """Log-probs of one response per example, token weights included.
+
+    Attributes:
+        policy_BT: [B, T] log pi(y_t | x, y_<t), nats, with gradient; 0 off the mask.
+        mask_BT: [B, T] bool; True on response tokens, EOS included.
+        weights_BT: [B, T] detached, 0 off the mask, mean 1 over each response (`rescale: mean1`).
+        reference_BT: [B, T] the same under the reference, no gradient; None when nobody needs it.
+        kl_BT: [B, T] KL(reference || policy) over the vocabulary, nats, with gradient; None when nobody needs it.
+    """
+
+    policy_BT: Tensor
+    mask_BT: Tensor
+    weights_BT: Tensor
+    reference_BT: Tensor | None = None
+    kl_BT: Tensor | None = None
+
+    @property
+    def length_B(self) -> Tensor:
+        """[B] int; response tokens, EOS included."""
+        return self.mask_BT.sum(-1)
+
+    @property
+    def logratio_BT(self) -> Tensor:
+        """[B, T] log pi - log ref per token, nats, unweighted; 0 off the mask."""
+        assert self.reference_BT is not None, "a component that reads log-ratios must need the reference"
+        return self.policy_BT - self.reference_BT
+
+    @property
+    def logratio_B(self) -> Tensor:
+        """[B] sum over tokens of weight x log-ratio, nats."""
+        return (self.weights_BT * self.logratio_BT).sum(-1)
+
+    @property
+    def policy_B(self) -> Tensor:
+        """[B] sum over tokens of weight x log pi, nats."""
+        return (self.weights_BT * self.policy_BT).sum(-1)
+
+    @property
+    def kl_B(self) -> Tensor:
+        """[B] unweighted sum over tokens of KL(reference || policy), nats."""
+        assert self.kl_BT is not None, "a component that reads the KL must need reference_logits"
+        return self.kl_BT.sum(-1)
+
+
+@dataclass(frozen=True)
+class ResponseScores:
+    """What a loss of the `sft` trainer sees.
+
+    Attributes:
+        response: the response of each example.
+        columns: data columns that a component needs, name -> [B] float.
+    """
+
+    response: TokenScores
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """What a loss of the `preference` trainer sees.
+
+    Attributes:
+        chosen: the preferred response of each pair.
+        rejected: the other one.
+        sampled: the anchor, when a loss needs one; read it through `anchor`.
+        columns: data columns that a component needs, name -> [B] float.
+    """
+
+    chosen: TokenScores
+    rejected: TokenScores
+    sampled: TokenScores | None = None
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def anchor(self) -> TokenScores:
+        """The sampled third response."""
+        assert self.sampled is not None, "a loss that reads the anchor must need one"
+        return self.sampled

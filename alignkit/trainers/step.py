@@ -1,0 +1,49 @@
+"""What the loop asks of a training step, and nothing more: the loop knows no algorithm.
+
+The engine (`alignkit.objective.ObjectiveStep`) is the implementation; tests of the loop use a toy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from alignkit.data.rows import TokenRow
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Metrics = dict[str, tuple[float, float]]
+"""name -> (sum, count); micro-batches and processes add both, the log shows sum / count."""
+
+
+class TrainingStep(Protocol):
+    """The algorithm's side of the loop."""
+
+    module: nn.Module
+    """The trained module; the loop hands it to accelerate and puts the wrapped one back here."""
+
+    def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:
+        """Counts that losses are divided by (`examples`, `tokens`), known before the forward pass."""
+        ...
+
+    def prepare(self, step: int, rows_of_step: Mapping[int, Sequence[TokenRow]]) -> None:
+        """Called before optimizer step `step` (from 0) with this process's rows of this step and of `lookahead` - 1
+        coming ones, keyed by step; refreshes what is costly (anchors) when it is due."""
+        ...
+
+    lookahead: int
+    """Steps whose rows `prepare` must see, at least 1."""
+
+    def loss(self, rows: Sequence[TokenRow], step: int, totals: Mapping[str, float]) -> tuple[Tensor, Metrics]:
+        """Scalar objective of one micro-batch, already divided by the global `totals` of the optimizer step, and the
+        metrics of these rows. The sum over all micro-batches and processes is the step's objective."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors, beside parameters and optimizer, that an exact resume needs (the anchors in use); CPU."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts `state` back."""
+        ...

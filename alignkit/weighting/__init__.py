@@ -1,0 +1,24 @@
+"""Token weightings: how much each response token counts in the loss."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from alignkit.registry import Registry
+from alignkit.weighting.base import TokenWeighting
+
+weightings: Registry[TokenWeighting] = Registry(
+    "weighting",
+    TokenWeighting,
+    {
+        "uniform": "alignkit.weighting.uniform:Uniform",
+        "prior": "alignkit.weighting.prior:Prior",
+        "gradient": "alignkit.weighting.gradient:Gradient",
+        "hybrid": "alignkit.weighting.hybrid:Hybrid",
+        "random": "alignkit.weighting.random:Random",
+        "softmax": "alignkit.weighting.softmax:Softmax",
+    },
+)
+
+Weighting = Annotated[TokenWeighting, weightings]
+"""A recipe slot that holds a token weighting."""
