@@ -6,23 +6,39 @@ takes torch and its relatives from here; none is loaded before an attribute of i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+
+class LazyModule(ModuleType):
+    """Stands for a module until an attribute is asked for.
+
+    Unlike the standard library's lazy loader and lazy_loader, it stays out of `sys.modules`: `inspect` touches every
+    module there when pydantic reads attribute docstrings, which would load torch at once.
+    """
+
+    def __getattr__(self, attribute: str) -> Any:  # noqa: ANN401 -- whatever the real module holds
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)  # inspection must not load anything
+        return getattr(importlib.import_module(self.__name__), attribute)
+
 
 if TYPE_CHECKING:
     import accelerate as accelerate
     import datasets as datasets
+    import numpy as numpy
     import peft as peft
-    import safetensors as safetensors
+    import safetensors.torch as safetensors_torch
     import tokenizers as tokenizers
     import torch as torch
     import transformers as transformers
 else:
-    import lazy_loader
-
-    accelerate = lazy_loader.load("accelerate")
-    datasets = lazy_loader.load("datasets")
-    peft = lazy_loader.load("peft")
-    safetensors = lazy_loader.load("safetensors")
-    tokenizers = lazy_loader.load("tokenizers")
-    torch = lazy_loader.load("torch")
-    transformers = lazy_loader.load("transformers")
+    accelerate = LazyModule("accelerate")
+    datasets = LazyModule("datasets")
+    numpy = LazyModule("numpy")
+    peft = LazyModule("peft")
+    safetensors_torch = LazyModule("safetensors.torch")
+    tokenizers = LazyModule("tokenizers")
+    torch = LazyModule("torch")
+    transformers = LazyModule("transformers")

@@ -60,11 +60,11 @@ class TokenWeighting(Component):
     def _rescaled(self, raw_BS: Tensor, span: Span) -> Tensor:
         if self.rescale == "raw":
             return raw_BS
+        tiny = torch.finfo(raw_BS.dtype).tiny  # rows that are padding only stay 0 instead of 0 / 0
         if self.rescale == "max1":
-            return raw_BS / raw_BS.amax(-1, keepdim=True).clamp_min(torch.finfo(raw_BS.dtype).tiny)
-        share_BS = raw_BS / raw_BS.sum(-1, keepdim=True).clamp_min(torch.finfo(raw_BS.dtype).tiny)
+            return raw_BS / raw_BS.amax(-1, keepdim=True).clamp_min(tiny)
+        total_B1 = raw_BS.sum(-1, keepdim=True).clamp_min(tiny)
         if self.rescale == "sum1":
-            return share_BS
-        return raw_BS * (
-            span.length_B[:, None] / raw_BS.sum(-1, keepdim=True).clamp_min(torch.finfo(raw_BS.dtype).tiny)
-        )
+            return raw_BS / total_B1
+        # Factor first: for uniform weights it is exactly 1, so they leave the loss bit for bit as it was.
+        return raw_BS * (span.length_B[:, None] / total_B1)
