@@ -1,0 +1,32 @@
+"""Hashes that say whether two runs had the same input: the model's parameters, a chat template."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from alignkit.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DIGEST_BYTES = 16
+"""Enough that two different inputs never meet; 32 hex digits stay readable in a message."""
+
+
+def text_fingerprint(text: str) -> str:
+    """blake2b of a text, such as a chat template; hex."""
+    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def model_fingerprint(model: nn.Module) -> str:
+    """blake2b over name, dtype, shape and bytes of every parameter, in order of name; hex.
+
+    Buffers are left out: they follow from the configuration. Tied parameters count once.
+    """
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name}:{parameter.dtype}:{tuple(parameter.shape)}:".encode())
+        # As bytes, because numpy has no bfloat16; flat, because a scalar cannot be viewed as bytes.
+        digest.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
