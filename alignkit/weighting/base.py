@@ -7,7 +7,10 @@ A strategy only says how important each token is (`raw`), on any scale. The base
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Literal, final
+from typing import TYPE_CHECKING, Annotated, Literal, final
+
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from alignkit.errors import NonFiniteError
 from alignkit.lazy import torch
@@ -27,6 +30,16 @@ class TokenWeighting(Component):
     scope: Literal["response", "full_sequence"] = "response"
     """Tokens that a weighting is normalised over; `full_sequence` is the paper's released code, prompt included."""
 
+    clip: Annotated[tuple[float, float], Field(strict=False)] | None = None
+    """Lowest and highest weight, such as [0.2, 5]; applied after `rescale`, so the mean moves where it acts."""
+
+    @field_validator("clip")
+    @classmethod
+    def _clip_is_a_range(cls, clip: tuple[float, float] | None) -> tuple[float, float] | None:
+        if clip is not None and not 0 <= clip[0] < clip[1]:
+            raise PydanticCustomError("clip", f"expected [low, high] with 0 <= low < high, got {list(clip)}")
+        return clip
+
     def needs(self) -> Needs:
         """What the step must compute for this weighting; nothing by default."""
         return Needs()
@@ -35,6 +48,10 @@ class TokenWeighting(Component):
     def raw(self, span: Span) -> Tensor:
         """[B, S] importance >= 0 of each token on any scale; what lies off the mask is ignored."""
 
+    def share(self, span: Span) -> Tensor:
+        """[B, S] what a mixture takes of this weighting: `raw` scaled to sum 1 over each span, 0 off the mask."""
+        return shares(self.raw(span), span.mask_BS)
+
     @final
     def all_needs(self) -> Needs:
         """`needs`, and the prompt's importances when the scope asks for them."""
@@ -42,29 +59,37 @@ class TokenWeighting(Component):
 
     @final
     def weights(self, span: Span) -> Tensor:
-        """[B, T] detached weights of the response tokens, 0 off the mask, rescaled over the span.
+        """[B, T] detached weights of the response tokens, 0 off the mask, rescaled over the span, then clipped.
 
         A response whose importances are all zero (one token, say) gets equal weights instead.
 
         Raises:
-            NonFiniteError: the strategy returned NaN or infinity.
+            NonFiniteError: the strategy returned a negative number, NaN or infinity.
         """
         with torch.no_grad():
             raw_BS = self.raw(span).masked_fill(~span.mask_BS, 0.0)
-            if not bool(torch.isfinite(raw_BS).all()):
-                raise NonFiniteError(f"weighting '{self.name}' returned a weight that is NaN or infinite")
+            if not bool(((raw_BS >= 0) & torch.isfinite(raw_BS)).all()):
+                raise NonFiniteError(f"weighting '{self.name}' returned a weight that is negative, NaN or infinite")
             empty_B1 = raw_BS.sum(-1, keepdim=True) == 0
-            raw_BS = torch.where(empty_B1, span.mask_BS.to(raw_BS.dtype), raw_BS)
-            return self._rescaled(raw_BS, span)[:, span.num_prompt :]
+            weights_BS = self._rescaled(torch.where(empty_B1, span.mask_BS.to(raw_BS.dtype), raw_BS), span)
+            if self.clip is not None:
+                weights_BS = weights_BS.clamp(*self.clip).masked_fill(~span.mask_BS, 0.0)
+            return weights_BS[:, span.num_prompt :]
 
     def _rescaled(self, raw_BS: Tensor, span: Span) -> Tensor:
         if self.rescale == "raw":
             return raw_BS
-        tiny = torch.finfo(raw_BS.dtype).tiny  # rows that are padding only stay 0 instead of 0 / 0
+        if self.rescale == "sum1":
+            return shares(raw_BS, span.mask_BS)
+        tiny = torch.finfo(raw_BS.dtype).tiny
         if self.rescale == "max1":
             return raw_BS / raw_BS.amax(-1, keepdim=True).clamp_min(tiny)
-        total_B1 = raw_BS.sum(-1, keepdim=True).clamp_min(tiny)
-        if self.rescale == "sum1":
-            return raw_BS / total_B1
         # Factor first: for uniform weights it is exactly 1, so they leave the loss bit for bit as it was.
-        return raw_BS * (span.length_B[:, None] / total_B1)
+        return raw_BS * (span.length_B[:, None] / raw_BS.sum(-1, keepdim=True).clamp_min(tiny))
+
+
+def shares(raw_BS: Tensor, mask_BS: Tensor) -> Tensor:
+    """[B, S] `raw_BS` scaled to sum 1 over each row's mask and 0 off it; a row that sums to 0 stays 0."""
+    raw_BS = raw_BS.masked_fill(~mask_BS, 0.0)
+    tiny = torch.finfo(raw_BS.dtype).tiny  # 0 instead of 0 / 0
+    return raw_BS / raw_BS.sum(-1, keepdim=True).clamp_min(tiny)

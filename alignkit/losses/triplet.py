@@ -1,0 +1,81 @@
+"""TI-DPO's triplet loss (arXiv:2505.19653, Eq. 13): a sampled anchor should lie nearer to chosen than to rejected.
+
+Distances are squared differences of log-ratios, token by token, unweighted and without beta; the gradient flows through
+all three responses (Eq. 37). It is not directed by the preference: it pulls the chosen log-ratio to the anchor's, which
+can lower it. Departure: the released code skips the term when the margin is 0; here only leaving the loss out does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from alignkit.anchors import AnchorSlot
+from alignkit.anchors.sample_prompt import SamplePrompt
+from alignkit.lazy import torch
+from alignkit.losses.base import PairLoss
+from alignkit.scores import Needs, PairScores, TokenScores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Triplet(PairLoss):
+    """Hinge on the anchor's distance to the chosen response against that to the rejected one.
+
+    Formula: max(0, sum_t (d_t - b_t)^2 - sum_t (d_t - c_t)^2 + margin); b, c, d log-ratios of chosen, rejected, anchor
+    Paper: arXiv:2505.19653 Eq. 13
+    """
+
+    coefficient: float = Field(0.1, gt=0)
+    """Factor of this loss in the objective, the paper's gamma; dimensionless."""
+
+    margin: float = Field(0.01, ge=0)
+    """How much nearer the anchor must be, squared nats. Not in the paper; released code 0.001 to 0.01."""
+
+    anchor: AnchorSlot = Field(default_factory=lambda: SamplePrompt(name="sample_prompt"))
+    """The third response."""
+
+    anchor_grad: bool = True
+    """Let the gradient flow through the anchor's log-probs too, as Eq. 37c has it."""
+
+    align: Literal["overlap", "zero_pad", "min3"] = "overlap"
+    """Tokens compared, by index in the response: those both have; those either has, with 0 for a missing one; or those
+    all three have. The paper ignores that lengths differ; `overlap` is the released code."""
+
+    reduce: Literal["sum", "mean"] = "sum"
+    """Over the compared tokens: the paper's sum, or the mean, which lengths do not change."""
+
+    def needs(self) -> Needs:
+        return Needs(reference=True, anchor=self.anchor)
+
+    def per_example(self, scores: PairScores) -> Tensor:
+        near_B, far_B = self.distances(scores)
+        return torch.relu(near_B - far_B + self.margin)
+
+    def distances(self, scores: PairScores) -> tuple[Tensor, Tensor]:
+        """([B], [B]) squared distance of the anchor to the chosen and to the rejected response, squared nats."""
+        trio = (scores.anchor, scores.chosen, scores.rejected)
+        width = max(s.mask_BT.shape[-1] for s in trio)
+        d_BT, b_BT, c_BT = (_by_index(s, width) for s in trio)
+        if not self.anchor_grad:
+            d_BT = d_BT.detach()
+        length_a_B, length_w_B, length_l_B = (s.length_B for s in trio)
+        either_or_both = torch.maximum if self.align == "zero_pad" else torch.minimum
+        near_count_B, far_count_B = either_or_both(length_a_B, length_w_B), either_or_both(length_a_B, length_l_B)
+        if self.align == "min3":
+            near_count_B = far_count_B = torch.minimum(near_count_B, far_count_B)
+        return self._distance_B(d_BT - b_BT, near_count_B), self._distance_B(d_BT - c_BT, far_count_B)
+
+    def _distance_B(self, difference_BT: Tensor, count_B: Tensor) -> Tensor:
+        index_T = torch.arange(difference_BT.shape[-1], device=difference_BT.device)
+        total_B = difference_BT.square().masked_fill(index_T >= count_B[:, None], 0.0).sum(-1)
+        return total_B / count_B.clamp_min(1) if self.reduce == "mean" else total_B
+
+
+def _by_index(scores: TokenScores, width: int) -> Tensor:
+    """[B, width] log-ratios with the response's n-th token in column n, wherever its padding lies; 0 beyond its end."""
+    index_BT = (scores.mask_BT.cumsum(-1) - 1).clamp_min(0)
+    logratio_BT = scores.logratio_BT.masked_fill(~scores.mask_BT, 0.0)
+    return logratio_BT.new_zeros(len(logratio_BT), width).scatter_add(1, index_BT, logratio_BT)

@@ -1,0 +1,33 @@
+"""Random weights: the control that any weighting has to beat (TI-DPO's ablation row "random weight")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alignkit.lazy import torch
+from alignkit.scores import Span
+from alignkit.weighting.base import TokenWeighting
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Random(TokenWeighting):
+    """One uniform draw per token, fixed for each response over the whole run.
+
+    The paper states neither the distribution nor whether it redraws. A redraw would average out over epochs, so fixed
+    draws are the stronger control.
+
+    Formula: W_t ~ U(0, 1)
+    Paper: arXiv:2505.19653 Table 2
+    """
+
+    def raw(self, span: Span) -> Tensor:
+        assert len(span.seeds_B) == len(span.mask_BS), "one seed per row"
+        # Drawn on the CPU, row by row, so that device, padding and neighbours cannot change a draw.
+        mask_BS = span.mask_BS.cpu()
+        draws_BS = torch.zeros(mask_BS.shape)
+        for row, (seed, length) in enumerate(zip(span.seeds_B, mask_BS.sum(-1).tolist(), strict=True)):
+            generator = torch.Generator().manual_seed(seed)
+            draws_BS[row, mask_BS[row]] = torch.rand(length, generator=generator)
+        return draws_BS.to(span.mask_BS.device)
