@@ -1,0 +1,41 @@
+# Set-up and checks, everything inside .venv. A stamp file makes a second call quick; edit pyproject.toml or
+# constraints.txt and the next call installs again. Another interpreter: make test PYTHON=python3.12
+
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-slow check clean
+.DELETE_ON_ERROR:
+
+demo: .venv/installed
+	$(BIN)/alignkit run recipes/tidpo.yaml
+
+test: check
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+# The marker given last wins over the one in pyproject.toml.
+test-slow: .venv/installed-dev
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "slow and not peer"
+
+check: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache
+
+# torch goes first and alone: a looser requirement among others would let pip pick a build with gigabytes of CUDA.
+.venv/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "alignkit needs Python 3.11 or newer with venv; give one: make demo PYTHON=/path/to/python" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) torch==2.13.0
+	$(PIP) -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) -e '.[dev]'
+	@touch $@
