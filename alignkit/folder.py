@@ -35,6 +35,8 @@ SHOWN_DIFFERENCES = 5
 class RunFolder:
     """One run's folder, locked while it is open. Made by `open`, used as a context manager.
 
+    The training loop adds `metrics.jsonl` and `checkpoints/` to what is recorded here.
+
     Attributes:
         path: the folder.
         resumed: True when it holds an unfinished run that goes on.
@@ -80,16 +82,6 @@ class RunFolder:
     def close(self) -> None:
         """Gives up the lock. The file stays: removing it could take the lock from under the next process."""
         self._lock.close()
-
-    @property
-    def metrics(self) -> Path:
-        """`metrics.jsonl`, one line per logged step; the loop writes it."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """`checkpoints/`; the loop writes it."""
-        return self.path / "checkpoints"
 
     @property
     def final(self) -> Path:
@@ -158,13 +150,17 @@ class RunFolder:
     def record_evaluation(self, moment: Literal["before", "after"], values: Mapping[str, float]) -> None:
         """Adds an evaluation to `eval.json`; a number that is NaN or infinite becomes null, as JSON has neither."""
         finite = {key: value if math.isfinite(value) else None for key, value in values.items()}
-        write_json(self.path / "eval.json", self.evaluations() | {moment: finite})
+        path = self.path / "eval.json"
+        write_json(path, (read_json(path) if path.exists() else {}) | {moment: finite})
 
     def evaluations(self) -> dict[str, dict[str, float]]:
-        """What `eval.json` holds: `before` and `after`, as far as they were recorded, null values left out."""
+        """What `eval.json` holds: `before` and `after`, as far as they were recorded; null is NaN again."""
         path = self.path / "eval.json"
         recorded = read_json(path) if path.exists() else {}
-        return {moment: {k: v for k, v in values.items() if v is not None} for moment, values in recorded.items()}
+        return {
+            moment: {key: math.nan if value is None else value for key, value in values.items()}
+            for moment, values in recorded.items()
+        }
 
     def record_dropped(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Writes `dropped.jsonl`, a line per dropped row; no file when none was dropped."""

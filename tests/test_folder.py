@@ -59,7 +59,9 @@ def test_a_whole_run_leaves_these_files(tmp_path):
         assert not folder.is_done
         folder.finish()
         assert folder.is_done
-        assert folder.evaluations() == {"before": {"margin": 0.0, "kl": 0.0}, "after": {"margin": 1.5}}
+        assert (
+            str(folder.evaluations()) == "{'before': {'margin': 0.0, 'kl': 0.0}, 'after': {'margin': 1.5, 'kl': nan}}"
+        )
     assert sorted(entry.name for entry in folder.path.iterdir()) == [
         ".lock", "DONE", "dropped.jsonl", "eval.json", "recipe.yaml", "run.json",
     ]  # fmt: skip

@@ -1,0 +1,84 @@
+"""What a run says before its first step: what is trained, on what, how, and where it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from alignkit.data.rows import DataReport
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How an optimizer step's examples are split.
+
+    Attributes:
+        size: effective batch; examples per optimizer step.
+        micro: most examples in one forward pass of one process.
+        accumulation: forward passes per optimizer step of one process.
+        processes: processes that train together.
+    """
+
+    size: int
+    micro: int
+    accumulation: int
+    processes: int
+
+    def __str__(self) -> str:
+        parts = f"{self.micro} x {_counted(self.accumulation, 'pass', 'passes')} x "
+        parts += _counted(self.processes, "process", "processes")
+        # The last pass of a step is smaller when the micro-batch does not divide the batch.
+        is_exact = self.micro * self.accumulation * self.processes == self.size
+        return f"{_counted(self.size, 'example', 'examples')} a step {'=' if is_exact else '<'} {parts}"
+
+
+def start_banner(
+    *,
+    recipe: str,
+    model: str,
+    parameters: int,
+    trainable: int,
+    reports: Sequence[DataReport],
+    batch: Batch,
+    steps: int,
+    folder: Path,
+) -> Table:
+    """The facts of a run, one per row, named on the left.
+
+    Args:
+        recipe: the recipe's path, as the user gave it.
+        model: the policy, as the recipe names it.
+        parameters: all parameters of the policy, adapter included.
+        trainable: those that are trained.
+        reports: what became of each data source.
+        batch: the effective batch and its parts.
+        steps: optimizer steps.
+        folder: the run folder.
+    """
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    trained = "all trained" if trainable == parameters else f"{trainable:,} trained ({trainable / parameters:.2%})"
+    rows = [("recipe", recipe), ("model", f"{model}: {parameters:,} parameters, {trained}")]
+    rows += [("data", data_line(report)) for report in reports]
+    rows += [("batch", str(batch)), ("steps", f"{steps:,}"), ("folder", str(folder))]
+    for name, value in rows:
+        table.add_row(name, Text(value))  # as Text, or a path such as runs/[x] would be read as markup
+    return table
+
+
+def data_line(report: DataReport) -> str:
+    """One source in words: rows used, rows dropped with reasons, format."""
+    line = f"{report.source}: {report.used:,} of {_counted(report.rows, 'row', 'rows')} used"
+    if report.dropped:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(report.dropped.items()))
+        line += f", {sum(report.dropped.values()):,} dropped ({reasons})"
+    return f"{line}; {report.format}"
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"

@@ -1,0 +1,86 @@
+"""The start banner, compared whole at two widths."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from alignkit.data.rows import DataReport
+from alignkit.report.banner import Batch, data_line, start_banner
+
+TRAIN = DataReport(
+    source="data/pairs.jsonl.gz",
+    format="prompt, chosen and rejected text",
+    rows=2000,
+    used=1990,
+    dropped={"empty response": 7, "chosen equal to rejected": 3},
+    counts={},
+    fingerprint="ff",
+)
+HELD_OUT = DataReport("data/held_out.csv", "prompt, chosen and rejected text", 1, 1, {}, {}, "ff")
+
+
+def shown(width: int, **changes) -> list[str]:
+    facts = {
+        "recipe": "recipes/[b]tidpo.yaml",
+        "model": "world",
+        "parameters": 512_345,
+        "trainable": 12_345,
+        "reports": [TRAIN, HELD_OUT],
+        "batch": Batch(size=32, micro=8, accumulation=4, processes=1),
+        "steps": 1000,
+        "folder": Path("runs/tidpo-20261123-090000"),
+    }
+    console = Console(record=True, width=width, color_system=None, file=io.StringIO())
+    console.print(start_banner(**(facts | changes)))
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+def test_whole_at_100_columns():
+    assert shown(100) == [
+        "recipe  recipes/[b]tidpo.yaml",
+        "model   world: 512,345 parameters, 12,345 trained (2.41%)",
+        "data    data/pairs.jsonl.gz: 1,990 of 2,000 rows used, 10 dropped (3 chosen equal to rejected, 7",
+        "        empty response); prompt, chosen and rejected text",
+        "data    data/held_out.csv: 1 of 1 row used; prompt, chosen and rejected text",
+        "batch   32 examples a step = 8 x 4 passes x 1 process",
+        "steps   1,000",
+        "folder  runs/tidpo-20261123-090000",
+    ]
+
+
+def test_a_narrow_terminal_wraps_under_the_value():
+    assert shown(60, reports=[TRAIN], folder=Path("runs") / ("long-" * 11 + "name")) == [
+        "recipe  recipes/[b]tidpo.yaml",
+        "model   world: 512,345 parameters, 12,345 trained (2.41%)",
+        "data    data/pairs.jsonl.gz: 1,990 of 2,000 rows used, 10",
+        "        dropped (3 chosen equal to rejected, 7 empty",
+        "        response); prompt, chosen and rejected text",
+        "batch   32 examples a step = 8 x 4 passes x 1 process",
+        "steps   1,000",
+        "folder  runs/long-long-long-long-long-long-long-long-long-lo",
+        "        ng-long-name",
+    ]
+
+
+def test_full_training_says_so():
+    assert shown(100, trainable=512_345)[1] == "model   world: 512,345 parameters, all trained"
+
+
+@pytest.mark.parametrize(
+    ("batch", "text"),
+    [
+        (Batch(64, 8, 4, 2), "64 examples a step = 8 x 4 passes x 2 processes"),
+        (Batch(1, 1, 1, 1), "1 example a step = 1 x 1 pass x 1 process"),
+        (Batch(30, 8, 4, 1), "30 examples a step < 8 x 4 passes x 1 process"),
+    ],
+)
+def test_the_effective_batch_is_the_product_of_its_parts(batch, text):
+    assert str(batch) == text
+
+
+def test_a_source_that_lost_nothing_does_not_speak_of_losses():
+    assert data_line(HELD_OUT) == "data/held_out.csv: 1 of 1 row used; prompt, chosen and rejected text"

@@ -1,0 +1,142 @@
+"""The before/after table at two widths, and a verdict for each thing that can happen."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from alignkit.report.table import before_after_table, verdict
+
+BEFORE = {
+    "preference_accuracy": 0.5,
+    "ranking_accuracy": 0.48,
+    "margin": 0.0,
+    "kl": 0.0,
+    "kl_se": 0.0,
+    "true_reward": 0.5,
+    "true_reward_se": 0.03,
+    "pairs": 256.0,
+    "samples": 128.0,
+}
+AFTER = {
+    "preference_accuracy": 0.75,
+    "ranking_accuracy": 0.70,
+    "margin": 2.31,
+    "kl": 0.84,
+    "kl_se": 0.05,
+    "true_reward": 0.79,
+    "true_reward_se": 0.04,
+    "weight_auc": 0.83,
+    "pairs": 256.0,
+    "samples": 128.0,
+}
+
+
+def shown(before, after, width=100) -> list[str]:
+    console = Console(record=True, width=width, color_system=None, file=io.StringIO())
+    console.print(before_after_table(before, after))
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+def test_whole_at_100_columns():
+    """Combined standard error of the reward: sqrt(0.03^2 + 0.04^2) = 0.05."""
+    assert shown(BEFORE, AFTER) == [
+        "Held-out data, before and after training",
+        "╭───────────────────────┬───────────────┬───────────────┬────────────────╮",
+        "│ measure               │        before │         after │         change │",
+        "├───────────────────────┼───────────────┼───────────────┼────────────────┤",
+        "│ preference accuracy   │         0.500 │         0.750 │         +0.250 │",
+        "│ ranking accuracy      │         0.480 │         0.700 │         +0.220 │",
+        "│ margin, nats          │         0.000 │         2.310 │         +2.310 │",
+        "│ KL to reference, nats │ 0.000 +-0.000 │ 0.840 +-0.050 │ +0.840 +-0.050 │",
+        "│ true reward           │ 0.500 +-0.030 │ 0.790 +-0.040 │ +0.290 +-0.050 │",
+        "│ AUC of token weights  │             - │         0.830 │              - │",
+        "╰───────────────────────┴───────────────┴───────────────┴────────────────╯",
+        "256 pairs; 128 sampled responses; +- is one standard error",
+    ]
+
+
+def test_at_60_columns_errors_wrap_and_no_number_is_cut():
+    assert shown(BEFORE, AFTER, width=60) == [
+        "Held-out data, before and after training",
+        "╭───────────────────────┬───────────┬───────────┬──────────╮",
+        "│ measure               │    before │     after │   change │",
+        "├───────────────────────┼───────────┼───────────┼──────────┤",
+        "│ preference accuracy   │     0.500 │     0.750 │   +0.250 │",
+        "│ ranking accuracy      │     0.480 │     0.700 │   +0.220 │",
+        "│ margin, nats          │     0.000 │     2.310 │   +2.310 │",
+        "│ KL to reference, nats │     0.000 │     0.840 │   +0.840 │",
+        "│                       │   +-0.000 │   +-0.050 │  +-0.050 │",
+        "│ true reward           │     0.500 │     0.790 │   +0.290 │",
+        "│                       │   +-0.030 │   +-0.040 │  +-0.050 │",
+        "│ AUC of token weights  │         - │     0.830 │        - │",
+        "╰───────────────────────┴───────────┴───────────┴──────────╯",
+        "256 pairs; 128 sampled responses; +- is one standard error",
+    ]
+
+
+def test_only_what_was_measured_has_a_row():
+    assert shown({"margin": 0.0}, {"margin": -12.5, "pairs": 1000.0}) == [
+        "Held-out data, before and after training",
+        "╭──────────────┬────────┬─────────┬─────────╮",
+        "│ measure      │ before │   after │  change │",
+        "├──────────────┼────────┼─────────┼─────────┤",
+        "│ margin, nats │  0.000 │ -12.500 │ -12.500 │",
+        "╰──────────────┴────────┴─────────┴─────────╯",
+        "1,000 pairs",
+    ]
+
+
+def test_the_verdict_of_a_good_run():
+    """Accuracy: sqrt((0.25 + 0.1875) / 256) = 0.0413; ranking: sqrt((0.2496 + 0.21) / 256) = 0.0424."""
+    assert verdict(BEFORE, AFTER) == (
+        "True reward rose from 0.500 to 0.790 (+0.290, standard error 0.050). "
+        "Held-out preference accuracy rose from 0.500 to 0.750 (+0.250, standard error 0.041). "
+        "Held-out ranking accuracy rose from 0.480 to 0.700 (+0.220, standard error 0.042)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("after", "sentence"),
+    [
+        (0.61, "True reward rose from 0.500 to 0.610 (+0.110, standard error 0.050)."),
+        (0.59, "True reward did not rise beyond the noise (+0.090, standard error 0.050)."),
+        (0.50, "True reward did not rise beyond the noise (+0.000, standard error 0.050)."),
+        (0.41, "True reward did not rise beyond the noise (-0.090, standard error 0.050)."),
+        (0.39, "True reward fell from 0.500 to 0.390 (-0.110, standard error 0.050)."),
+        (float("nan"), "True reward is not a number: the policy is broken."),
+    ],
+)
+def test_the_reward_must_move_two_standard_errors(after, sentence):
+    """The bar is 2 x sqrt(0.03^2 + 0.04^2) = 0.10."""
+    before = {"true_reward": 0.5, "true_reward_se": 0.03}
+    assert verdict(before, {"true_reward": after, "true_reward_se": 0.04}) == sentence
+
+
+def test_no_standard_error_no_claim():
+    sentence = "True reward changed by +0.300; without a standard error that may be noise."
+    assert verdict({"true_reward": 0.5}, {"true_reward": 0.8}) == sentence
+    assert verdict({"true_reward": 0.5, "true_reward_se": 0.1}, {"true_reward": 0.8}) == sentence
+
+
+def test_exactly_no_change_is_no_rise_even_without_noise():
+    values = {"true_reward": 1.0, "true_reward_se": 0.0}
+    assert verdict(values, values) == "True reward did not rise beyond the noise (+0.000, standard error 0.000)."
+
+
+def test_fallen_accuracy_and_large_kl_are_said():
+    """sqrt((0.6 x 0.4 + 0.4 x 0.6) / 1200) = 0.02."""
+    before = {"preference_accuracy": 0.6, "kl": 0.0}
+    assert verdict(before, {"preference_accuracy": 0.4, "kl": 7.25, "pairs": 1200.0}) == (
+        "Held-out preference accuracy fell from 0.600 to 0.400 (-0.200, standard error 0.020). "
+        "KL to the reference is large: 7.25 nats per response (above 5), so read samples before you trust the rest; "
+        "a larger beta, a lower learning rate or fewer steps keep the policy closer."
+    )
+
+
+def test_a_kl_of_five_is_not_yet_large_and_one_that_is_not_finite_is():
+    assert verdict({}, {"kl": 5.0}) == "Nothing was measured before and after, so nothing can be said."
+    assert verdict({}, {"kl": float("inf")}).startswith("KL to the reference is large: inf nats per response")
+    assert verdict({}, {"kl": float("nan")}).startswith("KL to the reference is large: nan nats per response")
