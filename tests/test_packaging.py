@@ -1,0 +1,130 @@
+"""What is shipped: the wheel, the pins, the set-up commands, the example plugin and the documents that show it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PLUGIN = ROOT / "plugins" / "last_tokens"
+
+
+def run(*command: str | Path, cwd: Path, path: Path | None = None) -> str:
+    """Standard output of a command that must succeed, with `path` in front of what the environment has installed."""
+    env = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    done = subprocess.run([str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def pip(*arguments: str | Path, cwd: Path) -> None:
+    """pip without a network: nothing but what is given is installed, built with the setuptools that is here."""
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-index", "--no-build-isolation")
+    run(sys.executable, "-m", "pip", *arguments, *quiet, cwd=cwd)
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    """The fenced code blocks of a Markdown file in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def installed(package: Path, where: Path) -> Path:
+    """A copy of `package` installed into an empty folder, which is returned."""
+    source = shutil.copytree(package, where / "source")
+    pip("install", "--target", where / "site", source, cwd=where)
+    return where / "site"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy: a `build/` left in the tree would put files of yesterday into it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT / "alignkit", folder / "alignkit", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    pip("wheel", "--wheel-dir", folder / "dist", folder, cwd=folder)
+    (built,) = (folder / "dist").glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path):
+    files = (path for path in (ROOT / "alignkit").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert shipped == {path.relative_to(ROOT).as_posix() for path in files}
+    assert {"alignkit/py.typed", "alignkit/world/model/model.safetensors"} <= shipped
+
+
+def test_the_installed_wheel_validates_a_recipe_from_another_folder(wheel: Path, tmp_path: Path):
+    site = tmp_path / "site"
+    pip("install", "--target", site, wheel, cwd=tmp_path)
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    where = run(sys.executable, "-c", "import alignkit; print(alignkit.__file__)", cwd=tmp_path, path=site)
+    assert Path(where.strip()) == site / "alignkit" / "__init__.py"
+    assert "validate" in run(site / "bin" / "alignkit", "--help", cwd=tmp_path, path=site)
+    run(site / "bin" / "alignkit", "validate", "recipes/tidpo.yaml", cwd=tmp_path, path=site)
+    assert next((site).glob("alignkit-*.dist-info/licenses/LICENSE")).read_text() == (ROOT / "LICENSE").read_text()
+
+
+def test_every_requirement_is_pinned_to_a_plain_version():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert [line for line in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line)] == []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = project["dependencies"] + project["optional-dependencies"]["dev"]
+    names = {
+        re.sub(r"[._-]+", "-", re.split(r"[=<>~!\[ ]", line, maxsplit=1)[0]).lower() for line in [*pins, *required]
+    }
+    pinned = {re.sub(r"[._-]+", "-", line.partition("==")[0]).lower() for line in pins}
+    assert names == pinned
+    assert "torch==2.13.0" in pins
+
+
+def test_the_set_up_installs_torch_alone_before_everything_else():
+    steps = run("make", "--no-print-directory", "-n", "-B", "demo", cwd=ROOT).splitlines()
+    installs = [step.rpartition("constraints.txt ")[2] for step in steps if " pip install " in step]
+    assert installs == ["torch==2.13.0", "-e ."]
+    assert steps[-1] == ".venv/bin/alignkit run recipes/tidpo.yaml"
+
+
+def test_pre_commit_runs_what_ci_runs():
+    (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    steps = run("make", "--no-print-directory", "-n", "-B", "check", cwd=ROOT).splitlines()
+    assert [hook["entry"] for hook in repo["hooks"]] == steps[-3:]
+
+
+def test_the_page_on_weightings_shows_a_package_that_works_as_it_stands(tmp_path: Path):
+    """The page's code, installed as the page says, is found under its name and passes the example's test."""
+    page = ROOT / "docs" / "add-a-weighting.md"
+    (code,), (project,) = blocks(page, "python"), blocks(page, "toml")
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "last_tokens.py").write_text(code)
+    (tmp_path / "page" / "pyproject.toml").write_text(project)
+    site = installed(tmp_path / "page", tmp_path)
+    output = run(
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", PLUGIN / "tests", cwd=tmp_path, path=site
+    )
+    assert "1 passed" in output
+    assert (code, project) == ((PLUGIN / "last_tokens.py").read_text(), (PLUGIN / "pyproject.toml").read_text())
+
+
+def test_the_readme_shows_the_same_weighting_in_fifteen_lines():
+    (code,) = blocks(ROOT / "README.md", "python")
+    assert code == (PLUGIN / "last_tokens.py").read_text()
+    assert len([line for line in code.splitlines() if line]) <= 15
+
+
+def test_a_recipe_can_name_the_installed_example_plugin(tmp_path: Path):
+    site = installed(PLUGIN, tmp_path)
+    alignkit = Path(sys.executable).with_name("alignkit")
+    recipe = ROOT / "recipes" / "tidpo.yaml"
+    run(alignkit, "validate", recipe, "--set", "weighting={name: last_tokens, count: 8}", cwd=tmp_path, path=site)
+    assert "last_tokens" in run(alignkit, "list", "weighting", cwd=tmp_path, path=site)
