@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from alignkit.errors import RecipeError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -52,7 +54,16 @@ class Needs:
     columns: frozenset[str] = frozenset()
 
     def __or__(self, other: Needs) -> Needs:
-        assert self.anchor is None or other.anchor is None or self.anchor == other.anchor, "two different anchors"
+        """What both ask for together.
+
+        Raises:
+            RecipeError: they ask for two different anchors.
+        """
+        if self.anchor is not None and other.anchor is not None and self.anchor != other.anchor:
+            raise RecipeError(
+                f"losses: one anchor is sampled per pair, but two are asked for, {self.anchor!r} and {other.anchor!r}; "
+                "give these losses the same anchor"
+            )
         return Needs(
             reference=self.reference or other.reference,
             reference_logits=self.reference_logits or other.reference_logits,
@@ -102,8 +113,9 @@ class TokenScores:
         policy_BT: [B, T] log pi(y_t | x, y_<t), nats, with gradient; 0 off the mask.
         mask_BT: [B, T] bool; True on response tokens, EOS included.
         weights_BT: [B, T] detached, 0 off the mask, mean 1 over each response (`rescale: mean1`).
-        reference_BT: [B, T] the same under the reference, no gradient; None when nobody needs it.
-        kl_BT: [B, T] KL(reference || policy) over the vocabulary, nats, with gradient; None when nobody needs it.
+        reference_BT: [B, T] the same under the reference, no gradient, 0 off the mask; None when nobody needs it.
+        kl_BT: [B, T] KL(reference || policy) over the vocabulary, nats, with gradient, 0 off the mask; None when nobody
+            needs it.
     """
 
     policy_BT: Tensor
@@ -119,9 +131,9 @@ class TokenScores:
 
     @property
     def logratio_BT(self) -> Tensor:
-        """[B, T] log pi - log ref per token, nats, unweighted; 0 off the mask."""
+        """[B, T] log pi - log ref per token, nats, unweighted; 0 off the mask; no gradient to ref."""
         assert self.reference_BT is not None, "a component that reads log-ratios must need the reference"
-        return self.policy_BT - self.reference_BT
+        return self.policy_BT - self.reference_BT.detach()
 
     @property
     def logratio_B(self) -> Tensor:

@@ -1,0 +1,183 @@
+"""What holds for every loss: padding, order, detach points, derivatives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from alignkit.losses import losses
+from alignkit.losses.base import Loss
+from alignkit.losses.dpo import DPO
+from alignkit.scores import PairScores, ResponseScores, Span, TokenScores
+from alignkit.weighting.uniform import Uniform
+
+# Every built-in loss, and every branch of it that has a formula of its own.
+VARIANTS: dict[str, dict] = {
+    "sft": {"name": "sft"},
+    "dpo": {"name": "dpo"},
+    "weighted_dpo": {"name": "weighted_dpo", "beta": 0.5},
+    "tdpo1": {"name": "tdpo", "version": 1},
+    "tdpo2": {"name": "tdpo", "alpha": 0.3},
+    # A margin of 30 keeps every pair inside the hinge, where the loss has a gradient.
+    "triplet": {"name": "triplet", "margin": 30.0},
+    "triplet zero_pad": {"name": "triplet", "margin": 30.0, "align": "zero_pad"},
+    "triplet min3": {"name": "triplet", "margin": 30.0, "align": "min3", "reduce": "mean"},
+}
+LENGTHS = {"chosen": (3, 5, 1), "rejected": (4, 2, 3), "sampled": (5, 3, 2)}
+
+
+@pytest.fixture(params=VARIANTS.values(), ids=list(VARIANTS))
+def loss(request) -> Loss:
+    return losses.build(request.param["name"], request.param)
+
+
+def response(lengths: tuple[int, ...], seed: int) -> TokenScores:
+    """Random scores with random weights of mean 1, right-padded, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(lengths), max(lengths))
+    mask_BT = torch.arange(shape[1]) < torch.tensor(lengths)[:, None]
+
+    def draw() -> torch.Tensor:
+        return torch.rand(shape, generator=generator, dtype=torch.float64).masked_fill(~mask_BT, 0.0)
+
+    weights_BT = draw()
+    weights_BT = weights_BT * (mask_BT.sum(-1) / weights_BT.sum(-1))[:, None]
+    return TokenScores(-3 * draw(), mask_BT, weights_BT, -3 * draw(), draw())
+
+
+@pytest.fixture
+def trio() -> dict[str, TokenScores]:
+    return {side: response(lengths, seed) for seed, (side, lengths) in enumerate(LENGTHS.items())}
+
+
+def view(loss: Loss, trio: dict[str, TokenScores]) -> PairScores | ResponseScores:
+    return PairScores(**trio) if loss.sees == "pairs" else ResponseScores(trio["chosen"])
+
+
+def value_B(loss: Loss, trio: dict[str, TokenScores]) -> torch.Tensor:
+    return loss.per_example(view(loss, trio))
+
+
+def mapped(trio: dict[str, TokenScores], change) -> dict[str, TokenScores]:
+    """The same scores with `change` applied to each of their [B, T] tensors."""
+    return {side: TokenScores(**{k: change(v) for k, v in vars(s).items()}) for side, s in trio.items()}
+
+
+def test_every_built_in_loss_is_tested_here() -> None:
+    built_in = {name for name in losses.names() if losses.owner(name).startswith("alignkit.")}
+    assert {variant["name"] for variant in VARIANTS.values()} == built_in
+
+
+def test_one_value_per_example(loss, trio) -> None:
+    assert value_B(loss, trio).shape == (3,)
+
+
+@pytest.mark.parametrize("pad", [(0, 2), (3, 0), (1, 1)], ids=["right", "left", "both"])
+def test_padding_does_not_matter(loss, trio, pad) -> None:
+    padded = mapped(trio, lambda x_BT: torch.nn.functional.pad(x_BT, pad))
+    torch.testing.assert_close(value_B(loss, padded), value_B(loss, trio), rtol=1e-12, atol=1e-12)
+
+
+def test_masked_equals_removed(loss, trio) -> None:
+    """A column that is padding for every row may as well not be there, nor other rows: each example stands alone."""
+    expected_B = value_B(loss, trio)
+    for row in range(3):
+        alone = {}
+        for side, scores in trio.items():
+            kept_T = scores.mask_BT[row]
+            alone[side] = TokenScores(**{k: v[row : row + 1, kept_T] for k, v in vars(scores).items()})
+        torch.testing.assert_close(value_B(loss, alone), expected_B[row : row + 1], rtol=1e-12, atol=1e-12)
+
+
+def test_permuting_examples_permutes_losses(loss, trio) -> None:
+    order = [2, 0, 1]
+    assert torch.equal(value_B(loss, mapped(trio, lambda x_BT: x_BT[order])), value_B(loss, trio)[order])
+
+
+def test_one_token_gives_no_nan(loss) -> None:
+    trio = {side: response((1,), seed) for seed, side in enumerate(LENGTHS)}
+    leaf = trio["chosen"].policy_BT.requires_grad_()
+    values_B = value_B(loss, trio)
+    (gradient,) = torch.autograd.grad(values_B.sum(), leaf)
+    assert torch.isfinite(values_B).all() and torch.isfinite(gradient).all() and (gradient != 0).all()
+
+
+def test_huge_log_ratios_stay_finite(loss, trio) -> None:
+    far = {side: replace(s, policy_BT=s.policy_BT * 1e4) for side, s in trio.items()}
+    for scores in far.values():
+        scores.policy_BT.requires_grad_()
+    values_B = value_B(loss, far)
+    gradient = torch.autograd.grad(values_B.sum(), far["chosen"].policy_BT)[0]
+    assert torch.isfinite(values_B).all() and torch.isfinite(gradient).all()
+
+
+def test_what_is_read_is_declared(loss, trio) -> None:
+    """Without what the loss does not need, its value is the same, so the step need not compute it."""
+    needs = loss.needs()
+    bare = {
+        side: replace(
+            s,
+            reference_BT=s.reference_BT if needs.reference else None,
+            kl_BT=s.kl_BT if needs.reference_logits else None,
+        )
+        for side, s in trio.items()
+    }
+    bare["sampled"] = bare["sampled"] if needs.anchor else None
+    assert torch.equal(value_B(loss, bare), value_B(loss, trio))
+
+
+def test_derivatives_match_finite_differences(loss, trio) -> None:
+    """gradcheck in float64, by the policy's log-probs of all three responses and by their KL.
+
+    TDPO2 stops the gradient of the chosen KL, which finite differences cannot see, so that one is held fixed.
+    """
+    stops_chosen_kl = getattr(loss, "version", None) == 2
+    policies = [s.policy_BT.clone().requires_grad_() for s in trio.values()]
+    kls = [s.kl_BT.clone().requires_grad_(not (stops_chosen_kl and side == "chosen")) for side, s in trio.items()]
+
+    def function(*leaves: torch.Tensor) -> torch.Tensor:
+        pairs = zip(trio.items(), leaves[:3], leaves[3:], strict=True)
+        # Off the mask the scores are constants.
+        moved = {
+            side: replace(s, policy_BT=policy.where(s.mask_BT, 0.0), kl_BT=kl.where(s.mask_BT, 0.0))
+            for (side, s), policy, kl in pairs
+        }
+        return value_B(loss, moved)
+
+    assert torch.autograd.gradcheck(function, (*policies, *kls), atol=1e-7, rtol=1e-5)
+
+
+def test_the_reference_is_a_constant(loss, trio) -> None:
+    """Even a reference that could carry a gradient gets none."""
+    for scores in trio.values():
+        scores.policy_BT.requires_grad_()
+        scores.reference_BT.requires_grad_()
+    value_B(loss, trio).sum().backward()
+    assert [s.reference_BT.grad for s in trio.values()] == [None] * 3
+    assert (trio["chosen"].policy_BT.grad[trio["chosen"].mask_BT] != 0).any()
+
+
+@pytest.mark.parametrize("variant", ["dpo", "weighted_dpo", "tdpo1"])
+def test_swapping_chosen_and_rejected_flips_the_margin(variant, trio) -> None:
+    """The losses are -log s(m) and -log s(-m), and s(m) + s(-m) = 1."""
+    loss = losses.build(VARIANTS[variant]["name"], VARIANTS[variant])
+    there_B = value_B(loss, trio)
+    back_B = loss.per_example(PairScores(trio["rejected"], trio["chosen"]))
+    torch.testing.assert_close((-there_B).exp() + (-back_B).exp(), torch.ones(3, dtype=torch.float64))
+    assert not torch.allclose(there_B, back_B)
+
+
+def test_uniform_weights_are_plain_dpo_bit_for_bit() -> None:
+    """float32, 64 pairs of up to 200 tokens: -log s(beta (sum b - sum c)) with no weight anywhere."""
+    lengths = tuple(range(137, 201))
+    pair = {side: response(lengths, seed) for seed, side in enumerate(("chosen", "rejected"))}
+    pair = {
+        side: TokenScores(**{k: v if v.dtype is torch.bool else v.float() for k, v in vars(s).items()})
+        for side, s in pair.items()
+    }
+    weights = {side: Uniform().weights(Span(s.mask_BT)) for side, s in pair.items()}
+    got_B = DPO().per_example(PairScores(**{side: replace(s, weights_BT=weights[side]) for side, s in pair.items()}))
+    margin_B = pair["chosen"].logratio_BT.sum(-1) - pair["rejected"].logratio_BT.sum(-1)
+    assert torch.equal(got_B, -torch.nn.functional.logsigmoid(0.1 * margin_B))

@@ -1,0 +1,59 @@
+"""The data that flows: sums, spans and the union of needs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from alignkit.anchors.sample_prompt import SamplePrompt
+from alignkit.anchors.teacher_forced import TeacherForced
+from alignkit.errors import RecipeError
+from alignkit.scores import Attribution, Needs, Span, TokenScores
+
+
+def test_sums_are_weighted_and_kl_is_not() -> None:
+    """Log-ratios 1, -2, 0 (padding) with weights 0.5, 1.5: 0.5 - 3 = -2.5; log-probs -1, -3: -0.5 - 4.5 = -5."""
+    scores = TokenScores(
+        policy_BT=torch.tensor([[-1.0, -3.0, 0.0]]),
+        mask_BT=torch.tensor([[True, True, False]]),
+        weights_BT=torch.tensor([[0.5, 1.5, 0.0]]),
+        reference_BT=torch.tensor([[-2.0, -1.0, 0.0]]),
+        kl_BT=torch.tensor([[0.25, 0.5, 0.0]]),
+    )
+    assert scores.length_B.tolist() == [2]
+    assert scores.logratio_B.tolist() == [-2.5]
+    assert scores.policy_B.tolist() == [-5.0]
+    assert scores.kl_B.tolist() == [0.75]
+
+
+def test_span_counts_over_the_mask() -> None:
+    span = Span(torch.tensor([[False, True, True], [True, False, True]]))
+    assert span.length_B.tolist() == [2, 2]
+    assert span.index_BS[span.mask_BS].tolist() == [0, 1, 0, 1]
+
+
+def test_needs_are_united() -> None:
+    first, second = Attribution(), Attribution(norm="l2")
+    left = Needs(reference=True, attributions=frozenset({first}), anchor=SamplePrompt(), columns=frozenset({"a"}))
+    right = Needs(reference_logits=True, attributions=frozenset({second}), full_sequence=True, anchor=SamplePrompt())
+    assert left | right == right | left
+    assert left | right == Needs(
+        reference=True,
+        reference_logits=True,
+        attributions=frozenset({first, second}),
+        full_sequence=True,
+        anchor=SamplePrompt(),
+        columns=frozenset({"a"}),
+    )
+    assert Needs() | left == left
+
+
+def test_two_different_anchors_are_refused() -> None:
+    sampled, forced = SamplePrompt(refresh_every=4), TeacherForced()
+    with pytest.raises(RecipeError) as caught:
+        Needs(anchor=sampled) | Needs(anchor=forced)
+    assert str(caught.value) == (
+        "losses: one anchor is sampled per pair, but two are asked for, "
+        "SamplePrompt(temperature=0.8, top_k=50, top_p=0.95, max_new_tokens=64, refresh_every=4) and "
+        "TeacherForced(temperature=0.8, top_k=50, top_p=0.95); give these losses the same anchor"
+    )
