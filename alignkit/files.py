@@ -13,6 +13,11 @@ from alignkit.errors import RunFolderError
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 file as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all, and durably: temporary name, fsync, rename, fsync of the folder.
 
     Raises:
@@ -20,8 +25,8 @@ def write_text(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     with one_line(path):
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -24,19 +24,33 @@ class LazyModule(ModuleType):
         return getattr(importlib.import_module(self.__name__), attribute)
 
 
+__all__ = [
+    "accelerate",
+    "datasets",
+    "numpy",
+    "parquet",
+    "peft",
+    "safetensors_torch",
+    "tokenizers",
+    "torch",
+    "transformers",
+]
+
 if TYPE_CHECKING:
     import accelerate as accelerate
     import datasets as datasets
     import numpy as numpy
     import peft as peft
-    import safetensors.torch as safetensors_torch
+    import pyarrow.parquet as parquet
     import tokenizers as tokenizers
     import torch as torch
     import transformers as transformers
+    from safetensors import torch as safetensors_torch
 else:
     accelerate = LazyModule("accelerate")
     datasets = LazyModule("datasets")
     numpy = LazyModule("numpy")
+    parquet = LazyModule("pyarrow.parquet")
     peft = LazyModule("peft")
     safetensors_torch = LazyModule("safetensors.torch")
     tokenizers = LazyModule("tokenizers")

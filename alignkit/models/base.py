@@ -20,11 +20,8 @@ class LoRA(Section):
     rank: int = Field(16, gt=0)
     """Rank of the update matrices."""
 
-    alpha: float = Field(32.0, gt=0)
+    alpha: int = Field(32, gt=0)
     """Scale of the update; it is multiplied by alpha / rank."""
-
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Dropout on the adapter's input. Must be 0 while attribution is on: importances would be noise."""
 
     targets: Annotated[tuple[str, ...], Field(strict=False)] | Literal["all-linear"] = "all-linear"
     """Modules that get an adapter; all linear layers but the head by default."""

@@ -1,0 +1,104 @@
+"""Log-probs without logits: the LM head runs on the positions that predict a response token, chunk by chunk.
+
+The full [tokens, vocabulary] matrix never exists; in the backward pass each chunk's logits are computed again. What
+needs the whole vocabulary (a KL, a maximum, a draw) is reduced inside the chunk. Everything is reduced in float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from alignkit.lazy import torch, transformers
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Next-token distributions, as hidden states and the head that turns them into logits.
+
+    Attributes:
+        hidden_ND: [N, D] hidden states.
+        head: linear layer D -> V.
+    """
+
+    hidden_ND: Tensor
+    head: nn.Module
+
+    def logits(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """[n, V] float32 logits of the positions `start` to `stop`."""
+        logits: Tensor = self.head(self.hidden_ND[start:stop])
+        return logits.float()
+
+
+def token_logps(
+    predictions: Predictions, ids_N: Tensor, chunk: int, other: Predictions | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probs of tokens and, against `other`, the KL over the vocabulary.
+
+    Args:
+        predictions: of the model that is scored, with gradient where gradient is enabled.
+        ids_N: [N] int64 tokens to score.
+        chunk: positions whose logits exist at once.
+        other: predictions of another model at the same positions, without gradient.
+
+    Returns:
+        [N] log-probs in nats, and [N] KL(other || predictions) in nats or None.
+    """
+    num_positions = len(ids_N)
+    pieces = []
+    for start in range(0, num_positions, chunk):
+        arguments = (predictions, ids_N[start : start + chunk], start, start + chunk, other)
+        if torch.is_grad_enabled() and num_positions > chunk:
+            pieces.append(torch.utils.checkpoint.checkpoint(_chunk_logps, *arguments, use_reentrant=False))
+        else:
+            pieces.append(_chunk_logps(*arguments))
+    logp_N = torch.cat([logp for logp, _ in pieces])
+    return logp_N, None if other is None else torch.cat([kl for _, kl in pieces])
+
+
+def _chunk_logps(
+    predictions: Predictions, ids_N: Tensor, start: int, stop: int, other: Predictions | None
+) -> tuple[Tensor, Tensor | None]:
+    logits_NV = predictions.logits(start, stop)
+    chosen_N = logits_NV.gather(-1, ids_N[:, None]).squeeze(-1)
+    if other is None:  # log-softmax of one column: the [N, V] matrix of log-probs is not needed
+        return chosen_N - logits_NV.logsumexp(-1), None
+    logp_NV = logits_NV.log_softmax(-1)
+    other_NV = other.logits(start, stop).log_softmax(-1).detach()
+    kl_N = (other_NV.exp() * (other_NV - logp_NV)).sum(-1)
+    return logp_NV.gather(-1, ids_N[:, None]).squeeze(-1), kl_N
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How a token is drawn from a distribution, with the randomness given from outside.
+
+    Attributes:
+        temperature: divides the logits.
+        top_k: keep the k likeliest tokens; None keeps all.
+        top_p: keep the likeliest tokens that together reach this probability; None keeps all.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __call__(self, logits_NV: Tensor, uniform_N: Tensor) -> Tensor:
+        """[N] int64 tokens: the inverse of the cumulative distribution at `uniform_N` in [0, 1).
+
+        One number per draw, fixed beforehand, makes a sample independent of what else is in the batch.
+        """
+        # The warpers ignore their first argument (the ids so far).
+        scores_NV = transformers.TemperatureLogitsWarper(self.temperature)(None, logits_NV.float())
+        if self.top_k is not None:
+            scores_NV = transformers.TopKLogitsWarper(min(self.top_k, scores_NV.shape[-1]))(None, scores_NV)
+        if self.top_p is not None and self.top_p < 1:
+            scores_NV = transformers.TopPLogitsWarper(self.top_p)(None, scores_NV)
+        cumulative_NV = scores_NV.softmax(-1).double().cumsum(-1)
+        # Scaled to the total, so that rounding can never point behind the last possible token.
+        target_N1 = uniform_N[:, None].to(cumulative_NV) * cumulative_NV[:, -1:]
+        tokens_N: Tensor = torch.searchsorted(cumulative_NV, target_N1, right=True).squeeze(-1)
+        return tokens_N

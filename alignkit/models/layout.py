@@ -1,0 +1,122 @@
+"""From token rows to model input: prompt-shared rows `[prompt | chosen | rejected | anchor]`, or one row per response.
+
+Sharing computes each prompt once. Positions restart after the prompt for every response, and the attention mask keeps
+responses from seeing each other. Everything downstream reads index tensors only and does not know the layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from alignkit.lazy import numpy as np
+from alignkit.lazy import torch
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+    from torch import Tensor
+
+Layout = Literal["shared", "separate"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """The token ids of one example: a prompt and its responses, in the order they are laid out."""
+
+    prompt: ndarray
+    responses: Sequence[ndarray]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Model input, and where each response token lies in it.
+
+    Attributes:
+        ids_XL: [X, L] int64 token ids.
+        positions_XL: [X, L] int64; restart after the prompt for each response.
+        attention: [X, L] bool for separate rows (True on tokens), [X, 1, L, L] bool for shared ones (True where row i
+            may look at column j).
+        mask_BRT: [B, R, T] bool; True on response tokens.
+        row_BRT: [B, R, T] int64; the row of each response token, 0 off the mask.
+        place_BRT: [B, R, T] int64; its position in that row.
+        predictor_BRT: [B, R, T] int64; the position whose hidden state predicts it.
+        prompt_mask_BP: [B, P] bool; prompt tokens lie at positions 0.. of each row of their example.
+    """
+
+    ids_XL: Tensor
+    positions_XL: Tensor
+    attention: Tensor
+    mask_BRT: Tensor
+    row_BRT: Tensor
+    place_BRT: Tensor
+    predictor_BRT: Tensor
+    prompt_mask_BP: Tensor
+
+    @property
+    def ids_BRT(self) -> Tensor:
+        """[B, R, T] int64 response token ids; meaningless off the mask."""
+        return self.ids_XL[self.row_BRT, self.place_BRT]
+
+    @property
+    def last_BR(self) -> Tensor:
+        """[B, R] int64 index in T of the last token of each response."""
+        return self.mask_BRT.sum(-1) - 1
+
+
+def collate(examples: Sequence[Example], layout: Layout, pad_id: int, device: torch.device | str = "cpu") -> Batch:
+    """Lays out `examples`, padding on the right.
+
+    Args:
+        examples: each with the same number of responses; prompts and responses are never empty.
+        layout: `shared` or `separate`.
+        pad_id: token id of padding; masked everywhere, so any valid id does.
+        device: where the tensors go.
+    """
+    num_responses = len(examples[0].responses)
+    assert all(len(e.responses) == num_responses and len(e.prompt) > 0 for e in examples)
+    shared = layout == "shared"
+    rows = [segments for e in examples for segments in _rows(e, shared)]
+    lengths = [sum(map(len, row)) for row in rows]
+    longest = max(len(r) for e in examples for r in e.responses)
+    ids_XL = np.full((len(rows), max(lengths)), pad_id, dtype=np.int64)
+    positions_XL = np.zeros_like(ids_XL)
+    segment_XL = np.full_like(ids_XL, -1)
+    place = np.zeros((4, len(examples), num_responses, longest), dtype=np.int64)  # mask, row, place, predictor
+    for x, row in enumerate(rows):
+        start, num_prompt = 0, len(row[0])
+        for s, tokens in enumerate(row):
+            stop, first = start + len(tokens), 0 if s == 0 else num_prompt
+            ids_XL[x, start:stop] = tokens
+            positions_XL[x, start:stop] = np.arange(first, first + len(tokens))
+            segment_XL[x, start:stop] = s
+            if s > 0:
+                b, r = (x, s - 1) if shared else divmod(x, num_responses)
+                here = np.arange(start, stop)
+                before = here - 1
+                before[0] = num_prompt - 1
+                place[:, b, r, : len(tokens)] = np.ones_like(here), np.full_like(here, x), here, before
+            start = stop
+    prompt_lengths_B1 = np.array([[len(e.prompt)] for e in examples])
+    prompt_mask_BP = np.arange(prompt_lengths_B1.max())[None] < prompt_lengths_B1
+    arrays = (ids_XL, positions_XL, segment_XL, place, prompt_mask_BP)
+    ids, positions, segments, places, prompt_mask = (torch.from_numpy(array).to(device) for array in arrays)
+    attention = _shared_attention(segments) if shared else segments >= 0
+    mask, row, within, predictor = places
+    return Batch(ids, positions, attention, mask.bool(), row, within, predictor, prompt_mask)
+
+
+def _rows(example: Example, shared: bool) -> list[list[ndarray]]:
+    """Input rows of one example as lists of segments, the prompt first."""
+    if shared:
+        return [[example.prompt, *example.responses]]
+    return [[example.prompt, response] for response in example.responses]
+
+
+def _shared_attention(segment_XL: Tensor) -> Tensor:
+    """[X, 1, L, L] bool: causal, to the prompt and the own response only; padding sees padding, so no row is empty."""
+    num_places = segment_XL.shape[1]
+    causal_LL = torch.ones(num_places, num_places, dtype=torch.bool, device=segment_XL.device).tril()
+    own_XLL = segment_XL[:, :, None] == segment_XL[:, None, :]
+    prompt_X1L = segment_XL[:, None, :] == 0
+    return (causal_LL & (own_XLL | prompt_X1L))[:, None]

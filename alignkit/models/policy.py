@@ -1,0 +1,189 @@
+"""From a model source to the policy: adapter, precision of the trained parameters, dropout off, layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from alignkit.data.rows import TokenRow
+from alignkit.errors import ModelError
+from alignkit.lazy import numpy as np
+from alignkit.lazy import peft, torch
+from alignkit.models.base import LoRA, ModelSource
+from alignkit.models.layout import Batch, Example, Layout, collate
+from alignkit.models.scorer import Scorer, Want, causal_lm
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from alignkit.models.scorer import Model
+
+REFERENCE_ADAPTER = "reference"
+"""Name of the frozen copy of the adapter that a policy started from."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The model in training.
+
+    Attributes:
+        scorer: the trained module.
+        layout: how examples are laid out for it.
+        tokenizer: its tokenizer.
+        has_adapter: True when a peft adapter is trained.
+    """
+
+    scorer: Scorer
+    layout: Layout
+    tokenizer: PreTrainedTokenizerBase
+    has_adapter: bool
+
+    @property
+    def model(self) -> Model:
+        """The bare model, for generation and saving."""
+        return self.scorer.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.scorer.parameters()).device
+
+    @property
+    def eos_id(self) -> int:
+        """Ends a response; also serves as padding, which is masked everywhere."""
+        return int(self.tokenizer.eos_token_id)
+
+    def batch(self, rows: Sequence[TokenRow], extra: Sequence[ndarray] = ()) -> Batch:
+        """Lays out rows, with one more response for each when given (the anchors)."""
+        thirds = [[response] for response in extra] or [[] for _ in rows]
+        examples = [
+            Example(row.prompt, [*row.responses.values(), *third]) for row, third in zip(rows, thirds, strict=True)
+        ]
+        return collate(examples, self.layout, self.eos_id, self.device)
+
+
+def build_policy(
+    source: ModelSource, tokenizer: PreTrainedTokenizerBase, *, seed: int, separate: bool, device: torch.device
+) -> Policy:
+    """Loads the model of `source` and makes it ready for training.
+
+    Args:
+        source: the recipe's `model`.
+        tokenizer: from the same source.
+        seed: the run's seed.
+        separate: a component cannot share the prompt (`scope: full_sequence`).
+        device: where the model goes.
+
+    Raises:
+        ModelError: the model cannot be loaded, has dropout that cannot be switched off, or changes its logits behind
+            the head.
+    """
+    model: Model = source.load_model(tokenizer, seed)
+    if source.adapter is not None:
+        if isinstance(model, peft.PeftModel):
+            raise ModelError(
+                "model.adapter: the model is an adapter folder already; leave 'adapter' out to train it on"
+            )
+        model = _with_adapter(model, source.adapter, seed)
+    _prepare_parameters(model)
+    switch_off_dropout(model)
+    scorer = Scorer(model, source.head_chunk).to(device)
+    scorer.eval()
+    layout = choose_layout(scorer, source.layout, separate=separate)
+    if source.gradient_checkpointing:
+        causal_lm(model).gradient_checkpointing_enable({"use_reentrant": False})
+        scorer.train()  # transformers checkpoints in training mode only
+    return Policy(scorer, layout, tokenizer, isinstance(model, peft.PeftModel))
+
+
+def _with_adapter(model: PreTrainedModel, adapter: LoRA, seed: int) -> peft.PeftModel:
+    targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
+    config = peft.LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            return peft.get_peft_model(model, config)
+        except ValueError as error:
+            raise ModelError(f"model.adapter.targets: {error}".splitlines()[0]) from error
+
+
+def switch_off_dropout(model: Model) -> None:
+    """Dropout off for good, in training mode too: importances and the step-0 check rely on it."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+
+
+def _prepare_parameters(model: Model) -> None:
+    """Trained parameters in float32: a bf16 weight near 1 cannot move by less than 0.004, so small steps get lost."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def choose_layout(scorer: Scorer, wanted: str, *, separate: bool) -> Layout:
+    """`shared` where the model can take such a mask, tried on a few tokens; `separate` otherwise.
+
+    Raises:
+        ModelError: `shared` was asked for and the model cannot, or the log-probs of even separate rows differ from
+            the model's own logits.
+    """
+    config = causal_lm(scorer.model).config
+    difference = _difference_from_logits(scorer, "separate")
+    if difference > _tolerance(scorer):
+        raise ModelError(
+            f"model: {config.model_type} changes its logits behind the LM head (log-probs differ by {difference:.2g} "
+            "nats), which alignkit cannot reproduce; use a model whose logits are its head's output"
+        )
+    if separate or wanted == "separate":
+        return "separate"
+    obstacle = _obstacle_to_sharing(scorer)
+    if obstacle is None:
+        return "shared"
+    if wanted == "shared":
+        raise ModelError(f"model.layout: shared rows do not work with this model: {obstacle}; use auto or separate")
+    return "separate"
+
+
+def _obstacle_to_sharing(scorer: Scorer) -> str | None:
+    config = causal_lm(scorer.model).config
+    if config._attn_implementation not in ("sdpa", "eager"):
+        return f"{config._attn_implementation} attention takes no custom mask"
+    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+        return f"its attention window of {config.sliding_window} tokens would be dropped"
+    difference = _difference_from_logits(scorer, "shared")
+    if difference > _tolerance(scorer):
+        return f"its log-probs would differ by {difference:.2g} nats"
+    return None
+
+
+def _tolerance(scorer: Scorer) -> float:
+    """Largest difference of a log-prob that rounding explains; nats."""
+    return 1e-3 if causal_lm(scorer.model).dtype == torch.float32 else 0.2
+
+
+@torch.no_grad()
+def _difference_from_logits(scorer: Scorer, layout: Layout) -> float:
+    """Largest difference between our log-probs and those of the model's own full logits, on made-up tokens."""
+    model = causal_lm(scorer.model)
+    vocabulary = min(model.config.get_text_config().vocab_size, 97)
+    prompt, first, second = (np.arange(start, start + 5) * 7 % vocabulary for start in (1, 6, 11))
+    batch = collate([Example(prompt, [first, second[:3]])], layout, pad_id=0, device=model.device)
+    ours_RT = scorer(batch, Want()).logp_BRT[0]
+    worst = 0.0
+    for ours_T, response in zip(ours_RT, (first, second[:3]), strict=True):
+        ids_1L = torch.from_numpy(np.concatenate([prompt, response])[None]).to(model.device)
+        logp_LV = model(input_ids=ids_1L, use_cache=False).logits[0].float().log_softmax(-1)
+        theirs_T = logp_LV[len(prompt) - 1 : -1].gather(-1, ids_1L[0, len(prompt) :, None]).squeeze(-1)
+        worst = max(worst, float((theirs_T - ours_T[: len(response)]).abs().max()))
+    return worst

@@ -1,0 +1,207 @@
+"""The module that is trained: token ids in, log-probs of the response tokens out.
+
+It runs the decoder once, keeps the input embeddings for attribution, and applies the LM head to the positions that
+predict a response token only. The loop wraps it (DDP, FSDP2); nothing calls the model's parameters beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from alignkit.lazy import peft, torch
+from alignkit.models.head import Draw, Predictions, token_logps
+from alignkit.models.layout import Batch
+from alignkit.scores import Attribution
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+    Model = PreTrainedModel | peft.PeftModel
+
+
+@dataclass(frozen=True)
+class Want:
+    """What a forward pass should return beside the log-probs.
+
+    Attributes:
+        attributions: targets whose gradient by the embeddings will be taken.
+        draw: how to draw a token at every position of the first response (a teacher-forced anchor), or None.
+        uniform_BT: [B, T] in [0, 1), the randomness of that draw.
+        other: predictions of another model at the batch's response tokens, for KL(other || this).
+        predictions: also return this model's predictions, for another model's `other`.
+    """
+
+    attributions: frozenset[Attribution] = frozenset()
+    draw: Draw | None = None
+    uniform_BT: Tensor | None = None
+    other: Predictions | None = None
+    predictions: bool = False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a forward pass returns; log-probs and KL in nats, float32, 0 off the mask.
+
+    Attributes:
+        logp_BRT: [B, R, T] log-probs of the response tokens.
+        kl_BRT: [B, R, T] KL(other || this) at each of them, or None.
+        targets: attribution -> [B, R] scalar whose gradient is the importance.
+        embeddings_XLD: [X, L, D] input embeddings the targets depend on, or None.
+        drawn_BT: [B, T] tokens drawn at the positions that predict the first response, or None.
+        drawn_logp_BT: [B, T] their log-probs, or None.
+        predictions: of the response tokens, without gradient, or None.
+    """
+
+    logp_BRT: Tensor
+    kl_BRT: Tensor | None
+    targets: dict[Attribution, Tensor]
+    embeddings_XLD: Tensor | None
+    drawn_BT: Tensor | None
+    drawn_logp_BT: Tensor | None
+    predictions: Predictions | None
+
+
+def causal_lm(model: Model) -> PreTrainedModel:
+    """The transformers model inside a peft wrapper, adapters still in place."""
+    return cast("PreTrainedModel", model.get_base_model() if isinstance(model, peft.PeftModel) else model)
+
+
+class Scorer(torch.nn.Module):
+    """Scores response tokens under one model.
+
+    Args:
+        model: a causal LM of transformers, with or without a peft adapter.
+        head_chunk: response tokens whose logits exist at once.
+    """
+
+    def __init__(self, model: Model, head_chunk: int) -> None:
+        super().__init__()
+        self.model = model
+        self.head_chunk = head_chunk
+
+    @property
+    def head(self) -> nn.Module:
+        """The LM head, D -> V."""
+        return cast("nn.Module", causal_lm(self.model).get_output_embeddings())
+
+    def forward(self, batch: Batch, want: Want) -> Scored:
+        """Log-probs of the batch's response tokens, and what else is wanted."""
+        language_model = causal_lm(self.model)
+        embeddings_XLD = language_model.get_input_embeddings()(batch.ids_XL)
+        if want.attributions and not embeddings_XLD.requires_grad:
+            embeddings_XLD = embeddings_XLD.detach().requires_grad_()  # a frozen embedding (LoRA, reference)
+        hidden_XLD = language_model.get_decoder()(
+            inputs_embeds=embeddings_XLD,
+            attention_mask=self._attention(batch, embeddings_XLD),
+            position_ids=batch.positions_XL,
+            use_cache=False,
+        ).last_hidden_state
+        mask_BRT = batch.mask_BRT
+        predictions = self._predictions(hidden_XLD, batch.row_BRT[mask_BRT], batch.predictor_BRT[mask_BRT])
+        logp_N, kl_N = token_logps(predictions, batch.ids_BRT[mask_BRT], self.head_chunk, want.other)
+        logp_BRT = unpack(logp_N, mask_BRT)
+        drawn_BT, drawn_logp_BT = self._drawn(hidden_XLD, batch, want)
+        return Scored(
+            logp_BRT=logp_BRT,
+            kl_BRT=None if kl_N is None else unpack(kl_N, mask_BRT),
+            targets={a: self._target(a, hidden_XLD, logp_BRT, batch) for a in want.attributions},
+            embeddings_XLD=embeddings_XLD if want.attributions else None,
+            drawn_BT=drawn_BT,
+            drawn_logp_BT=drawn_logp_BT,
+            predictions=Predictions(predictions.hidden_ND.detach(), self.head) if want.predictions else None,
+        )
+
+    def _predictions(self, hidden_XLD: Tensor, row_N: Tensor, place_N: Tensor) -> Predictions:
+        return Predictions(hidden_XLD[row_N, place_N], self.head)
+
+    def _attention(self, batch: Batch, embeddings_XLD: Tensor) -> Tensor:
+        """The mask as the attention implementation takes it: eager adds it, all others select by it."""
+        if batch.attention.dim() == 2 or causal_lm(self.model).config._attn_implementation != "eager":
+            return batch.attention
+        lowest = torch.finfo(embeddings_XLD.dtype).min
+        return torch.zeros_like(batch.attention, dtype=embeddings_XLD.dtype).masked_fill(~batch.attention, lowest)
+
+    def _target(self, attribution: Attribution, hidden_XLD: Tensor, logp_BRT: Tensor, batch: Batch) -> Tensor:
+        """[B, R] the scalar of each response that `attribution` differentiates."""
+        if attribution.target == "response_nll":
+            return -logp_BRT.sum(-1)
+        last_BR1 = batch.last_BR[..., None]
+        place_BRT = batch.predictor_BRT if attribution.position == "predict_last" else batch.place_BRT
+        row_M, place_M = (index.gather(-1, last_BR1).flatten() for index in (batch.row_BRT, place_BRT))
+        logits_MV = self._predictions(hidden_XLD, row_M, place_M).logits()
+        if attribution.target == "max_logit":
+            return logits_MV.amax(-1).view(last_BR1.shape[:2])
+        gold_M1 = batch.ids_BRT.gather(-1, last_BR1).view(-1, 1)
+        return logits_MV.gather(-1, gold_M1).view(last_BR1.shape[:2])
+
+    def _drawn(self, hidden_XLD: Tensor, batch: Batch, want: Want) -> tuple[Tensor | None, Tensor | None]:
+        """Tokens drawn at the positions that predict the first response, and their log-probs."""
+        if want.draw is None or want.uniform_BT is None:
+            return None, None
+        mask_BT = batch.mask_BRT[:, 0]
+        row_N, place_N = batch.row_BRT[:, 0][mask_BT], batch.predictor_BRT[:, 0][mask_BT]
+        predictions = self._predictions(hidden_XLD, row_N, place_N)
+        drawn_N = self._draw(predictions, want.draw, want.uniform_BT[mask_BT])
+        logp_N, _ = token_logps(predictions, drawn_N, self.head_chunk)
+        return unpack(drawn_N, mask_BT), unpack(logp_N, mask_BT)
+
+    @torch.no_grad()
+    def _draw(self, predictions: Predictions, draw: Draw, uniform_N: Tensor) -> Tensor:
+        steps = range(0, len(uniform_N), self.head_chunk)
+        chunks = [(start, start + self.head_chunk) for start in steps]
+        return torch.cat([draw(predictions.logits(a, b), uniform_N[a:b]) for a, b in chunks])
+
+
+def unpack(values_N: Tensor, mask: Tensor) -> Tensor:
+    """Packed values back on the True positions of `mask`, 0 elsewhere."""
+    return torch.zeros(mask.shape, dtype=values_N.dtype, device=mask.device).masked_scatter(mask, values_N)
+
+
+def importances(
+    scored: Scored, batch: Batch, num_responses: int, *, full_sequence: bool = False
+) -> dict[Attribution, Tensor]:
+    """How much each token's embedding moves the targets, on the graph of the training forward.
+
+    Takes the gradient of the summed targets by the input embeddings and keeps the graph for the training backward;
+    parameter gradients are neither computed nor touched. By causality a response's target depends on the prompt and on
+    that response alone, so one pass serves all responses.
+
+    Args:
+        scored: a forward pass with attributions wanted.
+        batch: what was scored; separate rows when `full_sequence`, because a shared prompt mixes its responses.
+        num_responses: attribute the first so many responses of each example (an anchor gets no weights).
+        full_sequence: put the prompt's importances first.
+
+    Returns:
+        attribution -> [B, R, S] float32 >= 0, 0 off the mask; S = T, or P + T with `full_sequence`.
+    """
+    embeddings_XLD = scored.embeddings_XLD
+    assert embeddings_XLD is not None
+    found = {}
+    for attribution, targets_BR in scored.targets.items():
+        total = targets_BR[:, :num_responses].sum()
+        (gradient_XLD,) = torch.autograd.grad(total, embeddings_XLD, retain_graph=True)
+        size_XL = _sizes(attribution, gradient_XLD.float(), embeddings_XLD.detach().float())
+        size_BRT = size_XL[batch.row_BRT, batch.place_BRT].masked_fill(~batch.mask_BRT, 0.0)[:, :num_responses]
+        if full_sequence:
+            size_BRT = torch.cat([_prompt_sizes(size_XL, batch)[:, :num_responses], size_BRT], dim=-1)
+        found[attribution] = size_BRT
+    return found
+
+
+def _sizes(attribution: Attribution, gradient_XLD: Tensor, embeddings_XLD: Tensor) -> Tensor:
+    if attribution.norm == "grad_x_input":
+        return (gradient_XLD * embeddings_XLD).sum(-1).abs()
+    size_XL: Tensor = torch.linalg.vector_norm(gradient_XLD, ord=1 if attribution.norm == "l1" else 2, dim=-1)
+    return size_XL
+
+
+def _prompt_sizes(size_XL: Tensor, batch: Batch) -> Tensor:
+    """[B, R, P] importances of the prompt tokens of each response's own row."""
+    num_examples, num_responses, _ = batch.mask_BRT.shape
+    assert size_XL.shape[0] == num_examples * num_responses, "a shared prompt mixes its responses"
+    mask_BP = batch.prompt_mask_BP
+    size_BRP = size_XL[:, : mask_BP.shape[-1]].view(num_examples, num_responses, -1)
+    return size_BRP.masked_fill(~mask_BP[:, None], 0.0)

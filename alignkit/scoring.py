@@ -1,0 +1,235 @@
+"""From token rows to the scores that losses see: reference, policy, attribution, token weights, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from alignkit.anchors.pool import AnchorPool
+from alignkit.anchors.sample_prompt import SamplePrompt
+from alignkit.anchors.teacher_forced import TeacherForced
+from alignkit.data.rows import TokenRow
+from alignkit.lazy import torch
+from alignkit.models.generation import uniforms
+from alignkit.models.head import Draw, token_logps
+from alignkit.models.layout import Batch
+from alignkit.models.policy import Policy
+from alignkit.models.reference import Reference
+from alignkit.models.reference_cache import ReferenceCache
+from alignkit.models.scorer import Scored, Want, importances
+from alignkit.recipe.recipe import Recipe
+from alignkit.scores import Attribution, PairScores, ResponseScores, Span, TokenScores
+from alignkit.seeds import derive
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a batch scored to.
+
+    Attributes:
+        view: what losses see.
+        spans: what the token weighting saw, one per weighted response.
+    """
+
+    view: PairScores | ResponseScores
+    spans: tuple[Span, ...]
+
+
+class Scoring:
+    """Scores rows as the recipe needs it, and nothing that it does not need.
+
+    Args:
+        recipe: says which components score what.
+        policy: the model in training.
+        reference: the live reference, or None when log-probs are cached or nobody needs them.
+        cache: reference log-probs of known rows.
+        autocast: context of the mixed precision that the loop trains in.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        policy: Policy,
+        reference: Reference | None,
+        cache: ReferenceCache | None,
+        autocast: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self.recipe = recipe
+        self.policy = policy
+        self.reference = reference
+        self.cache = cache
+        self.autocast = autocast
+        self.needs = recipe.needs()
+        self.module: nn.Module = policy.scorer
+        self.num_weighted = len(recipe.trainer.responses)
+        self.pool = self._pool()
+
+    def _pool(self) -> AnchorPool | None:
+        if not isinstance(self.needs.anchor, SamplePrompt):
+            return None
+        assert self.reference is not None, "anchors are scored by a live reference"
+        return AnchorPool(self.needs.anchor, self.policy, self.reference, self.recipe.seed)
+
+    def score(self, rows: Sequence[TokenRow], step: int, *, weigh: bool = True, anchors: bool = True) -> Scores:
+        """Scores of `rows` with the gradients that are enabled.
+
+        Args:
+            rows: examples of one micro-batch.
+            step: optimizer step, for the randomness of a teacher-forced anchor.
+            weigh: compute token weights; without, every weight is 1 (evaluation).
+            anchors: lay out anchors where a loss needs them.
+        """
+        with self.autocast():
+            pool = self.pool if anchors else None
+            batch = self.policy.batch(rows, [pool[row].ids for row in rows] if pool else ())
+            reference = self._reference(rows, batch)
+            scored = self.module(batch, self._want(rows, step, batch, reference, weigh=weigh, anchors=anchors))
+        responses = self._token_scores(rows, batch, scored, reference, pool)
+        spans = self._spans(rows, batch, scored, responses, weigh=weigh)
+        weighted = [
+            _weigh(scores, self.recipe.weighting.weights(span)) if weigh else scores
+            for scores, span in zip(responses, spans, strict=True)
+        ]
+        third = self._anchor(rows, batch, scored, reference, pool)
+        columns = {
+            name: torch.tensor([row.columns[name] for row in rows], device=self.policy.device)
+            for name in self.needs.columns
+        }
+        view = self.recipe.trainer.scores(weighted + ([third] if third else []), columns)
+        return Scores(view, tuple(spans))
+
+    # --- the reference ---
+
+    def _reference(self, rows: Sequence[TokenRow], batch: Batch) -> Scored | None:
+        """Scores under the live reference; anchors only when their distribution is needed, else the pool has them."""
+        if self.reference is None or self.cache is not None or not self.needs.reference:
+            return None
+        teacher_forced = isinstance(self.needs.anchor, TeacherForced)
+        want = Want(predictions=self.needs.reference_logits or teacher_forced)
+        return self.reference.score(batch if self.needs.reference_logits else self.policy.batch(rows), want)
+
+    def _reference_logps(self, rows: Sequence[TokenRow], batch: Batch, reference: Scored | None) -> Tensor | None:
+        """[B, R, T] of the weighted responses, padded to the batch."""
+        if not self.needs.reference:
+            return None
+        if reference is None:
+            assert self.cache is not None
+            return self.cache.lookup(rows, batch.mask_BRT[:, : self.num_weighted])
+        missing = batch.mask_BRT.shape[-1] - reference.logp_BRT.shape[-1]
+        return torch.nn.functional.pad(reference.logp_BRT[:, : self.num_weighted], (0, missing))
+
+    # --- the policy ---
+
+    def _want(
+        self, rows: Sequence[TokenRow], step: int, batch: Batch, reference: Scored | None, *, weigh: bool, anchors: bool
+    ) -> Want:
+        attributions = frozenset(a for a in self.needs.attributions if a.model == "policy") if weigh else frozenset()
+        other = reference.predictions if reference is not None and self.needs.reference_logits else None
+        anchor = self.needs.anchor
+        if not (anchors and isinstance(anchor, TeacherForced)):
+            return Want(attributions, other=other)
+        seeds = [derive(self.recipe.seed, "anchor", step, row.index) for row in rows]
+        uniform_BT = torch.from_numpy(uniforms(seeds, batch.mask_BRT.shape[-1])).to(self.policy.device)
+        draw = Draw(anchor.temperature, anchor.top_k, anchor.top_p)
+        return Want(attributions, draw=draw, uniform_BT=uniform_BT, other=other)
+
+    def _token_scores(
+        self,
+        rows: Sequence[TokenRow],
+        batch: Batch,
+        scored: Scored,
+        reference: Scored | None,
+        pool: AnchorPool | None,
+    ) -> list[TokenScores]:
+        """Scores of the responses that carry weights, each with weight 1."""
+        reference_BRT = self._reference_logps(rows, batch, reference)
+        return [
+            TokenScores(
+                policy_BT=scored.logp_BRT[:, r],
+                mask_BT=batch.mask_BRT[:, r],
+                weights_BT=batch.mask_BRT[:, r].to(scored.logp_BRT.dtype),
+                reference_BT=None if reference_BRT is None else reference_BRT[:, r],
+                kl_BT=None if scored.kl_BRT is None else scored.kl_BRT[:, r],
+            )
+            for r in range(self.num_weighted)
+        ]
+
+    def _anchor(
+        self,
+        rows: Sequence[TokenRow],
+        batch: Batch,
+        scored: Scored,
+        reference: Scored | None,
+        pool: AnchorPool | None,
+    ) -> TokenScores | None:
+        if pool is not None:
+            mask_BT, policy_BT = batch.mask_BRT[:, -1], scored.logp_BRT[:, -1]
+            packed_N = torch.cat([pool[row].reference_T for row in rows]).to(policy_BT.device)
+            reference_BT = torch.zeros_like(policy_BT).masked_scatter(mask_BT, packed_N)
+        elif scored.drawn_BT is not None and scored.drawn_logp_BT is not None:
+            mask_BT, policy_BT = batch.mask_BRT[:, 0], scored.drawn_logp_BT
+            reference_BT = self._drawn_reference(batch, scored.drawn_BT, reference)
+        else:
+            return None
+        return TokenScores(policy_BT, mask_BT, mask_BT.to(policy_BT.dtype), reference_BT)
+
+    @torch.no_grad()
+    def _drawn_reference(self, batch: Batch, drawn_BT: Tensor, reference: Scored | None) -> Tensor:
+        """[B, T] reference log-probs of tokens drawn along the first response."""
+        assert reference is not None and reference.predictions is not None
+        mask_BRT = batch.mask_BRT
+        first_N = torch.zeros_like(mask_BRT).index_fill(1, torch.tensor([0], device=mask_BRT.device), True)[mask_BRT]
+        predictions = type(reference.predictions)(reference.predictions.hidden_ND[first_N], reference.predictions.head)
+        mask_BT = mask_BRT[:, 0]
+        logp_N, _ = token_logps(predictions, drawn_BT[mask_BT], self.policy.scorer.head_chunk)
+        return torch.zeros(mask_BT.shape, device=mask_BT.device).masked_scatter(mask_BT, logp_N)
+
+    # --- the weighting ---
+
+    def _spans(
+        self, rows: Sequence[TokenRow], batch: Batch, scored: Scored, responses: Sequence[TokenScores], *, weigh: bool
+    ) -> list[Span]:
+        """What the weighting may look at, for each weighted response."""
+        whole = self.needs.full_sequence
+        found = self._importances(batch, scored) if weigh else {}
+        spans = []
+        for r, scores in enumerate(responses):
+            mask_BS = torch.cat([batch.prompt_mask_BP, scores.mask_BT], dim=-1) if whole else scores.mask_BT
+            num_prompt = mask_BS.shape[-1] - scores.mask_BT.shape[-1]
+            spans.append(
+                Span(
+                    mask_BS=mask_BS,
+                    num_prompt=num_prompt,
+                    importance={attribution: size_BRS[:, r] for attribution, size_BRS in found.items()},
+                    seeds_B=tuple(derive(self.recipe.seed, "weighting", row.index, r) for row in rows),
+                    policy_BS=_after_prompt(scores.policy_BT, num_prompt),
+                    reference_BS=None
+                    if scores.reference_BT is None
+                    else _after_prompt(scores.reference_BT, num_prompt),
+                )
+            )
+        return spans
+
+    def _importances(self, batch: Batch, scored: Scored) -> dict[Attribution, Tensor]:
+        whole = self.needs.full_sequence
+        found = importances(scored, batch, self.num_weighted, full_sequence=whole) if scored.targets else {}
+        asked = frozenset(a for a in self.needs.attributions if a.model == "reference")
+        if asked:
+            assert self.reference is not None
+            with torch.enable_grad(), self.autocast(), self.reference.active() as scorer:
+                theirs = scorer(batch, Want(asked))
+                found |= importances(theirs, batch, self.num_weighted, full_sequence=whole)
+        return found
+
+
+def _weigh(scores: TokenScores, weights_BT: Tensor) -> TokenScores:
+    return TokenScores(scores.policy_BT, scores.mask_BT, weights_BT, scores.reference_BT, scores.kl_BT)
+
+
+def _after_prompt(values_BT: Tensor, num_prompt: int) -> Tensor:
+    return torch.nn.functional.pad(values_BT.detach(), (num_prompt, 0))
