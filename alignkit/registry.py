@@ -11,13 +11,17 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, distributions
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import PydanticCustomError, core_schema
 
 from alignkit.errors import AlignkitError
+
+SLOT = "x-slot"
+"""Key in a generated JSON Schema that stands for "any component of this kind"."""
 
 
 class Section(BaseModel):
@@ -74,7 +78,7 @@ class Registry(Generic[ComponentT]):
 
     def names(self) -> list[str]:
         """All names, sorted; plugins included, none of them imported."""
-        return sorted({*self._paths, *self._classes, *self._entry_points()})
+        return sorted({*self._paths, *self._classes, *(point.name for point in self._entry_points())})
 
     def get(self, name: str) -> type[ComponentT]:
         """The class called `name`, imported now if it was not yet.
@@ -83,27 +87,28 @@ class Registry(Generic[ComponentT]):
             RegistryError: no component has this name; the message gives the nearest one and all known ones.
         """
         if name not in self._classes:
-            plugins = self._entry_points()
-            if name in self._paths and name in plugins:
-                raise RegistryError(
-                    f"{self.kind} '{name}' of plugin '{plugins[name].value}' is already registered "
-                    f"by {self._paths[name]}; uninstall the plugin or rename its entry point"
-                )
-            if name in self._paths:
+            plugin = self._plugin(name)
+            if plugin:
+                self._classes[name] = self._loaded(name, plugin)
+            elif name in self._paths:
                 module, _, attribute = self._paths[name].partition(":")
                 self._classes[name] = getattr(importlib.import_module(module), attribute)
-            elif name in plugins:
-                self._classes[name] = self._checked(name, plugins[name].load())
             else:
                 raise RegistryError(f"unknown {self.kind} '{name}'; {suggestion(name, self.names())}")
         return self._classes[name]
+
+    def classes(self) -> dict[str, type[ComponentT]]:
+        """name -> class of the built-in and the already loaded components; imports no plugin."""
+        return {name: self.get(name) for name in sorted({*self._paths, *self._classes})}
 
     def owner(self, name: str) -> str:
         """Where `name` comes from: `module:class`, without importing it."""
         if name in self._classes:
             cls = self._classes[name]
             return f"{cls.__module__}:{cls.__qualname__}"
-        return self._paths.get(name) or self._entry_points()[name].value
+        if name in self._paths:
+            return self._paths[name]
+        return next(point.value for point in self._entry_points() if point.name == name)
 
     def source(self, name: str) -> str:
         """`file:line` of the class called `name`."""
@@ -119,10 +124,25 @@ class Registry(Generic[ComponentT]):
         """
         return self.get(name).model_validate({**values, "name": name})
 
-    def _entry_points(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=f"alignkit.{self.kind}")}
+    def _entry_points(self) -> list[EntryPoint]:
+        return [point for point in _installed() if point.group == f"alignkit.{self.kind}"]
 
-    def _checked(self, name: str, cls: object) -> type[ComponentT]:
+    def _plugin(self, name: str) -> EntryPoint | None:
+        """The entry point called `name`, refused when it is not the only owner of the name."""
+        points = [point for point in self._entry_points() if point.name == name]
+        owners = sorted({*([self._paths[name]] if name in self._paths else []), *(point.value for point in points)})
+        if len(owners) > 1:
+            raise RegistryError(
+                f"{self.kind} '{name}' is registered by {' and by '.join(owners)}; "
+                "uninstall one of the plugins or rename its entry point"
+            )
+        return points[0] if points and name not in self._paths else None
+
+    def _loaded(self, name: str, plugin: EntryPoint) -> type[ComponentT]:
+        try:
+            cls = plugin.load()
+        except (ImportError, AttributeError) as error:
+            raise RegistryError(f"plugin {self.kind} '{name}' ({plugin.value}) cannot be loaded: {error}") from error
         if not (isinstance(cls, type) and issubclass(cls, self.base)):
             raise RegistryError(f"plugin {self.kind} '{name}' is {cls!r}, not a subclass of {self.base.__name__}")
         return cls
@@ -137,9 +157,8 @@ class Registry(Generic[ComponentT]):
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        from alignkit.recipe.schema import slot_schema  # the schema of a slot is the recipe system's business
-
-        return slot_schema(self, handler)
+        # A reference, not the members: components may hold slots of their own kind. `recipe.schema` defines it.
+        return {SLOT: self.kind}
 
     def _parse(self, value: object) -> ComponentT:
         """A component from `name`, from `{name: ..., parameters}`, or from a component itself."""
@@ -148,17 +167,25 @@ class Registry(Generic[ComponentT]):
         if isinstance(value, str):
             value = {"name": value}
         if not isinstance(value, dict):
-            raise PydanticCustomError("slot_type", "expected a name or a mapping with 'name'", {"kind": self.kind})
+            raise PydanticCustomError("slot_type", "not a component", {"registry": self})
         if not isinstance(value.get("name"), str):
-            raise PydanticCustomError("slot_name", "needs a name", {"kind": self.kind, "known": self.names()})
+            raise PydanticCustomError("slot_name", "needs a name", {"registry": self})
         name = value["name"]
         try:
             return self.build(name, value)
         except RegistryError as error:
-            raise PydanticCustomError("slot_unknown", "{message}", {"message": str(error)}) from None
+            context = {"registry": self, "name": name, "message": str(error)}
+            raise PydanticCustomError("slot_unknown", "{message}", context) from None
         except ValidationError as error:
             # Kept whole: recipe.messages flattens nested problems under the slot's own path.
             raise PydanticCustomError("slot_invalid", "invalid", {"registry": self, "errors": error.errors()}) from None
+
+
+@cache
+def _installed() -> list[EntryPoint]:
+    """Our entry points in everything installed, scanned once per process."""
+    points = (point for distribution in distributions() for point in distribution.entry_points)
+    return [point for point in points if point.group.startswith("alignkit.")]
 
 
 def dump_component(component: Component) -> dict[str, Any]:

@@ -1,0 +1,24 @@
+"""`alignkit show`: a recipe with everything it extends and every default filled in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alignkit.cli.arguments import Overrides, RecipeFile
+from alignkit.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import alignkit.recipe.load as load
+else:
+    load = LazyModule("alignkit.recipe.load")
+
+
+def show(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    origin: Annotated[bool, typer.Option("--origin", help="Say beside each value who set it.")] = False,
+) -> None:
+    """Print a recipe whole: what it extends merged in, defaults filled in."""
+    typer.echo(load.load_recipe(recipe, overrides or ()).to_yaml(origin), nl=False)

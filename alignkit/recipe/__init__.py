@@ -1,0 +1,1 @@
+"""Recipes: YAML with line numbers, extends, --set, the origin of each value, messages, JSON Schema."""

@@ -1,0 +1,123 @@
+"""Parts that are fine alone but do not fit together; refused before any model loads, saying what would fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from alignkit.data.sources import refuse_misplaced
+from alignkit.errors import DataError
+from alignkit.losses import losses
+from alignkit.pair_weighting.uniform import Uniform as UniformPairs
+from alignkit.recipe.recipe import Recipe
+from alignkit.recipe.tree import Path
+from alignkit.scores import Needs
+from alignkit.trainers import trainers
+
+Misfit = tuple[Path, str]
+"""Where, and what would fit."""
+
+
+def misfits(recipe: Recipe) -> list[Misfit]:
+    """Everything in `recipe` that cannot be honoured together."""
+    found = [misfit for check in _CHECKS for misfit in check(recipe)]
+    # What the parts need together is only defined once they agree on one anchor.
+    return found or list(_reference(recipe))
+
+
+def _losses_fit_trainer(recipe: Recipe) -> Iterator[Misfit]:
+    gives = recipe.trainer.gives
+    for index, loss in enumerate(recipe.losses):
+        if loss.sees != gives:
+            fitting_losses = [name for name, cls in losses.classes().items() if cls.sees == gives]
+            fitting_trainers = [name for name, cls in trainers.classes().items() if cls.gives == loss.sees]
+            yield (
+                ("losses", index, "name"),
+                f"'{loss.name}' is a loss of {loss.sees}, but trainer '{recipe.trainer.name}' gives {gives}; "
+                f"losses that fit: {', '.join(fitting_losses)}; trainers that fit: {', '.join(fitting_trainers)}",
+            )
+
+
+def _losses_differ(recipe: Recipe) -> Iterator[Misfit]:
+    names = [loss.name for loss in recipe.losses]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield (
+                ("losses", index, "name"),
+                f"'{name}' is already losses.{names.index(name)}; give each loss once and weigh it by 'coefficient'",
+            )
+
+
+def _one_anchor(recipe: Recipe) -> Iterator[Misfit]:
+    anchors = [(index, loss.needs().anchor) for index, loss in enumerate(recipe.losses)]
+    first, *rest = [(index, anchor) for index, anchor in anchors if anchor is not None] or [(0, None)]
+    for index, anchor in rest:
+        if anchor != first[1]:
+            yield (
+                ("losses", index),
+                f"asks for another anchor than losses.{first[0]}, but one is sampled per pair; "
+                "give both the same 'anchor'",
+            )
+
+
+def _pairs_to_weigh(recipe: Recipe) -> Iterator[Misfit]:
+    if recipe.trainer.gives != "pairs" and not isinstance(recipe.pair_weighting, UniformPairs):
+        yield (
+            ("pair_weighting", "name"),
+            f"'{recipe.pair_weighting.name}' weighs pairs, but trainer '{recipe.trainer.name}' gives "
+            f"{recipe.trainer.gives}; use 'uniform' or a trainer that gives pairs",
+        )
+
+
+def _layout(recipe: Recipe) -> Iterator[Misfit]:
+    if recipe.model.layout == "shared" and recipe.weighting.all_needs().full_sequence:
+        yield (
+            ("model", "layout"),
+            "'shared' computes a prompt once for both responses, but weighting.scope 'full_sequence' needs it once for "
+            "each; use layout 'auto' or 'separate', or scope 'response'",
+        )
+
+
+def _data_options(recipe: Recipe) -> Iterator[Misfit]:
+    try:
+        refuse_misplaced(recipe.data)
+    except DataError as error:
+        key, _, message = str(error).partition(": ")
+        yield tuple(key.split(".")), message
+
+
+def _reference(recipe: Recipe) -> Iterator[Misfit]:
+    if recipe.model.reference != "cache":
+        return
+    parts = {
+        f"weighting '{recipe.weighting.name}'": recipe.weighting.all_needs(),
+        f"pair_weighting '{recipe.pair_weighting.name}'": recipe.pair_weighting.needs(),
+        **{f"loss '{loss.name}'": loss.needs() for loss in recipe.losses},
+    }
+    for part, needs in parts.items():
+        if beyond := _beyond_a_cache(needs):
+            yield (
+                ("model", "reference"),
+                f"'cache' holds the reference's log-probs of the data's responses only, but {part} needs {beyond}; "
+                "use 'auto' or 'copy'",
+            )
+
+
+def _beyond_a_cache(needs: Needs) -> str | None:
+    """What a part asks of the reference that cannot be looked up."""
+    if needs.reference_logits:
+        return "its whole distribution"
+    if needs.anchor is not None:
+        return "its scores of sampled anchors"
+    if any(attribution.model == "reference" for attribution in needs.attributions):
+        return "its gradients"
+    return None
+
+
+_CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
+    _losses_fit_trainer,
+    _losses_differ,
+    _one_anchor,
+    _pairs_to_weigh,
+    _layout,
+    _data_options,
+)

@@ -1,0 +1,88 @@
+"""From a recipe file and `--set` arguments to a validated recipe that knows where each of its values came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from alignkit.errors import Problem, RecipeError
+from alignkit.recipe.compose import misfits
+from alignkit.recipe.files import read_recipe_tree
+from alignkit.recipe.messages import placed, problems_of
+from alignkit.recipe.overrides import override
+from alignkit.recipe.recipe import Recipe
+from alignkit.recipe.render import render
+from alignkit.recipe.tree import Node, dotted, leaves, nearest
+
+DEFAULT = "default"
+"""Origin of a value that no file and no `--set` gives."""
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A recipe with its sources.
+
+    Attributes:
+        path: the file it was loaded from.
+        recipe: the validated recipe; its components are built.
+        root: what the files and `--set` gave, merged, each value with its place.
+    """
+
+    path: Path
+    recipe: Recipe
+    root: Node
+
+    def tree(self) -> dict[str, Any]:
+        """The whole recipe as plain values, defaults included."""
+        return self.recipe.model_dump(mode="json")
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Dotted path of each single value -> `file:line`, `--set KEY=VALUE` or `default`."""
+        return {dotted(path): self._origin(path) for path, _ in leaves(self.tree())}
+
+    def _origin(self, path: tuple[str | int, ...]) -> str:
+        node, depth = nearest(self.root, path)
+        # `weighting: uniform` gives the name of the component that it stands for.
+        is_given = depth == len(path) or (path[depth:] == ("name",) and isinstance(node.value, str))
+        return str(node.place) if is_given else DEFAULT
+
+    def to_yaml(self, origin: bool = False) -> str:
+        """The whole recipe as YAML, defaults included; loading it again gives an equal recipe.
+
+        Args:
+            origin: add a comment to each value that says where it came from.
+        """
+        return render(self.tree(), self.origins if origin else {})
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """Reads a recipe, what it extends, and `KEY=VALUE` overrides, and checks all of it.
+
+    Raises:
+        RecipeError: with every problem found, sorted by place.
+    """
+    root, problems = read_recipe_tree(Path(path))
+    for argument in overrides:
+        try:
+            root = override(root, argument)
+        except RecipeError as error:
+            problems += error.problems
+    try:
+        recipe = Recipe.model_validate(root.plain())
+    except ValidationError as error:
+        problems += problems_of(error, Recipe, root)
+    else:
+        problems += [placed(root, where, message) for where, message in misfits(recipe)]
+    if problems:
+        raise RecipeError(sorted(set(problems), key=_by_place))
+    return LoadedRecipe(Path(path), recipe, root)
+
+
+def _by_place(problem: Problem) -> tuple[str, int, Problem]:
+    source, _, line = problem.where.rpartition(":")
+    return (source, int(line), problem) if line.isdigit() else (problem.where, 0, problem)

@@ -1,0 +1,60 @@
+"""`--set losses.0.beta=0.5`: single values on top of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alignkit.errors import Problem, RecipeError
+from alignkit.recipe.files import FILE_KEYS
+from alignkit.recipe.tree import Node, Place, dotted, merge
+from alignkit.recipe.yaml import read_yaml
+
+
+def override(root: Node, argument: str) -> Node:
+    """`root` with one `KEY=VALUE` merged on top, as if a recipe that extends it said so.
+
+    The value is read as YAML. Keys that are not there yet are made; list items are named by index and must exist.
+
+    Raises:
+        RecipeError: not of that form, no YAML, or no such list item.
+    """
+    place = Place(f"--set {argument}")
+    key, equals, text = argument.partition("=")
+    steps = [step.strip() for step in key.split(".")]
+    if not equals or not all(steps):
+        raise RecipeError([Problem(str(place), "", "expected KEY=VALUE, such as losses.0.beta=0.5")])
+    if steps[0] in FILE_KEYS:
+        raise RecipeError([Problem(str(place), "", f"'{steps[0]}' can only stand in a recipe file")])
+    value, problems = read_yaml(text, str(place), first_line=0)
+    if problems:
+        raise RecipeError(problems)
+    return merge(root, _layer(root, steps, Node(value and value.value, place), ()))
+
+
+def _layer(under: Node | None, steps: Sequence[str], value: Node, path: tuple[str, ...]) -> Node:
+    """The tree that holds `value` at `steps` and nothing else; a list on the way is kept whole."""
+    if not steps:
+        return value
+    step, *rest = steps
+    # The mappings on the way were not written here: they keep the place they have.
+    place = under.place if under else value.place
+    if under and isinstance(under.value, list):
+        index = _index(under.value, step, value.place, path)
+        items = list(under.value)
+        items[index] = merge(items[index], _layer(items[index], rest, value, (*path, step)))
+        return Node(items, place)
+    if step.isdigit() and not (under and isinstance(under.value, dict)):
+        message = f"there is no list here to take item {step} of; set the whole list: {dotted(path)}=[...]"
+        raise RecipeError([Problem(str(value.place), dotted(path), message)])
+    below = under.child(step) if under else None
+    return Node({step: _layer(below, rest, value, (*path, step))}, place)
+
+
+def _index(items: list[Node], step: str, place: Place, path: tuple[str, ...]) -> int:
+    if step.isdigit() and int(step) < len(items):
+        return int(step)
+    have = f"0 to {len(items) - 1}" if len(items) > 1 else "0" if items else "none: the list is empty"
+    message = f"a list has items, not keys; expected an index ({have}), got '{step}'"
+    if step.isdigit():
+        message = f"no item {step}; items: {have}"
+    raise RecipeError([Problem(str(place), dotted(path), message)])

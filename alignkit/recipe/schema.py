@@ -1,0 +1,66 @@
+"""The JSON Schema of a recipe: completion and hover text in editors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alignkit.recipe.files import EXTENDS_KEY, SCHEMA_KEY
+from alignkit.recipe.kinds import KINDS
+from alignkit.recipe.recipe import Recipe
+from alignkit.registry import SLOT, Registry
+
+Schema = dict[str, Any]
+
+
+def recipe_schema() -> Schema:
+    """JSON Schema (draft 2020-12) of a recipe file.
+
+    It describes what may be written, so nothing is required at the top: a file may take any of it from what it
+    `extends`.
+    """
+    definitions: Schema = {}
+    root = _lifted(Recipe.model_json_schema(), definitions)
+    for kind, registry in KINDS.items():
+        definitions[kind] = _slot(registry, definitions)
+    names = {"type": "string"}
+    root["properties"] = {
+        SCHEMA_KEY: {"type": "string", "description": "Where editors find this schema."},
+        EXTENDS_KEY: {
+            "anyOf": [names, {"type": "array", "items": names}],
+            "description": "Recipe files that this one is merged onto, relative to it; later ones win.",
+        },
+        **root["properties"],
+    }
+    root.pop("required")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **root,
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _slot(registry: Registry[Any], definitions: Schema) -> Schema:
+    """A bare name, or a mapping of one component's parameters."""
+    components = []
+    for name, cls in registry.classes().items():
+        schema = _lifted(cls.model_json_schema(), definitions)
+        schema["properties"]["name"] = {"const": name, "description": f"A {registry.kind}."}
+        # The name may come from the recipe that this one extends, and so may every parameter.
+        schema.pop("required", None)
+        definitions[f"{registry.kind}.{name}"] = schema | {"title": name}
+        components.append({"$ref": f"#/$defs/{registry.kind}.{name}"})
+    return {"anyOf": [{"enum": registry.names(), "type": "string"}, *components]}
+
+
+def _lifted(schema: Schema, definitions: Schema) -> Schema:
+    """`schema` with its own definitions moved to the common ones and slots turned into references."""
+    definitions.update({name: _resolved(inner) for name, inner in schema.pop("$defs", {}).items()})
+    resolved: Schema = _resolved(schema)
+    return resolved
+
+
+def _resolved(value: Any) -> Any:  # noqa: ANN401 -- any piece of a schema
+    if isinstance(value, dict):
+        rest = {key: _resolved(item) for key, item in value.items() if key != SLOT}
+        return {"$ref": f"#/$defs/{value[SLOT]}", **rest} if SLOT in value else rest
+    return [_resolved(item) for item in value] if isinstance(value, list) else value
