@@ -9,27 +9,36 @@ from pydantic import Field
 from alignkit.registry import Section
 from alignkit.world.config import WorldConfig
 
+DEFAULT_HOLDOUT = 256
+
 
 class DataConfig(Section):
     """Where the rows come from and how they become tokens."""
 
     train: str
-    """A file (.jsonl, .json, .csv, .parquet; .jsonl.gz too), a Hub data set id, or `builtin:world`."""
+    """A file (.jsonl, .json, .csv, each also with .gz, or .parquet), a Hub data set id, or `builtin:world`."""
 
     eval: str | None = None
-    """The same for held-out rows; null holds out `holdout` rows of `train`."""
+    """The same for held-out rows; null holds out rows of `train`, or takes the held-out pairs of the world."""
 
-    split: str = "train"
-    """Split of a Hub data set; ignored by nobody: giving it for a file is an error."""
+    split: str | None = None
+    """Split of the Hub data set `train`; null means train. Refused for a file."""
+
+    eval_split: str | None = None
+    """Split of the Hub data set `eval`; null means test. Refused for a file."""
 
     subset: str | None = None
-    """Configuration name of a Hub data set."""
+    """Configuration name of the Hub data sets. Refused for a file."""
 
-    holdout: int = Field(256, ge=0)
-    """Held-out rows taken from `train` when `eval` is null; chosen by the seed."""
+    holdout: int | None = Field(None, ge=0)
+    """Held-out rows taken from `train` when `eval` is null; null means 256. Refused where it has no use: the world has
+    `world.eval_pairs`."""
 
     max_rows: int | None = Field(None, gt=0)
-    """Use only the first so many rows of `train`."""
+    """Read only the first so many rows of `train`."""
+
+    separator: str = ""
+    """Text put between prompt and response when both are columns of plain text; most data needs none."""
 
     max_length: int = Field(1024, gt=1)
     """Longest prompt + response; tokens."""
@@ -44,7 +53,7 @@ class DataConfig(Section):
     """With `on_bad_row: drop`, stop after all when more rows than this are bad."""
 
     label_noise: float = Field(0.0, ge=0, le=1)
-    """Seeded share of training pairs whose chosen and rejected are swapped."""
+    """Chance that a training pair has its chosen and rejected swapped, drawn per row from the seed."""
 
     world: WorldConfig | None = None
-    """Options of `builtin:world`."""
+    """Options of `builtin:world`; null means its defaults. Refused for any other source."""

@@ -1,0 +1,287 @@
+"""Finds the format that the rows of a source are in, and reads a row of that format as a prompt and its responses."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from alignkit.data.sources import RawRow
+from alignkit.errors import DataError
+
+Message = dict[str, Any]
+Fields = Mapping[str, object]
+Prompt = str | list[Message]
+Response = str | Message
+
+TURN = "\n\nAssistant:"
+OTHER_TURN = "\n\nHuman:"
+
+
+class Unusable(Exception):
+    """A row cannot be used: why, in a few words that are counted, and what exactly."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and its responses: all text, or all messages.
+
+    Attributes:
+        row: the row it was read from.
+        prompt: text, or messages of which the last is the user's.
+        responses: response name -> text, or one message of the assistant.
+        columns: data columns that components need.
+    """
+
+    row: RawRow
+    prompt: Prompt
+    responses: Mapping[str, Response]
+    columns: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def prompt_key(self) -> str:
+        """Equal for equal prompts."""
+        return self.prompt if isinstance(self.prompt, str) else json.dumps(self.prompt, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to write rows.
+
+    Attributes:
+        name: in words, for reports and messages.
+        kinds: the columns it reads -> text or messages; this is how it is recognised.
+        read: prompt and responses of a row, given the names of the responses wanted.
+    """
+
+    name: str
+    kinds: Mapping[str, str]
+    read: Callable[[Fields, Sequence[str]], tuple[Prompt, dict[str, Response]]]
+
+
+def find_format(rows: Sequence[RawRow], responses: Sequence[str], source: str) -> Format:
+    """The format of most rows; the others are then bad rows.
+
+    Raises:
+        DataError: no row has the columns of any format; lists the columns found and those accepted.
+    """
+    known = _known(responses)
+    votes = Counter(number for row in rows if (number := _recognise(row.fields, known)) is not None)
+    if votes:
+        return known[votes.most_common(1)[0][0]]
+    columns = set[str]().union(*(row.fields for row in rows))
+    # No row is right in any format, but the columns may be there: each row then says what is wrong with its values.
+    for form in known:
+        if columns.issuperset(form.kinds) or all(row.unread for row in rows):
+            return form
+    accepted = dict.fromkeys(" + ".join(form.kinds) for form in known)
+    found = ", ".join(sorted(columns)) or "none"
+    raise DataError(f"{source}: no known format; columns found: {found}; accepted: {'; '.join(accepted)}")
+
+
+def read_example(row: RawRow, form: Format, responses: Sequence[str]) -> Example:
+    """The row in the format of its source.
+
+    Raises:
+        Unusable: it is in another format, or a value is missing or wrong.
+    """
+    if row.unread:
+        raise Unusable(*row.unread)
+    known = _known(responses)
+    own = _recognise(row.fields, known)
+    try:
+        prompt, read = form.read(row.fields, responses)
+    except Unusable as error:
+        if own is None or known[own] is form:
+            raise
+        raise Unusable("mixed formats", f"this row is '{known[own].name}', most are '{form.name}'") from error
+    for name, response in read.items():
+        text = response if isinstance(response, str) else response["content"]
+        if not text.strip():
+            raise Unusable("empty response", f"'{name}' holds no text")
+    if len(read) == 2 and read["chosen"] == read["rejected"]:
+        raise Unusable("chosen equals rejected", "a pair needs two different responses")
+    return Example(row, prompt, read)
+
+
+def _known(responses: Sequence[str]) -> tuple[Format, ...]:
+    return PAIR_FORMATS if "rejected" in responses else PAIR_FORMATS + SINGLE_FORMATS
+
+
+def _recognise(fields: Fields, known: Sequence[Format]) -> int | None:
+    """Number of the first format whose columns this row holds, in the right kinds."""
+    for number, form in enumerate(known):
+        if all(_kind(fields.get(column)) == kind for column, kind in form.kinds.items()):
+            return number
+    return None
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, str):
+        return "text"
+    return "messages" if isinstance(value, list) else "neither"
+
+
+def num_shared(first: Sequence[object], second: Sequence[object]) -> int:
+    """How many items, or characters, two sequences share at their start."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(first), len(second)))
+
+
+# --- values ---
+
+
+def _value(fields: Fields, column: str) -> object:
+    if column not in fields:
+        found = ", ".join(fields) or "none"
+        raise Unusable("missing field", f"'{column}'; columns of this row: {found}")
+    if fields[column] is None:
+        raise Unusable("null field", f"'{column}'")
+    return fields[column]
+
+
+def _text(fields: Fields, column: str) -> str:
+    value = _value(fields, column)
+    if not isinstance(value, str):
+        raise Unusable("wrong type", f"'{column}': expected text, got {_shown(value)}")
+    return value
+
+
+def _messages(fields: Fields, column: str) -> list[Message]:
+    value = _value(fields, column)
+    if not isinstance(value, list):
+        raise Unusable("wrong type", f"'{column}': expected a list of messages, got {_shown(value)}")
+    if not value:
+        raise Unusable("empty conversation", f"'{column}' holds no messages")
+    for number, message in enumerate(value, start=1):
+        is_message = isinstance(message, dict) and isinstance(message.get("role"), str)
+        if not is_message or not isinstance(message.get("content"), str):
+            expected = "expected {role: text, content: text}"
+            raise Unusable("wrong type", f"'{column}', message {number}: {expected}, got {_shown(message)}")
+    return value
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, default=str)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _reply(messages: Sequence[Message], column: str) -> Message:
+    """The one assistant message that a response must be."""
+    if not messages or messages[-1]["role"] != "assistant":
+        last = messages[-1]["role"] if messages else "missing"
+        raise Unusable("no final assistant turn", f"'{column}': its last message must be the assistant's, is {last}")
+    if len(messages) > 1:
+        raise Unusable("several turns", f"'{column}': the response must be one message, is {len(messages)}")
+    return messages[0]
+
+
+def _asked(messages: list[Message], column: str) -> list[Message]:
+    """The prompt, if it ends where the assistant is to speak."""
+    if not messages or messages[-1]["role"] not in ("user", "tool"):
+        last = f"{messages[-1]['role']}'s" if messages else "missing"
+        raise Unusable("prompt without user turn", f"'{column}': the prompt's last message must be user's, is {last}")
+    return messages
+
+
+# --- readers, one per format ---
+
+
+def _texts(column: str | None = None) -> Callable[[Fields, Sequence[str]], tuple[Prompt, dict[str, Response]]]:
+    """Prompt and responses as text columns; `column` holds the only response when it is not called `chosen`."""
+
+    def read(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[str, Response]]:
+        return _text(fields, "prompt"), {name: _text(fields, column or name) for name in responses}
+
+    return read
+
+
+def _dialogues(column: str | None = None) -> Callable[[Fields, Sequence[str]], tuple[Prompt, dict[str, Response]]]:
+    """The same as message lists."""
+
+    def read(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[str, Response]]:
+        prompt = _asked(_messages(fields, "prompt"), "prompt")
+        names = {name: column or name for name in responses}
+        return prompt, {name: _reply(_messages(fields, source), source) for name, source in names.items()}
+
+    return read
+
+
+def _whole_dialogues(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[str, Response]]:
+    """Two conversations: what they share before the last message of the shorter one is the prompt."""
+    chosen, rejected = _messages(fields, "chosen"), _messages(fields, "rejected")
+    shared = num_shared(chosen[:-1], rejected[:-1])
+    if fields.get("prompt") is not None:  # the same prompt once more, as text
+        prompt = _text(fields, "prompt")
+        if not any(prompt.strip() == message["content"].strip() for message in chosen[:shared]):
+            raise Unusable("prompt differs", "'prompt' is not among the messages that chosen and rejected share")
+    both = {"chosen": chosen, "rejected": rejected}
+    replies: dict[str, Response] = {name: _last_turn(both[name][shared:], name) for name in responses}
+    return _asked(chosen[:shared], "chosen"), replies
+
+
+def _last_turn(messages: Sequence[Message], column: str) -> Message:
+    if len(messages) > 1:
+        raise Unusable("differs too early", f"'{column}': chosen and rejected part before their last message")
+    return _reply(messages, column)
+
+
+def _transcripts(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[str, Response]]:
+    """Two transcripts as in HH-RLHF: the prompt ends with the last assistant turn's start that they share.
+
+    Pairs that part in an earlier turn are bad rows: their responses would hold turns of the human.
+    """
+    chosen, rejected = _text(fields, "chosen"), _text(fields, "rejected")
+    turn = chosen[: num_shared(chosen, rejected)].rfind(TURN)
+    if turn < 0:
+        raise Unusable("no common prompt", f"chosen and rejected share no {TURN!r} turn; add a 'prompt' column")
+    start = turn + len(TURN)
+    both = {"chosen": chosen[start:], "rejected": rejected[start:]}
+    for name in responses:
+        if OTHER_TURN in both[name] or TURN in both[name]:
+            raise Unusable("differs too early", f"'{name}': chosen and rejected part before their last turn")
+    return chosen[:start], {name: both[name] for name in responses}
+
+
+def _conversation(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[str, Response]]:
+    messages = _messages(fields, "messages")
+    reply = _reply(messages[-1:], "messages")
+    return _asked(messages[:-1], "messages"), dict.fromkeys(responses, reply)
+
+
+def _plain(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[str, Response]]:
+    return "", dict.fromkeys(responses, _text(fields, "text"))
+
+
+PAIR_FORMATS: tuple[Format, ...] = (
+    Format("text with a prompt column", {"prompt": "text", "chosen": "text", "rejected": "text"}, _texts()),
+    Format(
+        "messages with a prompt column",
+        {"prompt": "messages", "chosen": "messages", "rejected": "messages"},
+        _dialogues(),
+    ),
+    Format(
+        "whole conversations, the prompt repeated as text",
+        {"prompt": "text", "chosen": "messages", "rejected": "messages"},
+        _whole_dialogues,
+    ),
+    Format("two transcripts", {"chosen": "text", "rejected": "text"}, _transcripts),
+    Format("two conversations", {"chosen": "messages", "rejected": "messages"}, _whole_dialogues),
+)
+SINGLE_FORMATS: tuple[Format, ...] = (
+    Format("text prompt and chosen", {"prompt": "text", "chosen": "text"}, _texts()),
+    Format("messages prompt and chosen", {"prompt": "messages", "chosen": "messages"}, _dialogues()),
+    Format("text prompt and completion", {"prompt": "text", "completion": "text"}, _texts("completion")),
+    Format(
+        "messages prompt and completion", {"prompt": "messages", "completion": "messages"}, _dialogues("completion")
+    ),
+    Format("conversations", {"messages": "messages"}, _conversation),
+    Format("text alone", {"text": "text"}, _plain),
+)

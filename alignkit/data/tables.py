@@ -1,0 +1,186 @@
+"""From the `data` section to the training and held-out token rows: read, check, tokenise, fit, hold out, add noise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from alignkit.data.checks import Dropped
+from alignkit.data.columns import read_columns, refuse_absent
+from alignkit.data.config import DataConfig
+from alignkit.data.formats import Example, Unusable, find_format, read_example
+from alignkit.data.overflow import fit, refuse_long
+from alignkit.data.rows import DataReport, Tables, TokenRow
+from alignkit.data.sources import WORLD, RawRow, read_source, refuse_misplaced
+from alignkit.data.splitting import choose_held_out, rows_fingerprint, swap_labels
+from alignkit.data.tokenising import Tokeniser
+from alignkit.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run reads of a row.
+
+    Attributes:
+        responses: names of the responses to lay out.
+        columns: data columns that components need.
+    """
+
+    responses: tuple[str, ...]
+    columns: frozenset[str] = frozenset()
+
+
+def load_tables(
+    config: DataConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    responses: tuple[str, ...],
+    columns: frozenset[str],
+    seed: int,
+    dropped_file: Path | None = None,
+) -> Tables:
+    """The token rows of a run.
+
+    Args:
+        config: the `data` section.
+        tokenizer: ids, special tokens and chat template come from it.
+        responses: names of the responses to lay out, `("chosen", "rejected")` or `("chosen",)`.
+        columns: data columns that components need, as numbers.
+        seed: of the run; decides what is held out and which labels are swapped.
+        dropped_file: gets a JSON line for each row that is dropped; written anew.
+
+    Raises:
+        DataError: the data cannot be read or used; names file and line.
+    """
+    if config.label_noise and "rejected" not in responses:
+        raise DataError(
+            f"data.label_noise: {config.label_noise} needs pairs; this trainer reads {', '.join(responses)}"
+        )
+    refuse_misplaced(config)
+    wanted = Wanted(responses, columns)
+    train = _load(config, "train", wanted, tokenizer, seed)
+    sources = [train]
+    if _has_own_eval(config):
+        sources.append(_load(config, "eval", wanted, tokenizer, seed))
+        kept, held = train.rows, sources[1].rows
+    else:
+        chosen = choose_held_out(train.prompts, config, seed)
+        kept = [row for row in train.rows if row.index not in chosen]
+        held = [row for row in train.rows if row.index in chosen]
+        train.counts["held_out"] = len(held)
+    kept, num_swapped = swap_labels(kept, config.label_noise, seed)
+    train.counts["labels_swapped"] = num_swapped
+    if dropped_file is not None:
+        dropped_file.unlink(missing_ok=True)
+        for source in sources:
+            source.dropped.write(dropped_file)
+    used = [kept, held] if _has_own_eval(config) else [[*kept, *held]]
+    reports = tuple(source.report(rows) for source, rows in zip(sources, used, strict=True))
+    return Tables(tuple(kept), tuple(held), reports)
+
+
+def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
+    """The raw texts of the training rows, for a tokenizer that is yet to be trained on them.
+
+    Rows that cannot be used are left out here and reported by `load_tables`. Held-out rows are left out too, as far as
+    they are known without a tokenizer.
+    """
+    refuse_misplaced(config)
+    raw = read_source(config, "train", seed)
+    is_paired = any("rejected" in row.fields for row in raw)
+    _, examples, _ = _read_examples(raw, config.train, Wanted(("chosen", "rejected") if is_paired else ("chosen",)))
+    held_out: frozenset[int] = frozenset()
+    if not _has_own_eval(config):
+        held_out = choose_held_out({example.row.index: example.prompt_key for example in examples}, config, seed)
+    for example in examples:
+        if example.row.index not in held_out:
+            yield from _texts_of(example, config.separator)
+
+
+def _has_own_eval(config: DataConfig) -> bool:
+    return config.eval is not None or config.train == WORLD
+
+
+def _texts_of(example: Example, separator: str) -> Iterator[str]:
+    """The prompt with its first response, as the tokenizer will meet them, then the other response."""
+    if isinstance(example.prompt, str):
+        prompt = example.prompt + separator
+    else:
+        prompt = "\n".join(message["content"] for message in example.prompt) + "\n"
+    first, *others = [text if isinstance(text, str) else text["content"] for text in example.responses.values()]
+    yield prompt + first
+    yield from others
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What became of one source's rows; `prompts` is row index -> key of its prompt."""
+
+    name: str
+    format: str
+    num_rows: int
+    rows: list[TokenRow]
+    prompts: Mapping[int, str]
+    dropped: Dropped
+    counts: Counter[str]
+
+    def report(self, used: Sequence[TokenRow]) -> DataReport:
+        """The account of this source once `used` rows are final."""
+        dropped = self.dropped.counts()
+        assert self.num_rows == len(used) + sum(dropped.values()), "every row is either used or dropped"
+        return DataReport(
+            self.name, self.format, self.num_rows, len(used), dropped, dict(self.counts), rows_fingerprint(used)
+        )
+
+
+def _load(
+    config: DataConfig,
+    part: Literal["train", "eval"],
+    wanted: Wanted,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+) -> _Source:
+    """The rows of one source, all steps but the split."""
+    name = config.eval if part == "eval" and config.eval is not None else config.train
+    raw = read_source(config, part, seed)
+    form, examples, dropped = _read_examples(raw, name, wanted)
+    tokeniser = Tokeniser(tokenizer, config.separator)
+    rows: list[TokenRow] = []
+    for example, row in zip(examples, tokeniser.rows(examples), strict=True):
+        if isinstance(row, Unusable):
+            dropped.add(example.row, row)
+        else:
+            rows.append(row)
+    dropped.settle(config)
+    refuse_long(rows, config, name)
+    fitted: list[TokenRow] = []
+    for row in rows:
+        try:
+            fitted.append(fit(row, config, tokeniser.special.bos, tokeniser.counts))
+        except Unusable as error:
+            dropped.add(raw[row.index], error, is_bad=config.on_overflow != "drop")
+    dropped.settle(config)
+    kept = {row.index for row in fitted}
+    prompts = {example.row.index: example.prompt_key for example in examples if example.row.index in kept}
+    return _Source(name, form, len(raw), fitted, prompts, dropped, tokeniser.counts)
+
+
+def _read_examples(raw: Sequence[RawRow], name: str, wanted: Wanted) -> tuple[str, list[Example], Dropped]:
+    """The format's name, the examples, and the rows that are none."""
+    form = find_format(raw, wanted.responses, name)
+    refuse_absent(raw, wanted.columns, name)
+    dropped = Dropped(name, len(raw))
+    examples = []
+    for row in raw:
+        try:
+            example = read_example(row, form, wanted.responses)
+            examples.append(replace(example, columns=read_columns(row, wanted.columns)))
+        except Unusable as error:
+            dropped.add(row, error)
+    return form.name, examples, dropped

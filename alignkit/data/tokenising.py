@@ -1,0 +1,199 @@
+"""Turns examples into token rows: where the response begins, one BOS, and one end token in every response.
+
+Prompt and response are tokenised together, as a reader meets them, and the prompt alone, as it is given at generation.
+The tokens on which these agree, for every response, are the prompt; a token that straddles the boundary belongs to the
+response and is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from alignkit.data.chat import ChatTemplate, Rendered
+from alignkit.data.formats import Example, Unusable, num_shared
+from alignkit.data.rows import TokenRow
+from alignkit.errors import DataError
+from alignkit.fingerprints import text_fingerprint
+from alignkit.lazy import numpy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from transformers import PreTrainedTokenizerBase
+
+_BATCH = 1000
+"""Examples tokenised at once: enough to keep the tokenizer's threads busy, few enough to hold."""
+
+Offsets = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """What the tokenizer puts around a text.
+
+    Attributes:
+        prefix: ids that it puts before every text; empty when it adds none.
+        bos: its BOS id if `prefix` holds it; None when it adds no BOS.
+        eos: its EOS id.
+    """
+
+    prefix: list[int]
+    bos: int | None
+    eos: int | None
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> SpecialTokens:
+        """Found by tokenising a probe: a `bos_token` that is named is not always used."""
+        bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+        ids = tokenizer("a")["input_ids"]
+        starts = [start for start in range(len(ids)) if ids[start : start + len(bare)] == bare]
+        prefix = ids[: starts[0]] if starts else []
+        bos = tokenizer.bos_token_id
+        return cls(prefix, bos if bos in prefix else None, tokenizer.eos_token_id)
+
+
+class Tokeniser:
+    """Tokenises the examples of one source.
+
+    Attributes:
+        special: the tokenizer's special tokens.
+        counts: `boundary_moved` (rows), `bos_added` (chat rows whose template has no BOS), `eos_appended` (responses).
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, separator: str) -> None:
+        self.counts: Counter[str] = Counter(boundary_moved=0, bos_added=0, eos_appended=0)
+        self._tokenizer = tokenizer
+        self._separator = separator
+        self.special = SpecialTokens.of(tokenizer)
+        self._template: ChatTemplate | None = None
+
+    def rows(self, examples: Sequence[Example]) -> Iterator[TokenRow | Unusable]:
+        """A token row per example, or why there is none.
+
+        Raises:
+            DataError: conversations without a chat template, or a tokenizer without EOS where one is to be appended.
+        """
+        if examples and not isinstance(examples[0].prompt, str):
+            self._template = ChatTemplate.of(self._tokenizer)
+        if self._end() is None:
+            raise DataError("the tokenizer has no EOS token, so a response could not end; set its eos_token")
+        for start in range(0, len(examples), _BATCH):
+            yield from self._batch(examples[start : start + _BATCH])
+
+    def _end(self) -> int | None:
+        """The id that every response ends with."""
+        of_template = self._template.end if self._template else None
+        return self.special.eos if of_template is None else of_template
+
+    def _batch(self, examples: Sequence[Example]) -> Iterator[TokenRow | Unusable]:
+        rendered = [self._render(example) for example in examples]
+        texts = [text for one in rendered if isinstance(one, Rendered) for text in (one.prompt, *one.full.values())]
+        needs_offsets = any(example.row.critical for example in examples)
+        tokens = iter(self._encode(texts, needs_offsets))
+        for example, one in zip(examples, rendered, strict=True):
+            if isinstance(one, Unusable):
+                yield one
+                continue
+            prompt, _ = next(tokens)
+            full = {name: next(tokens) for name in one.full}
+            try:
+                yield self._row(example, one, prompt, full)
+            except Unusable as error:
+                yield error
+
+    def _render(self, example: Example) -> Rendered | Unusable:
+        if isinstance(example.prompt, str):
+            prompt = example.prompt + self._separator
+            return Rendered(prompt, {name: f"{prompt}{text}" for name, text in example.responses.items()}, len(prompt))
+        assert self._template is not None, "the examples of a source are all chat or all text"
+        try:
+            return self._template.render(example)
+        except Unusable as error:
+            return error
+
+    def _encode(self, texts: list[str], needs_offsets: bool) -> list[tuple[list[int], Offsets]]:
+        if not texts:
+            return []
+        encoded = self._tokenizer(
+            texts,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            return_offsets_mapping=needs_offsets,
+            verbose=False,  # length is our business
+        )
+        ids = encoded["input_ids"]
+        return list(zip(ids, encoded["offset_mapping"] if needs_offsets else [()] * len(ids), strict=True))
+
+    def _row(
+        self, example: Example, rendered: Rendered, prompt: list[int], full: dict[str, tuple[list[int], Offsets]]
+    ) -> TokenRow:
+        cut = min(num_shared(prompt, ids) for ids, _ in full.values())
+        responses = {name: self._ended(ids[cut:], name) for name, (ids, _) in full.items()}
+        begun = self._begun(prompt[:cut])
+        for name, ids in responses.items():
+            self._check_specials(name, begun, ids)
+        if len(responses) == 2 and responses["chosen"] == responses["rejected"]:
+            raise Unusable("chosen equals rejected", "the two responses have the same tokens")
+        self.counts["boundary_moved"] += cut < len(prompt) or rendered.start < len(rendered.prompt)
+        self.counts["bos_added"] += self._template is not None and len(begun) > cut
+        self.counts["eos_appended"] += sum(len(responses[name]) > len(ids) - cut for name, (ids, _) in full.items())
+        critical = {
+            name: _overlaps(full[name][1][cut:], spans, rendered.start, len(responses[name]))
+            for name, spans in example.row.critical.items()
+            if name in responses
+        }
+        texts = {name: text if isinstance(text, str) else text["content"] for name, text in example.responses.items()}
+        return TokenRow(
+            index=example.row.index,
+            where=example.row.where,
+            prompt=numpy.array(begun, dtype=numpy.int64),
+            responses={name: numpy.array(ids, dtype=numpy.int64) for name, ids in responses.items()},
+            columns=example.columns,
+            critical=critical,
+            text={"prompt": rendered.prompt, **texts},
+        )
+
+    def _begun(self, prompt: list[int]) -> list[int]:
+        """The prompt with the tokenizer's prefix, which the text or the template may hold already."""
+        has_prefix = not self.special.prefix or (self.special.bos is not None and prompt[:1] == [self.special.bos])
+        prompt = prompt if has_prefix else [*self.special.prefix, *prompt]
+        if not prompt:
+            raise Unusable("empty prompt", "no token comes before the response, and the tokenizer adds no BOS")
+        return prompt
+
+    def _ended(self, response: list[int], name: str) -> list[int]:
+        end = self._end()
+        assert end is not None
+        if response[-1:] != [end]:
+            response = [*response, end]
+        if response.count(end) > 1:
+            token = self._tokenizer.convert_ids_to_tokens(end)
+            raise Unusable("end token inside", f"'{name}' holds {token!r} before its end")
+        return response
+
+    def _check_specials(self, name: str, prompt: list[int], response: list[int]) -> None:
+        """One BOS, at the start; where BOS and EOS are the same token, turns may end with it."""
+        bos, eos = self.special.bos, self.special.eos
+        if bos is not None and bos != eos:
+            if (num_bos := prompt.count(bos) + response.count(bos)) > 1:
+                token = self._tokenizer.convert_ids_to_tokens(bos)
+                raise Unusable("second BOS", f"prompt and '{name}' hold {num_bos} times {token!r}")
+            assert bos in prompt[: max(1, len(self.special.prefix))], "BOS must lead the prompt"
+        assert response[-1] == self._end() and response.count(response[-1]) == 1, "one end token, at the end"
+
+
+def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """blake2b of the chat template, hex; `none` when the tokenizer has none."""
+    template = tokenizer.chat_template
+    return text_fingerprint(template if isinstance(template, str) else repr(template)) if template else "none"
+
+
+def _overlaps(offsets: Offsets, spans: Sequence[tuple[int, int]], start: int, length: int) -> np.ndarray:
+    """[length] bool; True on the tokens that hold a character of a span. Spans count from character `start`."""
+    mask = numpy.zeros(length, dtype=bool)
+    for number, (left, right) in enumerate(offsets):
+        mask[number] = any(left < start + last and right > start + first for first, last in spans)
+    return mask
