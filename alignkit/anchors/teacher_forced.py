@@ -13,4 +13,5 @@ class TeacherForced(Anchor):
     """Tokens drawn along the chosen response.
 
     Formula: a_t ~ pi(. | x, y_w,<t), scored as log pi(a_t | x, y_w,<t)
+    Paper: none; stands in for arXiv:2505.19653 Alg. 1 line 8
     """

@@ -16,6 +16,7 @@ class Uniform(TokenWeighting):
     """Weight 1 for every token.
 
     Formula: W_t = 1
+    Paper: arXiv:2505.19653 Table 2
     """
 
     def raw(self, span: Span) -> Tensor:
