@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from alignkit.recipe.kinds import KINDS
+
 ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "plugins" / "last_tokens"
 
@@ -120,6 +122,18 @@ def test_the_readme_shows_the_same_weighting_in_fifteen_lines():
     (code,) = blocks(ROOT / "README.md", "python")
     assert code == (PLUGIN / "last_tokens.py").read_text()
     assert len([line for line in code.splitlines() if line]) <= 15
+
+
+def test_the_readme_shows_the_recipe_that_it_runs():
+    (recipe,) = blocks(ROOT / "README.md", "yaml")
+    assert recipe == (ROOT / "recipes" / "tidpo.yaml").read_text()
+
+
+def test_the_readme_lists_every_component():
+    table = dict(re.findall(r"^\| `([a-zA-Z_.]+)` \| (`.*`) \|$", (ROOT / "README.md").read_text(), re.MULTILINE))
+    slots = {"losses": "loss", "losses.N.anchor": "anchor"}
+    listed = {slots.get(slot, slot): re.findall(r"`(\w+)`", names) for slot, names in table.items()}
+    assert listed == {kind: registry.names() for kind, registry in KINDS.items()}
 
 
 def test_a_recipe_can_name_the_installed_example_plugin(tmp_path: Path):

@@ -1,0 +1,141 @@
+"""Every shipped recipe: it loads, its head tells how to run it, it differs from its base as it says, and it trains."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alignkit import run
+from alignkit.recipe.load import load_recipe
+from alignkit.recipe.schema import recipe_schema
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "recipes"
+DATA = ROOT.parent / "shared" / "data"
+FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml"))
+RECIPES = [name for name in FILES if not name.startswith("base/")]
+
+PAIRS = {"hh": "hh_harmless.jsonl.gz", "gsm8k": "gsm8k_pairs.jsonl.gz"}
+
+SMALL = (
+    "training.steps=2",
+    "training.batch_size=2",
+    "training.micro_batch_size=2",
+    "evaluation.pairs=4",
+    "evaluation.samples=2",
+    "evaluation.max_new_tokens=4",
+)
+WORLD = ("data.world.pairs=16", "data.world.eval_pairs=8")
+NOT_HUB = ("data.train=builtin:world", "data.split=null", "data.eval=null", "data.eval_split=null")
+SCRATCH = "model={name: scratch, layers: 1, width: 32, heads: 2, vocab_size: 512}"
+
+OF_LORA = {"model.adapter", "training.learning_rate"}
+DIFFERENCES = {
+    ("tidpo.yaml", "dpo.yaml"): {"weighting", "losses.0", "losses.1"},
+    ("tidpo.yaml", "eq8_raw.yaml"): {"weighting.rescale", "weighting.prior.normalise"},
+    ("tidpo.yaml", "tidpo_b13.yaml"): {"losses.0"},
+    ("tidpo.yaml", "released.yaml"): {
+        "weighting.mix",
+        "weighting.scope",
+        "weighting.gradient.position",
+        "weighting.prior.sigma_divisor",
+        "weighting.prior.sigma_min",
+        "losses.0",
+        "losses.1.coefficient",
+        "losses.1.margin",
+        "training.optimizer",
+        "training.learning_rate",
+        "training.batch_size",
+        "training.micro_batch_size",
+        "training.steps",
+        "training.warmup",
+        "training.max_grad_norm",
+    },
+    ("tidpo.yaml", "ablations/no_triplet.yaml"): {"losses.1"},
+    ("tidpo.yaml", "ablations/uniform.yaml"): {"weighting"},
+    ("tidpo.yaml", "ablations/random.yaml"): {"weighting"},
+    ("tidpo.yaml", "ablations/no_prior.yaml"): {"weighting.mix"},
+    ("tidpo.yaml", "ablations/prior_only.yaml"): {"weighting.mix"},
+    ("tidpo.yaml", "ablations/softmax_prior.yaml"): {"weighting.prior"},
+    ("llama-3.2-3b/tidpo.yaml", "llama-3.2-3b/tidpo_lora.yaml"): OF_LORA,
+    ("mistral-7b/tidpo.yaml", "mistral-7b/tidpo_lora.yaml"): OF_LORA,
+    ("llama-3.2-3b/tidpo.yaml", "mistral-7b/tidpo.yaml"): {"model.path"},
+    ("llama-3.2-3b/tidpo_lora.yaml", "mistral-7b/tidpo_lora.yaml"): {"model.path"},
+    ("hh/tidpo.yaml", "hh/dpo.yaml"): {"weighting", "losses.0", "losses.1"},
+    ("gsm8k/tidpo.yaml", "gsm8k/dpo.yaml"): {"weighting", "losses.0", "losses.1"},
+}
+
+
+def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
+    """Dotted keys whose values differ; of a component that another one stands for, the slot alone."""
+    if isinstance(one, list) and isinstance(other, list):
+        one, other = dict(enumerate(one)), dict(enumerate(other))
+    if isinstance(one, dict) and isinstance(other, dict) and one.get("name") == other.get("name"):
+        for key in sorted(one.keys() | other.keys(), key=str):
+            yield from differences(one.get(key), other.get(key), f"{path}.{key}" if path else str(key))
+    elif one != other:
+        yield path
+
+
+def swaps(name: str) -> list[str]:
+    """What makes a recipe two steps of a tiny run: the `--set` arguments that a user would write."""
+    folder = name.partition("/")[0]
+    small = [
+        *SMALL,
+        *(["losses.1.anchor.max_new_tokens=4"] if len(load_recipe(FOLDER / name).recipe.losses) == 2 else []),
+    ]
+    if folder in ("llama-3.2-3b", "mistral-7b"):
+        adapter = "{rank: 2, alpha: 4}" if "lora" in name else "null"
+        return [*small, *NOT_HUB, *WORLD, f"model={{name: world, adapter: {adapter}}}"]
+    if folder in ("hh", "gsm8k"):
+        file = DATA / PAIRS[folder]
+        assert file.is_file(), f"{file} is missing: these tests read the folder shared/ beside the repository"
+        return [*small, f"data.train={file}", "data.max_rows=40", "data.holdout=8", SCRATCH]
+    return [*small, *WORLD]
+
+
+def test_all_recipes_are_here():
+    assert (len(RECIPES), len(FILES) - len(RECIPES)) == (22, 2)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_loads(name: str):
+    assert load_recipe(FOLDER / name).recipe.losses
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_head_says_what_it_is_and_how_to_run_it(name: str):
+    lines = (FOLDER / name).read_text().splitlines()
+    command = lines[1].removeprefix("# alignkit run ").split()[0]
+    assert command == f"recipes/{name}" or (name.startswith("base/") and (ROOT / command).is_file())
+    if name != "tidpo.yaml":  # the recipe that the README shows, without a line for editors
+        schema = lines[2].removeprefix("# yaml-language-server: $schema=")
+        assert (FOLDER / name).parent.joinpath(schema).resolve() == ROOT / "docs" / "recipe.schema.json"
+
+
+@pytest.mark.parametrize(("base", "name"), DIFFERENCES)
+def test_a_recipe_differs_from_its_base_in_these_keys_only(base: str, name: str):
+    trees = [load_recipe(FOLDER / file).tree() for file in (base, name)]
+    assert set(differences(*trees)) == DIFFERENCES[base, name]
+
+
+def test_the_shipped_schema_is_the_one_that_alignkit_schema_prints():
+    assert json.loads((ROOT / "docs" / "recipe.schema.json").read_text()) == recipe_schema()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_trains_two_steps_and_leaves_a_whole_run_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ALIGNKIT_CACHE", str(tmp_path / "cache"))
+    run.run(load_recipe(FOLDER / name, swaps(name)), tmp_path / "run", resume=False, dry_run=False)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert all(math.isfinite(line["loss"]) and math.isfinite(line["grad_norm"]) for line in lines)
+    assert set(json.loads((tmp_path / "run" / "eval.json").read_text())) >= {"before", "after"}
+    assert (tmp_path / "run" / "DONE").is_file()
