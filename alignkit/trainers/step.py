@@ -21,10 +21,12 @@ class TrainingStep(Protocol):
     """The algorithm's side of the loop."""
 
     module: nn.Module
-    """The trained module; the loop hands it to accelerate and puts the wrapped one back here."""
+    """The trained module. The loop hands it to accelerate, puts the wrapped one here while it trains, and puts the
+    plain one back in the end. `loss` calls the wrapped one exactly once, which is what DDP can follow."""
 
     def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:
-        """Counts that losses are divided by (`examples`, `tokens`), known before the forward pass."""
+        """Counts that losses are divided by (`examples`, `tokens`), a function of the rows alone: every process asks
+        for the whole step's rows before the forward pass. They are logged under their names."""
         ...
 
     def prepare(self, step: int, rows_of_step: Mapping[int, Sequence[TokenRow]]) -> None:
@@ -37,7 +39,8 @@ class TrainingStep(Protocol):
 
     def loss(self, rows: Sequence[TokenRow], step: int, totals: Mapping[str, float]) -> tuple[Tensor, Metrics]:
         """Scalar objective of one micro-batch, already divided by the global `totals` of the optimizer step, and the
-        metrics of these rows. The sum over all micro-batches and processes is the step's objective."""
+        metrics of these rows. The sum over all micro-batches and processes is the step's objective. torch's global
+        generator is seeded for each call, so that what is drawn from it survives a resume."""
         ...
 
     def state(self) -> dict[str, Tensor]:

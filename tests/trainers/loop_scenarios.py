@@ -1,0 +1,135 @@
+"""Runs of the toy that die or have two processes, each in a forked child: `python loop_scenarios.py FOLDER`.
+
+One interpreter loads the heavy libraries once; the children inherit them, but no thread and no tensor. Every run that
+comes to its end leaves its weights and notes in `end.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import loop_toy
+import peft  # noqa: F401 -- accelerate asks for it on every `prepare`
+import safetensors.torch  # noqa: F401
+import torch
+import torch._dynamo
+from accelerate import Accelerator  # noqa: F401
+from transformers import get_scheduler  # noqa: F401
+
+FOLDER = Path(sys.argv[1])
+KILLS = {
+    # name -> (attribute of os, how many calls of it before the process is killed instead)
+    "before_the_first_fsync": ("fsync", 0),
+    "amid_the_files_of_the_first_save": ("fsync", 3),
+    "before_the_first_rename": ("replace", 0),
+    "amid_the_files_of_the_second_save": ("fsync", 11),
+    "before_the_second_rename": ("replace", 1),
+    "while_the_oldest_is_removed": ("replace", 3),
+}
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_after(attribute: str, calls: int) -> None:
+    """Makes the call after `calls` calls of `os.attribute` fatal."""
+    real, left = getattr(os, attribute), [calls]
+
+    def counted(*arguments: object) -> object:
+        if left[0] == 0:
+            die()
+        left[0] -= 1
+        return real(*arguments)
+
+    setattr(os, attribute, counted)
+
+
+class DyingStep(loop_toy.ToyStep):
+    """Dies in the second micro-batch of optimizer step 5."""
+
+    def loss(self, rows, step, totals):
+        if step == 5 and len(self.prepared[-1][5]) - len(rows) < 6:
+            die()
+        return super().loss(rows, step, totals)
+
+
+def crash_run(name: str, resume: bool = False, **values: object) -> None:
+    """A run that saves every 2 steps and keeps 2; its losses are noisy and its state matters."""
+    step = values.pop("step", None) or loop_toy.ToyStep(noise=True)
+    values = {"steps": 8, "save_every": 2, "eval_every": 3, "on_eval": lambda number: {"squared": number**2}} | values
+    _, notes, step = loop_toy.run_toy(FOLDER / name, step, resume=resume, **values)
+    finish(name, step, notes)
+
+
+def finish(name: str, step: loop_toy.ToyStep, notes: list[str] | None = None) -> None:
+    record = {"weights": loop_toy.weights_of(step).flatten().tolist(), "notes": notes or []}
+    (FOLDER / name / "end.json").write_text(json.dumps(record))
+
+
+def in_child(job: Callable[[], None]) -> int:
+    """Starts `job` in a forked child; returns its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        job()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def wait(pid: int, expected: int) -> None:
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status == expected, f"a child ended with {status}, expected {expected}"
+
+
+def killed_and_resumed(name: str, first: Callable[[], None]) -> None:
+    wait(in_child(first), -signal.SIGKILL)
+    wait(in_child(lambda: crash_run(name, resume=True)), 0)
+
+
+def kill_at_calls(name: str, attribute: str, calls: int) -> None:
+    die_after(attribute, calls)
+    crash_run(name)
+
+
+def kill_at_boundary(name: str) -> None:
+    crash_run(name, on_log=lambda number, line: die() if number == 5 else None)
+
+
+def two_processes(name: str, **values: object) -> None:
+    """Two children that train one model with DDP on gloo."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+
+    def job(rank: int) -> None:
+        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"}
+        _, notes, step = loop_toy.run_toy(FOLDER / name, **values)
+        if rank == 0:
+            finish(name, step, notes)
+        torch.distributed.destroy_process_group()
+
+    for pid in [in_child(lambda rank=rank: job(rank)) for rank in range(2)]:
+        wait(pid, 0)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    wait(in_child(lambda: crash_run("uninterrupted")), 0)
+    for name, (attribute, calls) in KILLS.items():
+        killed_and_resumed(name, lambda name=name, a=attribute, c=calls: kill_at_calls(name, a, c))
+    killed_and_resumed("at_a_step_boundary", lambda: kill_at_boundary("at_a_step_boundary"))
+    killed_and_resumed("within_a_step", lambda: crash_run("within_a_step", step=DyingStep(noise=True)))
+    two_processes("two_by_4", micro_batch_size=4)
+    two_processes("two_stopped", micro_batch_size=4, steps=4, save_every=4)
