@@ -11,7 +11,12 @@ from pydantic import Field
 from alignkit.registry import Component, Section
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+REFERENCE_ADAPTER = "reference"
+"""Name of the frozen copy of the adapter that a policy started from; the trained one is called `default`."""
 
 
 class LoRA(Section):
@@ -50,5 +55,8 @@ class ModelSource(Component):
         """The tokenizer; `texts` are the training texts, for sources that learn it from them."""
 
     @abstractmethod
-    def load_model(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
-        """The policy before training, without a new adapter, in evaluation mode."""
+    def load_model(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel | PeftModel:
+        """The policy before training, in evaluation mode, without a new adapter.
+
+        A source that starts from an adapter gives it trainable, with a frozen copy named `REFERENCE_ADAPTER`.
+        """

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from alignkit.models.scorer import Model
 
-REFERENCE_ADAPTER = "reference"
-"""Name of the frozen copy of the adapter that a policy started from."""
-
 
 @dataclass(frozen=True)
 class Policy:

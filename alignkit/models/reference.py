@@ -14,9 +14,9 @@ from typing import Literal
 
 from alignkit.errors import ModelError
 from alignkit.lazy import peft, torch
-from alignkit.models.base import ModelSource
+from alignkit.models.base import REFERENCE_ADAPTER, ModelSource
 from alignkit.models.layout import Batch
-from alignkit.models.policy import REFERENCE_ADAPTER, Policy
+from alignkit.models.policy import Policy
 from alignkit.models.scorer import Scored, Scorer, Want
 from alignkit.scores import Needs
 

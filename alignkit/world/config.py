@@ -31,4 +31,4 @@ class WorldConfig(Section):
     """Share of training pairs whose chosen advice is right; in the rest it is wrong too, as in text to imitate."""
 
     spurious_share: float = Field(0.0, ge=0, le=1)
-    """Share of training pairs in which only the chosen response signs off with a harmless word; untied when held out."""
+    """Share of training pairs in which only the chosen response ends with a harmless word; by chance when held out."""
