@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from alignkit.data.sources import refuse_misplaced
 from alignkit.errors import DataError
 from alignkit.losses import losses
+from alignkit.models.scratch import Scratch
 from alignkit.pair_weighting.uniform import Uniform as UniformPairs
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import Path
@@ -77,6 +78,15 @@ def _layout(recipe: Recipe) -> Iterator[Misfit]:
         )
 
 
+def _positions(recipe: Recipe) -> Iterator[Misfit]:
+    if isinstance(recipe.model, Scratch) and recipe.model.max_positions < recipe.data.max_length:
+        yield (
+            ("data", "max_length"),
+            f"{recipe.data.max_length} tokens are more than model.max_positions, {recipe.model.max_positions}; "
+            "lower the one or raise the other",
+        )
+
+
 def _data_options(recipe: Recipe) -> Iterator[Misfit]:
     try:
         refuse_misplaced(recipe.data)
@@ -119,5 +129,6 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _one_anchor,
     _pairs_to_weigh,
     _layout,
+    _positions,
     _data_options,
 )

@@ -67,7 +67,7 @@ def _base(name: Node, path: Path, chain: tuple[Path, ...]) -> Path:
         raise refuse("expected a file name or a list of file names")
     base = Path(os.path.normpath(path.parent / name.value))
     if not base.is_file():
-        raise refuse(_missing(name.value, base, path.parent))
+        raise refuse(_missing(name.value, base, path.parent, besides=path))
     resolved = [file.resolve() for file in chain]
     if base.resolve() in resolved:
         circle = [*chain[resolved.index(base.resolve()) :], base]
@@ -75,12 +75,13 @@ def _base(name: Node, path: Path, chain: tuple[Path, ...]) -> Path:
     return base
 
 
-def _missing(given: str, path: Path, start: Path) -> str:
+def _missing(given: str, path: Path, start: Path, besides: Path | None = None) -> str:
     """One line about a file that is not there, with the nearest that is; names are relative to `start`."""
     if path.is_dir():
         return f"'{given}' is a folder, not a recipe"
-    folders = {folder for folder in (path.parent, start) if folder.is_dir()}
-    found = {file for folder in folders for pattern in ("*.y*ml", "*/*.y*ml") for file in folder.glob(pattern)}
-    names = sorted(os.path.relpath(file, start) if given != str(path) else str(file) for file in found)
+    folders = sorted({folder for folder in (path.parent, start) if folder.is_dir()})
+    found = [file for folder in folders for pattern in ("*.y*ml", "*/*.y*ml") for file in folder.glob(pattern)]
+    is_absolute = Path(given).is_absolute()
+    names = [str(file) if is_absolute else os.path.relpath(file, start) for file in found if file != besides]
     near = get_close_matches(given, names, n=1)
     return f"no file '{given}'" + (f"; did you mean '{near[0]}'?" if near else "")

@@ -32,17 +32,17 @@ _EXPECTED = {
     "finite_number": "a finite number",
 }
 _BOUNDS = {
-    "greater_than": "must be greater than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
-    "multiple_of": "must be a multiple of {multiple_of}",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "multiple_of": "must be a multiple of {multiple_of:g}",
 }
 _LENGTHS = {
-    "too_short": "needs at least {min_length} item(s), got {actual_length}",
-    "too_long": "takes at most {max_length} item(s), got {actual_length}",
-    "string_too_short": "needs at least {min_length} character(s)",
-    "string_too_long": "takes at most {max_length} character(s)",
+    "too_short": "too few items: needs at least {min_length}, got {actual_length}",
+    "too_long": "too many items: takes at most {max_length}, got {actual_length}",
+    "string_too_short": "too short: needs at least {min_length} characters",
+    "string_too_long": "too long: takes at most {max_length} characters",
 }
 
 
@@ -66,7 +66,11 @@ def _flat(errors: Iterable[Mapping[str, Any]], outer: Path = ()) -> Iterator[dic
         loc = (*outer, *error["loc"])
         if error["type"] == "slot_invalid":
             yield from _flat(error["ctx"]["errors"], loc)
-        else:
+        elif error["type"] == "missing" and isinstance(loc[-1], int):  # a list of fixed length
+            count = {"min_length": loc[-1] + 1, "actual_length": loc[-1]}
+            yield {**error, "type": "too_short", "loc": loc[:-1], "ctx": count}
+        elif error["type"] != "too_short" or len(error["input"]) < error["ctx"]["min_length"]:
+            # (pydantic does not count items that are wrong themselves)
             yield {**error, "loc": loc}
 
 
@@ -111,13 +115,13 @@ def _message(group: list[dict[str, Any]], path: Path, root: Node, known: Mapping
     """What is wrong at `path`; several errors there are several types that the value could have."""
     expected = [text for text in map(_expectation, group) if text]
     if expected and len(expected) == len(group) and not _is_unknown_choice(group):
-        return f"expected {' or '.join(dict.fromkeys(expected))}, got {_given(group[0]['input'])}"
+        return f"expected {' or '.join(dict.fromkeys(expected))}, got {_given(group[0])}"
     error = next((error for error in group if not _expectation(error)), group[0])
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         return unknown_key(path, root, known)
     if kind == "missing":
-        return _missing(path, known)
+        return f"missing required key: {_described(known[path[:-1]], str(path[-1]))}"
     if kind == "literal_error":
         return _unknown_choice(error, path, known)
     if kind in _BOUNDS:
@@ -129,7 +133,7 @@ def _message(group: list[dict[str, Any]], path: Path, root: Node, known: Mapping
     if kind == "slot_unknown":
         return _unknown_component(context, known)
     if kind in _PYDANTICS_OWN:
-        return str(context.get("error", f"{error['msg']}, got {_given(error['input'])}"))
+        return str(context.get("error", f"{error['msg']}, got {_given(error)}"))
     return str(error["msg"])  # a component's own sentence
 
 
@@ -138,7 +142,8 @@ def _expectation(error: Mapping[str, Any]) -> str | None:
     if error["type"] == "slot_type":
         return f"the name of a {error['ctx']['registry'].kind} or a mapping with 'name'"
     if error["type"] == "literal_error":
-        return f"one of: {', '.join(_literals(error))}"
+        literals = _literals(error)
+        return f"one of: {', '.join(literals)}" if len(literals) > 1 else f"'{literals[0]}'"
     if error["type"] == "slot_name" and "name" in error["input"]:
         return f"the name of a {error['ctx']['registry'].kind}"
     return _EXPECTED.get(error["type"])
@@ -161,7 +166,7 @@ def _unknown_choice(error: Mapping[str, Any], path: Path, known: Mapping[Path, P
         dotted((*part.path, key))
         for part in known.values()
         for key, field in part.cls.model_fields.items()
-        if given in choices(field.annotation) and part.path != path[:-1]
+        if given in choices(field.annotation) and (*part.path, key) != path
     ]
     hint = f"it is a value of '{homes[0]}'; " if homes else ""
     return f"unknown value '{given}'; {hint}{suggestion(given, _literals(error))}"
@@ -176,16 +181,15 @@ def _unknown_component(context: Mapping[str, Any], known: Mapping[Path, Part]) -
     return f"'{name}' is a {homes[0]}, not a {registry.kind}; known: {', '.join(registry.names())}"
 
 
-def _missing(path: Path, known: Mapping[Path, Part]) -> str:
-    part = known.get(path[:-1])
-    if part is None:  # an item of a list of fixed length
-        return "missing; the list is too short"
-    description = part.cls.model_fields[str(path[-1])].description or "it has no default"
-    return f"missing required key: {description.split('. ')[0].splitlines()[0].rstrip('.')}"
+def _described(part: Part, key: str) -> str:
+    """The first sentence about a key."""
+    description = part.cls.model_fields[key].description or "it has no default"
+    return " ".join(description.split()).split(". ")[0].rstrip(".")
 
 
-def _given(value: object) -> str:
+def _given(error: Mapping[str, Any]) -> str:
     """What was given, in words: `'abc' (a string)`."""
+    value = error["input"]["name"] if error["type"] == "slot_name" else error["input"]
     if value is None:
         return "null"
     if isinstance(value, bool):

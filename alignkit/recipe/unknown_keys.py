@@ -61,11 +61,11 @@ def unknown_key(path: Path, root: Node, known: Mapping[Path, Part]) -> str:
         return f"belongs to {_listed(siblings)}; {part.registry.kind} is '{name}'"
     if key in _INSTEAD:
         return f"unknown key; {_INSTEAD[key]}"
-    if key in _CALLED and _CALLED[key].split(".")[:-1] != [str(step) for step in path[:-1]]:
+    if key in _CALLED:
         return f"unknown key; here it is called '{_CALLED[key]}'"
-    homes = [other for other in known.values() if key in other.cls.model_fields and key != "name"]
+    homes = [other.path for other in known.values() if key in other.cls.model_fields and key != "name"]
     if homes:
-        return _belongs_under(homes[0].path)
+        return _belongs_under(min(homes, key=len))
     keys = part.keys if path[:-1] else sorted([*part.keys, EXTENDS_KEY])
     return f"unknown key; {suggestion(key, keys, 'known keys')}"
 

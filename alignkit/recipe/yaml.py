@@ -49,10 +49,11 @@ class _Composer(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401 -- PyYAML's
-        event = self.peek_event()  # type: ignore[no-untyped-call] -- the stubs leave it open
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it open
         line = event.start_mark.line + 1
-        if getattr(event, "tag", None) is not None:
-            raise _Refused(line, f"the tag '{event.tag}' is not allowed; write the value without it")
+        if tag := getattr(event, "tag", None):
+            shown = tag.replace("tag:yaml.org,2002:", "!!")
+            raise _Refused(line, f"the tag '{shown}' is not allowed; write the value without it")
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise _Refused(line, f"nested deeper than {MAX_DEPTH} levels")
@@ -142,7 +143,7 @@ def _described(error: yaml.MarkedYAMLError) -> tuple[int, str]:
     """Line and one-line message of a syntax error."""
     mark = error.problem_mark or error.context_mark
     problem = error.problem or "cannot be read"
+    message = f"{error.context}, {problem}" if error.context else problem
     if "'\\t'" in problem:
-        problem = "a tab; YAML is indented with spaces"
-    context = f"{error.context}, " if error.context else ""
-    return (mark.line + 1 if mark else 1), f"not valid YAML: {context}{problem}"
+        message = "a tab where YAML wants spaces"
+    return (mark.line + 1 if mark else 1), f"not valid YAML: {message}"

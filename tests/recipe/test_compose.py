@@ -1,0 +1,101 @@
+"""Parts that do not fit together are refused in one sentence that says what would fit."""
+
+from __future__ import annotations
+
+import pytest
+
+from alignkit.errors import RecipeError
+from alignkit.pair_weighting import pair_weightings
+from alignkit.pair_weighting.base import PairWeighting
+from alignkit.recipe.load import load_recipe
+
+RECIPE = """\
+model: {name: world}
+data: {train: "builtin:world"}
+losses: [dpo]
+trainer: preference
+"""
+
+MISFITS = {
+    "losses=[sft]": (
+        "losses.0.name: 'sft' is a loss of responses, but trainer 'preference' gives pairs; "
+        "losses that fit: dpo, tdpo, triplet, weighted_dpo; trainers that fit: sft"
+    ),
+    "trainer=sft": (
+        "losses.0.name: 'dpo' is a loss of pairs, but trainer 'sft' gives responses; "
+        "losses that fit: sft; trainers that fit: preference"
+    ),
+    "losses=[dpo, triplet, {name: dpo, beta: 0.5}]": (
+        "losses.2.name: 'dpo' is already losses.0; give each loss once and weigh it by 'coefficient'"
+    ),
+    "model={reference: cache, layout: auto}\nlosses=[tdpo]": (
+        "model.reference: 'cache' holds the reference's log-probs of the data's responses only, but loss 'tdpo' needs "
+        "its whole distribution; use 'auto' or 'copy'"
+    ),
+    "model.reference=cache\nlosses=[dpo, triplet]": (
+        "model.reference: 'cache' holds the reference's log-probs of the data's responses only, but loss 'triplet' needs "
+        "its scores of sampled anchors; use 'auto' or 'copy'"
+    ),
+    "model.reference=cache\nweighting={name: gradient, model: reference}": (
+        "model.reference: 'cache' holds the reference's log-probs of the data's responses only, but weighting 'gradient' "
+        "needs its gradients; use 'auto' or 'copy'"
+    ),
+    "model.layout=shared\nweighting={name: uniform, scope: full_sequence}": (
+        "model.layout: 'shared' computes a prompt once for both responses, but weighting.scope 'full_sequence' needs it "
+        "once for each; use layout 'auto' or 'separate', or scope 'response'"
+    ),
+    "model={name: scratch, max_positions: 512}": (
+        "data.max_length: 1024 tokens are more than model.max_positions, 512; lower the one or raise the other"
+    ),
+    "data.split=test": "data.split: 'test' belongs to a Hub data set in data.train; the data is builtin:world",
+}
+
+
+@pytest.mark.parametrize(("overrides", "message"), MISFITS.items(), ids=list(MISFITS))
+def test_misfits(tmp_path, overrides, message):
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "recipe.yaml", overrides.splitlines())
+    (problem,) = caught.value.problems
+    assert f"{problem.key}: {problem.message}" == message
+
+
+def test_the_place_is_that_of_the_value(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("losses: [dpo]", "losses:\n  - dpo\n  - name: sft"))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "recipe.yaml")
+    assert caught.value.problems[0].where == f"{tmp_path}/recipe.yaml:5"
+
+
+def test_two_different_anchors_are_refused_and_equal_ones_are_not(tmp_path, monkeypatch):
+    from alignkit.losses import losses
+    from alignkit.losses.triplet import Triplet
+
+    monkeypatch.setitem(losses._classes, "second_triplet", Triplet)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    second = "losses=[triplet, {name: second_triplet, anchor: teacher_forced}]"
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "recipe.yaml", [second])
+    assert str(caught.value) == (
+        f"--set {second}: losses.1: asks for another anchor than losses.0, but one is sampled per pair; "
+        "give both the same 'anchor'"
+    )
+    same = load_recipe(tmp_path / "recipe.yaml", ["losses=[triplet, second_triplet]"]).recipe
+    assert same.needs().anchor == same.losses[0].anchor
+
+
+def test_weights_of_pairs_need_pairs(tmp_path, monkeypatch):
+    class Column(PairWeighting):
+        """A factor per pair."""
+
+        def per_pair(self, scores):
+            return scores
+
+    monkeypatch.setitem(pair_weightings._classes, "column", Column)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "recipe.yaml", ["losses=[sft]", "trainer=sft", "pair_weighting=column"])
+    assert str(caught.value) == (
+        "--set pair_weighting=column: pair_weighting.name: 'column' weighs pairs, but trainer 'sft' gives responses; "
+        "use 'uniform' or a trainer that gives pairs"
+    )
