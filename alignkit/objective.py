@@ -89,7 +89,7 @@ class ObjectiveStep:
         """
         if not self.scoring.needs.reference:
             return
-        scores = self.scoring.score(rows, 0, weigh=False, anchors=False)
+        scores = self.scoring.score(rows, weigh=False)
         worst = max(float(response.logratio_BT.abs().max()) for response in _responses(scores.view))
         tolerance = 1e-3 if self._is_float32() else 0.2  # what rounding explains
         if worst > tolerance:

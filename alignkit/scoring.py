@@ -75,21 +75,22 @@ class Scoring:
         assert self.reference is not None, "anchors are scored by a live reference"
         return AnchorPool(self.needs.anchor, self.policy, self.reference, self.recipe.seed)
 
-    def score(self, rows: Sequence[TokenRow], step: int, *, weigh: bool = True, anchors: bool = True) -> Scores:
+    def score(self, rows: Sequence[TokenRow], step: int | None = None, *, weigh: bool = True) -> Scores:
         """Scores of `rows` with the gradients that are enabled.
 
         Args:
             rows: examples of one micro-batch.
-            step: optimizer step, for the randomness of a teacher-forced anchor.
-            weigh: compute token weights; without, every weight is 1 (evaluation).
-            anchors: lay out anchors where a loss needs them.
+            step: optimizer step that the scores are for; None in an evaluation, which has no anchors and goes past
+                the loop's wrapper.
+            weigh: compute token weights; without, every weight is 1.
         """
+        module = self.policy.scorer if step is None else self.module
         with self.autocast():
-            pool = self.pool if anchors else None
+            pool = None if step is None else self.pool
             batch = self.policy.batch(rows, [pool[row].ids for row in rows] if pool else ())
             reference = self._reference(rows, batch)
-            scored = self.module(batch, self._want(rows, step, batch, reference, weigh=weigh, anchors=anchors))
-        responses = self._token_scores(rows, batch, scored, reference, pool)
+            scored = module(batch, self._want(rows, step, batch, reference, weigh=weigh))
+        responses = self._token_scores(rows, batch, scored, reference)
         spans = self._spans(rows, batch, scored, responses, weigh=weigh)
         weighted = [
             _weigh(scores, self.recipe.weighting.weights(span)) if weigh else scores
@@ -126,12 +127,12 @@ class Scoring:
     # --- the policy ---
 
     def _want(
-        self, rows: Sequence[TokenRow], step: int, batch: Batch, reference: Scored | None, *, weigh: bool, anchors: bool
+        self, rows: Sequence[TokenRow], step: int | None, batch: Batch, reference: Scored | None, *, weigh: bool
     ) -> Want:
         attributions = frozenset(a for a in self.needs.attributions if a.model == "policy") if weigh else frozenset()
         other = reference.predictions if reference is not None and self.needs.reference_logits else None
         anchor = self.needs.anchor
-        if not (anchors and isinstance(anchor, TeacherForced)):
+        if step is None or not isinstance(anchor, TeacherForced):
             return Want(attributions, other=other)
         seeds = [derive(self.recipe.seed, "anchor", step, row.index) for row in rows]
         uniform_BT = torch.from_numpy(uniforms(seeds, batch.mask_BRT.shape[-1])).to(self.policy.device)
@@ -139,12 +140,7 @@ class Scoring:
         return Want(attributions, draw=draw, uniform_BT=uniform_BT, other=other)
 
     def _token_scores(
-        self,
-        rows: Sequence[TokenRow],
-        batch: Batch,
-        scored: Scored,
-        reference: Scored | None,
-        pool: AnchorPool | None,
+        self, rows: Sequence[TokenRow], batch: Batch, scored: Scored, reference: Scored | None
     ) -> list[TokenScores]:
         """Scores of the responses that carry weights, each with weight 1."""
         reference_BRT = self._reference_logps(rows, batch, reference)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
@@ -45,7 +44,7 @@ def start_banner(
     reports: Sequence[DataReport],
     batch: Batch,
     steps: int,
-    folder: Path,
+    folder: str,
 ) -> Table:
     """The facts of a run, one per row, named on the left.
 
@@ -65,7 +64,7 @@ def start_banner(
     trained = "all trained" if trainable == parameters else f"{trainable:,} trained ({trainable / parameters:.2%})"
     rows = [("recipe", recipe), ("model", f"{model}: {parameters:,} parameters, {trained}")]
     rows += [("data", data_line(report)) for report in reports]
-    rows += [("batch", str(batch)), ("steps", f"{steps:,}"), ("folder", str(folder))]
+    rows += [("batch", str(batch)), ("steps", f"{steps:,}"), ("folder", folder)]
     for name, value in rows:
         table.add_row(name, Text(value))  # as Text, or a path such as runs/[x] would be read as markup
     return table

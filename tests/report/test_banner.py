@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -32,7 +31,7 @@ def shown(width: int, **changes) -> list[str]:
         "reports": [TRAIN, HELD_OUT],
         "batch": Batch(size=32, micro=8, accumulation=4, processes=1),
         "steps": 1000,
-        "folder": Path("runs/tidpo-20261123-090000"),
+        "folder": "runs/tidpo-20261123-090000",
     }
     console = Console(record=True, width=width, color_system=None, file=io.StringIO())
     console.print(start_banner(**(facts | changes)))
@@ -53,7 +52,7 @@ def test_whole_at_100_columns():
 
 
 def test_a_narrow_terminal_wraps_under_the_value():
-    assert shown(60, reports=[TRAIN], folder=Path("runs") / ("long-" * 11 + "name")) == [
+    assert shown(60, reports=[TRAIN], folder="runs/" + "long-" * 11 + "name") == [
         "recipe  recipes/[b]tidpo.yaml",
         "model   world: 512,345 parameters, 12,345 trained (2.41%)",
         "data    data/pairs.jsonl.gz: 1,990 of 2,000 rows used, 10",

@@ -1,0 +1,1 @@
+"""Evaluation: what is measured on held-out rows."""

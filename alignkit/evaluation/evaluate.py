@@ -1,0 +1,192 @@
+"""What is measured before and after training: preference accuracy, margin, KL to the reference; on the built-in world
+also the true reward of sampled responses and whether the token weights find the planted tokens.
+
+Accuracy and margin are unweighted: they mean the same for every method.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from alignkit import world
+from alignkit.data.rows import TokenRow
+from alignkit.lazy import accelerate, torch
+from alignkit.models.generation import sample
+from alignkit.models.head import Draw
+from alignkit.models.layout import Example, collate
+from alignkit.models.reference import Reference
+from alignkit.models.scorer import Want
+from alignkit.scores import PairScores, TokenScores
+from alignkit.scoring import Scoring
+from alignkit.seeds import derive
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from numpy import ndarray
+
+Measures = list[Mapping[str, float]]
+"""One mapping per row or sample: name -> its value."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Measures a policy on held-out rows; the rows are shared among the processes.
+
+    Attributes:
+        scoring: scores rows as in training.
+        rows: held-out rows.
+        reference: makes a live reference for the KL, or None when the recipe has no reference.
+        accelerator: tells the processes apart.
+        on_world: the rows are the built-in world's, whose true reward is known.
+    """
+
+    scoring: Scoring
+    rows: Sequence[TokenRow]
+    reference: Callable[[], Reference] | None
+    accelerator: Accelerator
+    on_world: bool
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """name -> value, as in `eval.json`; the randomness is the same at every `step`, so changes are the policy's."""
+        config = self.scoring.recipe.evaluation
+        results: dict[str, float] = {}
+        pairs = self._gathered(self._pair_measures(self._share(self.rows[: config.pairs])))
+        if pairs:
+            results |= _pair_summary(pairs)
+        samples = self._gathered(self._sample_measures(self._share(self.rows[: config.samples])))
+        if samples:
+            results |= _sample_summary(samples)
+        return results
+
+    def _share(self, rows: Sequence[TokenRow]) -> Iterator[Sequence[TokenRow]]:
+        """This process's rows, in batches."""
+        mine = rows[self.accelerator.process_index :: self.accelerator.num_processes]
+        size = self.scoring.recipe.evaluation.batch_size
+        return (mine[start : start + size] for start in range(0, len(mine), size))
+
+    def _gathered(self, measures: Iterator[Mapping[str, float]]) -> Measures:
+        mine = list(measures)
+        gathered: Measures = accelerate.utils.gather_object(mine)
+        return gathered
+
+    # --- pairs ---
+
+    def _pair_measures(self, batches: Iterator[Sequence[TokenRow]]) -> Iterator[Mapping[str, float]]:
+        weighted = self.scoring.recipe.evaluation.weighted or self._finds_critical()
+        for rows in batches:
+            with torch.set_grad_enabled(weighted and bool(self.scoring.needs.attributions)):
+                view = self.scoring.score(rows, weigh=weighted).view
+            responses = [view.chosen, view.rejected] if isinstance(view, PairScores) else [view.response]
+            columns = {"nll": -responses[0].policy_BT.sum(-1), "tokens": responses[0].length_B}
+            if len(responses) == 2:
+                columns |= _pair_columns(*responses, weighted=self.scoring.recipe.evaluation.weighted)
+            values = {name: column.double().tolist() for name, column in columns.items()}
+            for b, row in enumerate(rows):
+                found = {"weight_auc": self._weight_auc(row, responses, b)} if self._finds_critical() else {}
+                yield {name: column[b] for name, column in values.items()} | found
+
+    def _finds_critical(self) -> bool:
+        return self.on_world and self.scoring.num_weighted == 2
+
+    def _weight_auc(self, row: TokenRow, responses: Sequence[TokenScores], b: int) -> float:
+        """Mean over the two responses."""
+        names = self.scoring.recipe.trainer.responses
+        weights = [
+            scores.weights_BT[b, : len(row.critical[name])].cpu().numpy()
+            for name, scores in zip(names, responses, strict=True)
+        ]
+        return world.weight_auc(weights, [row.critical[name] for name in names])
+
+    # --- samples ---
+
+    def _sample_measures(self, batches: Iterator[Sequence[TokenRow]]) -> Iterator[Mapping[str, float]]:
+        recipe, policy = self.scoring.recipe, self.scoring.policy
+        reference = self.reference() if self.reference is not None and recipe.evaluation.samples else None
+        for rows in batches:
+            with self.scoring.autocast():
+                responses = sample(
+                    policy.model,
+                    [row.prompt for row in rows],
+                    [derive(recipe.seed, "evaluation", row.index) for row in rows],
+                    Draw(recipe.evaluation.temperature),
+                    max_new_tokens=recipe.evaluation.max_new_tokens,
+                    eos_id=policy.eos_id,
+                )
+                kl_B = self._kl(rows, responses, reference) if reference else None
+            for b, (row, ids) in enumerate(zip(rows, responses, strict=True)):
+                measures = {"sample_tokens": float(len(ids))}
+                if kl_B is not None:
+                    measures["kl"] = kl_B[b]
+                if self.on_world:
+                    text = str(policy.tokenizer.decode(ids, skip_special_tokens=True))
+                    measures["true_reward"] = world.reward(row.text["prompt"], text)
+                yield measures
+
+    @torch.no_grad()
+    def _kl(self, rows: Sequence[TokenRow], responses: Sequence[ndarray], reference: Reference) -> list[float]:
+        """KL(policy || reference) along each sample, summed over its tokens, nats: exact at each token."""
+        policy = self.scoring.policy
+        examples = [Example(row.prompt, [ids]) for row, ids in zip(rows, responses, strict=True)]
+        batch = collate(examples, policy.layout, policy.eos_id, policy.device)
+        predictions = policy.scorer(batch, Want(predictions=True)).predictions
+        kl_BRT = reference.score(batch, Want(other=predictions)).kl_BRT
+        assert kl_BRT is not None
+        sums: list[float] = kl_BRT.sum((-1, -2)).tolist()
+        return sums
+
+
+def _pair_columns(chosen: TokenScores, rejected: TokenScores, *, weighted: bool) -> dict[str, torch.Tensor]:
+    columns = {"ranking": chosen.policy_BT.sum(-1) - rejected.policy_BT.sum(-1)}
+    if chosen.reference_BT is not None:
+        columns["margin"] = chosen.logratio_BT.sum(-1) - rejected.logratio_BT.sum(-1)
+        if weighted:
+            columns["weighted_margin"] = chosen.logratio_B - rejected.logratio_B
+    return columns
+
+
+def _pair_summary(measures: Measures) -> dict[str, float]:
+    """Names of `eval.json` from the measures of rows; a tie counts one half towards an accuracy."""
+    summary = {"pairs": float(len(measures))}
+    tokens = sum(m["tokens"] for m in measures)
+    summary["nll"] = sum(m["nll"] for m in measures) / tokens
+    for accuracy, difference in (
+        ("preference_accuracy", "margin"),
+        ("ranking_accuracy", "ranking"),
+        ("weighted_preference_accuracy", "weighted_margin"),
+    ):
+        if difference in measures[0]:
+            summary[accuracy] = _mean([(1 + _sign(m[difference])) / 2 for m in measures])
+    for name in ("margin", "weighted_margin", "weight_auc"):
+        if name in measures[0]:
+            summary[name] = _mean([m[name] for m in measures])
+    return summary
+
+
+def _sample_summary(measures: Measures) -> dict[str, float]:
+    """Means with their standard errors."""
+    summary = {"samples": float(len(measures)), "sample_tokens": _mean([m["sample_tokens"] for m in measures])}
+    for name in ("kl", "true_reward"):
+        if name in measures[0]:
+            values = [m[name] for m in measures]
+            summary[name] = _mean(values)
+            summary[f"{name}_se"] = _standard_error(values)
+    return summary
+
+
+def _sign(x: float) -> float:
+    return float((x > 0) - (x < 0))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    if len(values) < 2:
+        return math.nan
+    mean = _mean(values)
+    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return math.sqrt(variance / len(values))

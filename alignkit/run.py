@@ -1,0 +1,306 @@
+"""A run from recipe to record. The table of contents of the program: read this first."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+from typing import TYPE_CHECKING, Literal
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from alignkit.data import load_tables, training_texts
+from alignkit.data.preview import preview
+from alignkit.data.rows import Tables
+from alignkit.data.sources import WORLD
+from alignkit.data.tokenising import template_fingerprint
+from alignkit.errors import AlignkitError
+from alignkit.evaluation.evaluate import Evaluation
+from alignkit.fingerprints import model_fingerprint
+from alignkit.folder import RunFolder
+from alignkit.lazy import accelerate, datasets, peft, torch, transformers
+from alignkit.models.policy import Policy, build_policy
+from alignkit.models.reference import Reference, frozen_copy, reference_kind
+from alignkit.models.reference_cache import reference_cache
+from alignkit.objective import ObjectiveStep
+from alignkit.recipe.load import LoadedRecipe
+from alignkit.recipe.recipe import Recipe
+from alignkit.report.banner import Batch, start_banner
+from alignkit.report.heatmap import token_heatmap
+from alignkit.report.progress import Progress
+from alignkit.report.table import before_after_table, verdict
+from alignkit.scores import PairScores
+from alignkit.scoring import Scoring
+from alignkit.trainers.accelerator import make_accelerator
+from alignkit.trainers.config import TrainingConfig
+from alignkit.trainers.loop import TrainResult, train
+from alignkit.trainers.order import planned_steps
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a run needs before its first step."""
+
+    loaded: LoadedRecipe
+    config: TrainingConfig
+    accelerator: Accelerator
+    tables: Tables
+    policy: Policy
+    step: ObjectiveStep
+    evaluation: Evaluation
+    fingerprints: Mapping[str, str]
+
+
+def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) -> Path | None:
+    """Trains what a recipe says and records it.
+
+    Args:
+        loaded: the recipe with its origins.
+        output: run folder; None makes a new one below `runs/`.
+        resume: continue the unfinished run in `output`.
+        dry_run: load and check everything, show it, and stop before the first step; nothing is written.
+
+    Returns:
+        The run folder, on every process; None after a dry run.
+
+    Raises:
+        AlignkitError: the user can mend it; nothing that was there before is lost.
+        SystemExit: 128 + signal, after a signal was answered with a checkpoint.
+    """
+    _quiet_libraries()
+    state = accelerate.PartialState(cpu=not torch.accelerator.is_available())
+    console = Console(quiet=not state.is_main_process)
+    if dry_run:
+        prepared = prepare(loaded, Path("."), None)
+        _show_start(console, prepared, "none: dry run")
+        console.print(preview(prepared.tables.train[0], prepared.policy.tokenizer))
+        return None
+    with _folder(loaded, output, resume=resume) as (path, folder):
+        prepared = prepare(loaded, path, path / "dropped.jsonl" if folder else None)
+        _show_start(console, prepared, str(path))
+        if folder:
+            folder.record_recipe(loaded.to_yaml(origin=True))
+            folder.record_start(seed=loaded.recipe.seed, command=sys.argv, fingerprints=prepared.fingerprints)
+        before = _evaluate(prepared, folder, "before")
+        result = _train(console, prepared, path, resume=resume)
+        if result.stopped_by_signal is not None:
+            name = Signals(result.stopped_by_signal).name
+            console.print(f"stopped by {name} after step {result.steps}; go on with --resume --output {path}")
+            raise SystemExit(128 + result.stopped_by_signal)
+        after = _evaluate(prepared, folder, "after")
+        _finish(console, prepared, path, folder, before, after)
+    return path
+
+
+def prepare(loaded: LoadedRecipe, path: Path, dropped_file: Path | None) -> Prepared:
+    """Data, model, reference and step of a recipe, checked.
+
+    Args:
+        loaded: the recipe.
+        path: run folder, for trackers.
+        dropped_file: where dropped rows go; None keeps them nowhere.
+
+    Raises:
+        AlignkitError: a part cannot be had or does not fit.
+    """
+    recipe = loaded.recipe
+    accelerator = make_accelerator(recipe.training, path)
+    tokenizer = recipe.model.load_tokenizer(training_texts(recipe.data, recipe.seed))
+    needs = recipe.needs()
+    tables = load_tables(
+        recipe.data,
+        tokenizer,
+        responses=recipe.trainer.responses,
+        columns=needs.columns,
+        seed=recipe.seed,
+        dropped_file=dropped_file,
+    )
+    policy = build_policy(
+        recipe.model, tokenizer, seed=recipe.seed, separate=needs.full_sequence, device=accelerator.device
+    )
+    fingerprints = {
+        "data": "+".join(report.fingerprint for report in tables.reports),
+        "template": template_fingerprint(tokenizer),
+        "model": model_fingerprint(policy.model),
+    }
+    scoring, reference = _scoring(recipe, policy, tables, fingerprints, accelerator)
+    step = ObjectiveStep(scoring)
+    step.check_start(tables.train[: recipe.training.micro_batch_size])
+    evaluation = Evaluation(scoring, tables.eval, reference, accelerator, recipe.data.train == WORLD)
+    config = _resolved(recipe.training, has_adapter=policy.has_adapter)
+    return Prepared(loaded, config, accelerator, tables, policy, step, evaluation, fingerprints)
+
+
+def _scoring(
+    recipe: Recipe, policy: Policy, tables: Tables, fingerprints: Mapping[str, str], accelerator: Accelerator
+) -> tuple[Scoring, Callable[[], Reference] | None]:
+    """The scoring of the recipe, and what makes a live reference for evaluation."""
+    needs = recipe.needs()
+    if not needs.reference:
+        return Scoring(recipe, policy, None, None, accelerator.autocast), None
+    kind = reference_kind(recipe.model, policy.has_adapter, needs)
+    if kind != "cache":
+        live = Reference(policy.scorer, policy) if kind == "adapter_off" else frozen_copy(policy)
+        return Scoring(recipe, policy, live, None, accelerator.autocast), lambda: live
+    key = f"{fingerprints['model']}-{fingerprints['data']}-{accelerator.mixed_precision}"
+    rows = (*tables.train, *tables.eval)
+    with accelerator.main_process_first(), accelerator.autocast():
+        cache = reference_cache(rows, key, policy, lambda: Reference(policy.scorer), recipe.evaluation.batch_size)
+
+    def reload() -> Reference:
+        """The starting model again: with cached log-probs no copy of it is kept while training."""
+        fresh = build_policy(
+            recipe.model, policy.tokenizer, seed=recipe.seed, separate=False, device=accelerator.device
+        )
+        return frozen_copy(fresh)
+
+    return Scoring(recipe, policy, None, cache, accelerator.autocast), reload
+
+
+def _resolved(config: TrainingConfig, *, has_adapter: bool) -> TrainingConfig:
+    """The configuration with its learning rate filled in."""
+    rate = config.learning_rate or (5e-6 if has_adapter else 5e-7)
+    return config.model_copy(update={"learning_rate": rate})
+
+
+def _train(console: Console, prepared: Prepared, path: Path, *, resume: bool) -> TrainResult:
+    recipe = prepared.loaded.recipe
+    rows = prepared.tables.train
+    total = planned_steps(prepared.config, len(rows))
+    with Progress(total, console=console) as progress:
+        return train(
+            prepared.step,
+            rows,
+            prepared.config,
+            seed=recipe.seed,
+            folder=path,
+            accelerator=prepared.accelerator,
+            fingerprint=prepared.fingerprints,
+            on_log=progress.update,
+            on_eval=prepared.evaluation if prepared.config.eval_every else None,
+            on_note=progress.note,
+            resume=resume,
+        )
+
+
+# --- records and what the user sees ---
+
+
+@contextmanager
+def _folder(loaded: LoadedRecipe, output: Path | None, *, resume: bool) -> Iterator[tuple[Path, RunFolder | None]]:
+    """The run folder's path on every process, and the folder itself on the main one."""
+    folder: RunFolder | None = None
+    outcome: list[Path | AlignkitError | None] = [None]
+    if accelerate.PartialState().is_main_process:
+        try:
+            folder = RunFolder.open(output, loaded.path.name, resume=resume)
+            outcome = [folder.path]
+        except AlignkitError as error:
+            outcome = [error]
+    accelerate.utils.broadcast_object_list(outcome)  # or the other processes would wait for a refused folder
+    if isinstance(outcome[0], AlignkitError):
+        raise outcome[0]
+    assert outcome[0] is not None
+    try:
+        yield outcome[0], folder
+    finally:
+        if folder:
+            folder.close()
+
+
+def _evaluate(prepared: Prepared, folder: RunFolder | None, moment: Literal["before", "after"]) -> dict[str, float]:
+    """Measures the policy, unless an interrupted run recorded the same moment already, and records it."""
+    recorded = folder.evaluations() if folder else {}
+    known: list[dict[str, float] | None] = [recorded.get(moment) if moment == "before" else None]
+    accelerate.utils.broadcast_object_list(known)
+    values = prepared.evaluation(0) if known[0] is None else known[0]
+    if folder:
+        folder.record_evaluation(moment, values)
+    return values
+
+
+def _finish(
+    console: Console,
+    prepared: Prepared,
+    path: Path,
+    folder: RunFolder | None,
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+) -> None:
+    """Saves the model, shows what came of it, and marks the run as done."""
+    if folder:
+        _save(prepared.policy, folder.final)
+    console.print(before_after_table(before, after))
+    console.print(Text(verdict(before, after)))
+    for panel in _heatmaps(prepared):
+        console.print(panel)
+    prepared.accelerator.end_training()
+    if folder:
+        folder.finish()
+    console.print(Text(f"run folder: {path}"))
+
+
+def _save(policy: Policy, final: Path) -> None:
+    """Writes model or adapter and tokenizer; whole or not at all, because another run may wait for the folder."""
+    staging = final.with_name(".final.tmp")
+    shutil.rmtree(staging, ignore_errors=True)
+    if isinstance(policy.model, peft.PeftModel):  # without the frozen copy of the adapter it started from
+        policy.model.save_pretrained(str(staging), selected_adapters=[policy.model.active_adapter])
+    else:
+        policy.model.save_pretrained(staging)
+    policy.tokenizer.save_pretrained(staging)
+    shutil.rmtree(final, ignore_errors=True)
+    staging.rename(final)
+
+
+def _heatmaps(prepared: Prepared) -> Iterator[Panel]:
+    """The token weights of the first held-out row's responses, when anything weighs them."""
+    rows = prepared.tables.eval[:1] or prepared.tables.train[:1]
+    scoring, tokenizer = prepared.step.scoring, prepared.policy.tokenizer
+    view = scoring.score(rows).view
+    if not isinstance(view, PairScores):
+        return
+    for name, scores in (("chosen", view.chosen), ("rejected", view.rejected)):
+        ids = rows[0].responses[name]
+        yield token_heatmap(
+            [str(tokenizer.decode([token])) for token in ids.tolist()],
+            scores.weights_BT[0, : len(ids)].tolist(),
+            title=f"weights of {scoring.recipe.weighting.name} on a {name} response ({rows[0].where})",
+            critical=rows[0].critical[name].tolist() if rows[0].critical else None,
+        )
+
+
+def _show_start(console: Console, prepared: Prepared, folder: str) -> None:
+    recipe, config = prepared.loaded.recipe, prepared.config
+    parameters = list(prepared.policy.model.parameters())
+    processes = prepared.accelerator.num_processes
+    share = -(-config.batch_size // processes)
+    micro = min(config.micro_batch_size, share)
+    console.print(
+        start_banner(
+            recipe=str(prepared.loaded.path),
+            model=str(getattr(recipe.model, "path", recipe.model.name)),
+            parameters=sum(p.numel() for p in parameters),
+            trainable=sum(p.numel() for p in parameters if p.requires_grad),
+            reports=prepared.tables.reports,
+            batch=Batch(config.batch_size, micro, -(-share // micro), processes),
+            steps=planned_steps(config, len(prepared.tables.train)),
+            folder=folder,
+        )
+    )
+
+
+def _quiet_libraries() -> None:
+    """Their progress bars and notices would tear ours apart; errors still come through."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
