@@ -99,7 +99,9 @@ def read_example(row: RawRow, form: Format, responses: Sequence[str]) -> Example
     try:
         prompt, read = form.read(row.fields, responses)
     except Unusable as error:
-        if own is None or known[own] is form:
+        # Of another format it is only if that one reads everything that this one found here.
+        unread = form.kinds.keys() - known[own].kinds.keys() if own is not None else ()
+        if own is None or known[own] is form or any(row.fields.get(column) is not None for column in unread):
             raise
         raise Unusable("mixed formats", f"this row is '{known[own].name}', most are '{form.name}'") from error
     for name, response in read.items():
@@ -223,13 +225,13 @@ def _whole_dialogues(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, 
         if not any(prompt.strip() == message["content"].strip() for message in chosen[:shared]):
             raise Unusable("prompt differs", "'prompt' is not among the messages that chosen and rejected share")
     both = {"chosen": chosen, "rejected": rejected}
-    replies: dict[str, Response] = {name: _last_turn(both[name][shared:], name) for name in responses}
-    return _asked(chosen[:shared], "chosen"), replies
+    replies = {name: _last_turn(messages[shared:], name) for name, messages in both.items()}
+    return _asked(chosen[:shared], "chosen"), {name: replies[name] for name in responses}
 
 
 def _last_turn(messages: Sequence[Message], column: str) -> Message:
     if len(messages) > 1:
-        raise Unusable("differs too early", f"'{column}': chosen and rejected part before their last message")
+        raise Unusable("several turns", f"'{column}' holds more turns after the part that chosen and rejected share")
     return _reply(messages, column)
 
 
@@ -244,9 +246,9 @@ def _transcripts(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict
         raise Unusable("no common prompt", f"chosen and rejected share no {TURN!r} turn; add a 'prompt' column")
     start = turn + len(TURN)
     both = {"chosen": chosen[start:], "rejected": rejected[start:]}
-    for name in responses:
-        if OTHER_TURN in both[name] or TURN in both[name]:
-            raise Unusable("differs too early", f"'{name}': chosen and rejected part before their last turn")
+    for name, text in both.items():
+        if OTHER_TURN in text or TURN in text:
+            raise Unusable("several turns", f"'{name}' holds more turns after the part that chosen and rejected share")
     return chosen[:start], {name: both[name] for name in responses}
 
 

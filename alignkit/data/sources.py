@@ -87,7 +87,7 @@ def refuse_misplaced(config: DataConfig) -> None:
     for option, owner in misplaced.items():
         value = getattr(config, option)
         if owner and value is not None:
-            shown = "these options" if option == "world" else repr(value)
+            shown = "given, but" if option == "world" else repr(value)
             raise DataError(f"data.{option}: {shown} belongs to {owner}; the data is {given}")
 
 
@@ -182,7 +182,7 @@ def _read_csv(path: Path) -> list[RawRow]:
         for fields in reader:
             rows.append(_csv_row(len(rows), f"{path}:row {len(rows) + 1}", fields))
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: broken CSV: {error}") from error
+        raise DataError(f"{path}:row {len(rows) + 1}: broken CSV: {error}") from error
     return rows
 
 
@@ -198,7 +198,7 @@ def _read_parquet(path: Path) -> list[RawRow]:
     try:
         values = parquet.read_table(path).to_pylist()  # type: ignore[no-untyped-call]
     except ValueError as error:  # ArrowInvalid
-        raise DataError(f"{path}: is not a parquet file: {_first_line(error)}") from error
+        raise DataError(f"{path}: is not a parquet file, or is damaged") from error
     return _numbered(str(path), values)
 
 

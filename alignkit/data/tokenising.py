@@ -78,7 +78,10 @@ class Tokeniser:
         if examples and not isinstance(examples[0].prompt, str):
             self._template = ChatTemplate.of(self._tokenizer)
         if self._end() is None:
-            raise DataError("the tokenizer has no EOS token, so a response could not end; set its eos_token")
+            name = self._tokenizer.name_or_path
+            raise DataError(
+                f"tokenizer '{name}' has no EOS token, so a response could not end; set the tokenizer's eos_token"
+            )
         for start in range(0, len(examples), _BATCH):
             yield from self._batch(examples[start : start + _BATCH])
 

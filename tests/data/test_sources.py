@@ -1,0 +1,162 @@
+"""Every kind of source gives the same rows, each with its place."""
+
+from __future__ import annotations
+
+import datasets
+import pyarrow
+import pyarrow.parquet
+import pytest
+from alignkit.data.config import DataConfig
+from alignkit.data.sources import read_source, refuse_misplaced
+from alignkit.errors import DataError
+from alignkit.world.config import WorldConfig
+
+
+def read(name, **options):
+    return read_source(DataConfig(train=name, **options), "train", 0)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json", "a.csv"])
+def test_text_files_give_the_same_rows(name, write, pairs):
+    rows = read(write(name, pairs))
+    assert [row.fields for row in rows] == pairs
+    assert [row.index for row in rows] == [0, 1, 2, 3, 4]
+    place = "a.{}:{}" if "jsonl" in name else "a.{}:row {}"
+    assert [row.where for row in rows] == [place.format(name[2:], number) for number in range(1, 6)]
+
+
+def test_parquet(folder, pairs):
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(pairs), folder / "a.parquet")
+    rows = read("a.parquet")
+    assert [row.fields for row in rows] == pairs
+    assert rows[4].where == "a.parquet:row 5"
+
+
+def test_hub(monkeypatch, pairs):
+    calls = []
+
+    def fake(name, subset, split):
+        calls.append((name, subset, split))
+        return datasets.Dataset.from_list(pairs)
+
+    monkeypatch.setattr("datasets.load_dataset", fake)
+    rows = read("some/pairs", subset="hard", max_rows=2)
+    assert [row.fields for row in rows] == pairs[:2]
+    assert rows[1].where == "some/pairs:row 2"
+    config = DataConfig(train="some/pairs", split="train_prefs", eval="some/pairs", eval_split="test_prefs")
+    read_source(config, "train", 0)
+    read_source(config, "eval", 0)
+    read_source(DataConfig(train="some/pairs", eval="some/pairs"), "eval", 0)
+    assert calls == [
+        ("some/pairs", "hard", "train"),
+        ("some/pairs", None, "train_prefs"),
+        ("some/pairs", None, "test_prefs"),
+        ("some/pairs", None, "test"),
+    ]
+
+
+def test_hub_out_of_reach(monkeypatch):
+    def fail(*args, **options):
+        raise ConnectionError("Couldn't reach 'some/pairs' on the Hub (OfflineModeIsEnabled)\nmore lines")
+
+    monkeypatch.setattr("datasets.load_dataset", fail)
+    with pytest.raises(DataError) as caught:
+        read("some/pairs")
+    assert str(caught.value) == (
+        "Hub data set 'some/pairs', subset none, split train: Couldn't reach 'some/pairs' on the Hub "
+        "(OfflineModeIsEnabled); check the id, the network, or give a local file in its place"
+    )
+
+
+def test_world():
+    rows = read("builtin:world", world=WorldConfig(pairs=3))
+    assert len(rows) == 3
+    assert set(rows[0].fields) == {"prompt", "chosen", "rejected"}
+    assert set(rows[0].critical) == {"chosen", "rejected"}
+    assert rows[2].where == "builtin:world:train row 3"
+
+
+def test_blank_lines_are_no_rows_and_do_not_shift_places(write):
+    rows = read(write("a.jsonl", '\n{"text": "a"}\n\n  \n{"text": "b"}\n'))
+    assert [(row.index, row.where) for row in rows] == [(0, "a.jsonl:2"), (1, "a.jsonl:5")]
+
+
+def test_byte_order_mark_is_not_data(write):
+    assert read(write("a.jsonl", b'\xef\xbb\xbf{"text": "a"}'))[0].fields == {"text": "a"}
+    assert read(write("a.csv", b"\xef\xbb\xbftext\na\n"))[0].fields == {"text": "a"}
+
+
+def test_csv_keeps_line_breaks_digits_and_long_texts(write):
+    long = "x" * 200_000
+    rows = read(write("a.csv", [{"prompt": "a,\nb", "chosen": "042"}, {"prompt": long, "chosen": "é"}]))
+    assert [dict(row.fields) for row in rows] == [{"prompt": "a,\nb", "chosen": "042"}, {"prompt": long, "chosen": "é"}]
+
+
+MISTAKES = [
+    ({"train": "dta.jsonl"}, "dta.jsonl: no such file; did you mean data.jsonl?"),
+    ({"train": "zzzz.csv"}, "zzzz.csv: no such file"),
+    ({"train": "x/data.jsonl"}, "x/data.jsonl: no such file; the folder x does not exist"),
+    ({"train": "./"}, ".: is a folder; name one file (.jsonl, .json, .csv, .parquet)"),
+    (
+        {"train": "data.txt"},
+        "data.txt: unknown file type; known: .jsonl, .json, .csv, .parquet, and .gz of the first three",
+    ),
+    ({"train": "builtin:word"}, "unknown data 'builtin:word'; known: builtin:world"),
+    ({"train": "empty.jsonl"}, "data.train: empty.jsonl holds no rows"),
+    (
+        {"train": "broken.json"},
+        "broken.json:2: broken JSON: Expecting property name enclosed in double quotes at column 3",
+    ),
+    (
+        {"train": "lines.json"},
+        "lines.json:2: broken JSON: Extra data at column 1; one object a line is .jsonl",
+    ),
+    ({"train": "object.json"}, "object.json: expected a list of rows, got dict"),
+    ({"train": "latin.csv"}, "latin.csv: is not UTF-8 text: byte 6 is 0xe9"),
+    ({"train": "broken.csv"}, "broken.csv:row 1: broken CSV: unexpected end of data"),
+    ({"train": "text.jsonl.gz"}, "text.jsonl.gz: cannot be read: Not a gzipped file (b'{\"')"),
+    ({"train": "text.parquet"}, "text.parquet: is not a parquet file, or is damaged"),
+    (
+        {"train": "data.jsonl", "split": "dev"},
+        "data.split: 'dev' belongs to a Hub data set in data.train; the data is data.jsonl",
+    ),
+    (
+        {"train": "data.jsonl", "subset": "main"},
+        "data.subset: 'main' belongs to a Hub data set; the data is data.jsonl",
+    ),
+    (
+        {"train": "some/pairs", "eval": "data.jsonl", "eval_split": "dev"},
+        "data.eval_split: 'dev' belongs to a Hub data set in data.eval; the data is some/pairs, data.jsonl",
+    ),
+    (
+        {"train": "data.jsonl", "world": WorldConfig()},
+        "data.world: given, but belongs to builtin:world; the data is data.jsonl",
+    ),
+    (
+        {"train": "data.jsonl", "eval": "data.jsonl", "holdout": 5},
+        "data.holdout: 5 belongs to runs without data.eval; the data is data.jsonl",
+    ),
+    (
+        {"train": "builtin:world", "holdout": 5},
+        "data.holdout: 5 belongs to files and Hub data sets; set data.world.eval_pairs instead; the data is builtin:world",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES, ids=[message[:30] for _, message in MISTAKES])
+def test_twenty_mistakes_in_naming_the_source(options, message, write):
+    write("data.jsonl", '{"text": "a"}')
+    write("data.txt", "a")
+    write("empty.jsonl", "\n")
+    write("broken.json", '[{"text": "a"},\n {]')
+    write("lines.json", '{"text": "a"}\n{"text": "b"}\n')
+    write("object.json", '{"rows": []}')
+    write("latin.csv", b"text\nr\xe9sum\xe9\n")
+    write("broken.csv", 'text\n"open')
+    write("text.jsonl.gz", '{"text": "a"}')
+    write("text.parquet", '{"text": "a"}')
+    config = DataConfig(**options)
+    with pytest.raises(DataError) as caught:
+        refuse_misplaced(config)
+        read_source(config, "train", 0)
+    assert str(caught.value) == message
