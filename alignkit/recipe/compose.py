@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from alignkit.data.sources import refuse_misplaced
 from alignkit.errors import DataError
 from alignkit.losses import losses
+from alignkit.models.pretrained import Pretrained
 from alignkit.models.scratch import Scratch
 from alignkit.pair_weighting.uniform import Uniform as UniformPairs
 from alignkit.recipe.recipe import Recipe
@@ -78,6 +79,16 @@ def _layout(recipe: Recipe) -> Iterator[Misfit]:
         )
 
 
+def _adapter_to_switch_off(recipe: Recipe) -> Iterator[Misfit]:
+    # A pretrained folder may turn out to be an adapter itself; that is seen when it is loaded.
+    model = recipe.model
+    if model.reference == "adapter_off" and model.adapter is None and not isinstance(model, Pretrained):
+        yield (
+            ("model", "reference"),
+            "'adapter_off' needs an adapter; give model.adapter, or use 'auto', 'copy' or 'cache'",
+        )
+
+
 def _positions(recipe: Recipe) -> Iterator[Misfit]:
     if isinstance(recipe.model, Scratch) and recipe.model.max_positions < recipe.data.max_length:
         yield (
@@ -129,6 +140,7 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _one_anchor,
     _pairs_to_weigh,
     _layout,
+    _adapter_to_switch_off,
     _positions,
     _data_options,
 )

@@ -15,8 +15,7 @@ Schema = dict[str, Any]
 def recipe_schema() -> Schema:
     """JSON Schema (draft 2020-12) of a recipe file.
 
-    It describes what may be written, so nothing is required at the top: a file may take any of it from what it
-    `extends`.
+    It describes what may be written, so nothing is required: a file may take any of it from what it `extends`.
     """
     definitions: Schema = {}
     root = _lifted(Recipe.model_json_schema(), definitions)
@@ -31,7 +30,6 @@ def recipe_schema() -> Schema:
         },
         **root["properties"],
     }
-    root.pop("required")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **root,
@@ -45,8 +43,6 @@ def _slot(registry: Registry[Any], definitions: Schema) -> Schema:
     for name, cls in registry.classes().items():
         schema = _lifted(cls.model_json_schema(), definitions)
         schema["properties"]["name"] = {"const": name, "description": f"A {registry.kind}."}
-        # The name may come from the recipe that this one extends, and so may every parameter.
-        schema.pop("required", None)
         definitions[f"{registry.kind}.{name}"] = schema | {"title": name}
         components.append({"$ref": f"#/$defs/{registry.kind}.{name}"})
     return {"anyOf": [{"enum": registry.names(), "type": "string"}, *components]}
@@ -61,6 +57,6 @@ def _lifted(schema: Schema, definitions: Schema) -> Schema:
 
 def _resolved(value: Any) -> Any:  # noqa: ANN401 -- any piece of a schema
     if isinstance(value, dict):
-        rest = {key: _resolved(item) for key, item in value.items() if key != SLOT}
+        rest = {key: _resolved(item) for key, item in value.items() if key not in (SLOT, "required")}
         return {"$ref": f"#/$defs/{value[SLOT]}", **rest} if SLOT in value else rest
     return [_resolved(item) for item in value] if isinstance(value, list) else value

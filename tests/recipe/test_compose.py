@@ -33,19 +33,22 @@ MISFITS = {
         "its whole distribution; use 'auto' or 'copy'"
     ),
     "model.reference=cache\nlosses=[dpo, triplet]": (
-        "model.reference: 'cache' holds the reference's log-probs of the data's responses only, but loss 'triplet' needs "
-        "its scores of sampled anchors; use 'auto' or 'copy'"
+        "model.reference: 'cache' holds the reference's log-probs of the data's responses only, but loss 'triplet' "
+        "needs its scores of sampled anchors; use 'auto' or 'copy'"
     ),
     "model.reference=cache\nweighting={name: gradient, model: reference}": (
-        "model.reference: 'cache' holds the reference's log-probs of the data's responses only, but weighting 'gradient' "
-        "needs its gradients; use 'auto' or 'copy'"
+        "model.reference: 'cache' holds the reference's log-probs of the data's responses only, but weighting "
+        "'gradient' needs its gradients; use 'auto' or 'copy'"
     ),
     "model.layout=shared\nweighting={name: uniform, scope: full_sequence}": (
-        "model.layout: 'shared' computes a prompt once for both responses, but weighting.scope 'full_sequence' needs it "
-        "once for each; use layout 'auto' or 'separate', or scope 'response'"
+        "model.layout: 'shared' computes a prompt once for both responses, but weighting.scope 'full_sequence' needs "
+        "it once for each; use layout 'auto' or 'separate', or scope 'response'"
     ),
     "model={name: scratch, max_positions: 512}": (
         "data.max_length: 1024 tokens are more than model.max_positions, 512; lower the one or raise the other"
+    ),
+    "model.reference=adapter_off": (
+        "model.reference: 'adapter_off' needs an adapter; give model.adapter, or use 'auto', 'copy' or 'cache'"
     ),
     "data.split=test": "data.split: 'test' belongs to a Hub data set in data.train; the data is builtin:world",
 }

@@ -29,15 +29,17 @@ ADDED = {
         "pair_weighting, seed, trainer, training, weighting"
     ),
     "weighting: hybird": f"weighting: unknown weighting 'hybird'; did you mean 'hybrid'? known: {WEIGHTINGS}",
-    "weighting: {name: hybird}": f"weighting.name: unknown weighting 'hybird'; did you mean 'hybrid'? known: {WEIGHTINGS}",
+    "weighting: {name: hybird}": (
+        f"weighting.name: unknown weighting 'hybird'; did you mean 'hybrid'? known: {WEIGHTINGS}"
+    ),
     "weighting: {mix: 0.5}": f"weighting.name: missing; choose one of: {WEIGHTINGS}",
     "weighting: 3": "weighting: expected the name of a weighting or a mapping with 'name', got 3 (a number)",
     "weighting: {name: [a]}": "weighting.name: expected the name of a weighting, got a list",
     "weighting: dpo": f"weighting: 'dpo' is a loss, not a weighting; known: {WEIGHTINGS}",
     "weighting: {name: hybrid, mix: 1.5}": "weighting.mix: must be at most 1, got 1.5",
     "weighting: {name: hybrid, prior: {name: prior, divisor: 3}}": (
-        "weighting.prior.divisor: unknown key; did you mean 'sigma_divisor'? known keys: clip, name, normalise, rescale, "
-        "scope, shape, sigma_divisor, sigma_min"
+        "weighting.prior.divisor: unknown key; did you mean 'sigma_divisor'? known keys: clip, name, normalise, "
+        "rescale, scope, shape, sigma_divisor, sigma_min"
     ),
     "weighting: {name: uniform, mix: 0.5}": "weighting.mix: belongs to 'hybrid'; weighting is 'uniform'",
     "learning_rate: 5e-7": "learning_rate: belongs under 'training'",
@@ -45,12 +47,10 @@ ADDED = {
     "rank: 8": "rank: belongs under 'model.adapter'",
     "lr: 1e-5": "lr: unknown key; here it is called 'training.learning_rate'",
     "beta: 0.1": "beta: unknown key; here it is called 'losses.N.beta'",
-    "training: {num_train_epochs: 3}": (
-        "training.num_train_epochs: unknown key; here it is called 'training.epochs'"
-    ),
+    "training: {num_train_epochs: 3}": ("training.num_train_epochs: unknown key; here it is called 'training.epochs'"),
     "training: {gradient_accumulation_steps: 4}": (
-        "training.gradient_accumulation_steps: unknown key; it follows from training.batch_size (examples per optimizer "
-        "step) and training.micro_batch_size"
+        "training.gradient_accumulation_steps: unknown key; it follows from training.batch_size (examples per "
+        "optimizer step) and training.micro_batch_size"
     ),
     "training: {learning_rate: '5e-7'}": "training.learning_rate: expected a number, got '5e-7' (a string)",
     "training: {batch_size: 8.5}": "training.batch_size: expected a whole number, got 8.5 (a number)",
@@ -59,7 +59,8 @@ ADDED = {
         "training.schedule: unknown value 'cosin'; did you mean 'cosine'? known: cosine, linear, constant"
     ),
     "training: {schedule: adamw}": (
-        "training.schedule: unknown value 'adamw'; it is a value of 'training.optimizer'; known: cosine, linear, constant"
+        "training.schedule: unknown value 'adamw'; it is a value of 'training.optimizer'; "
+        "known: cosine, linear, constant"
     ),
     "training: {schedule: 3}": "training.schedule: expected one of: cosine, linear, constant, got 3 (a number)",
     "training: {betas: [0.9]}": "training.betas: too few items: needs at least 2, got 1",
@@ -98,8 +99,8 @@ REPLACED = {
     ],
     ("losses: [dpo]\n", ""): ["1: losses: missing required key: What is minimised: the sum of coefficient x loss"],
     ('{train: "builtin:world"}', "{trian: x}"): [
-        "2: data.train: missing required key: A file (.jsonl, .json, .csv, each also with .gz, or .parquet), a Hub data "
-        "set id, or `builtin:world`",
+        "2: data.train: missing required key: A file (.jsonl, .json, .csv, each also with .gz, or .parquet), a Hub "
+        "data set id, or `builtin:world`",
         "2: data.trian: unknown key; did you mean 'train'? known keys: eval, eval_split, holdout, label_noise, "
         "max_bad_rows, max_length, max_rows, on_bad_row, on_overflow, separator, split, subset, train, world",
     ],

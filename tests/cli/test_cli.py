@@ -1,0 +1,180 @@
+"""The command line as a user meets it: what it prints, where, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alignkit import __version__
+from alignkit.cli import main
+from alignkit.errors import NonFiniteError
+from alignkit.recipe.kinds import KINDS
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+RECIPE = "model: world\ndata: {train: 'builtin:world'}\nlosses: [dpo]\ntrainer: preference\n"
+
+
+@pytest.fixture
+def alignkit(capsys, tmp_path, monkeypatch):
+    """Runs the command in a folder with `good.yaml` and `bad.yaml`: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    Path("good.yaml").write_text(RECIPE)
+    Path("bad.yaml").write_text(RECIPE + "seed: -1\nsede: 1\n")
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        return caught.value.code, *capsys.readouterr()
+
+    return run
+
+
+BAD = (
+    "bad.yaml:5: seed: must be at least 0, got -1\n"
+    "bad.yaml:6: sede: unknown key; did you mean 'seed'? known keys: data, evaluation, extends, losses, model, "
+    "pair_weighting, seed, trainer, training, weighting\n"
+)
+
+
+def test_validate_says_what_a_recipe_is(alignkit):
+    summary = "trainer preference, losses dpo, weighting uniform, model world, data builtin:world"
+    assert alignkit("validate", "good.yaml") == (0, f"ok: good.yaml: {summary}\n", "")
+
+
+def test_validate_reports_every_problem_of_every_file_and_exits_2(alignkit):
+    code, out, err = alignkit("validate", "bad.yaml", "good.yaml", "missing.yaml")
+    assert (code, err) == (2, BAD + "no file 'missing.yaml'\n")
+    assert out.startswith("ok: good.yaml: ")
+
+
+def test_set_applies_to_validate(alignkit):
+    code, out, _ = alignkit("validate", "good.yaml", "--set", "losses=[{name: triplet, coefficient: 0.5}, dpo]")
+    assert code == 0 and "losses 0.5 triplet + dpo, " in out
+
+
+def test_every_shipped_recipe_validates(alignkit):
+    runnable = [str(path) for path in RECIPES if path.parent.name != "base"]
+    code, out, err = alignkit("validate", *runnable)
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == len(runnable) > 10
+
+
+def test_show_prints_the_whole_recipe(alignkit):
+    code, out, err = alignkit("show", "good.yaml", "--set", "seed=3")
+    assert (code, err) == (0, "")
+    assert out.startswith("seed: 3\nmodel:\n  name: world\n  adapter: null\n")
+    assert "#" not in out
+    code, with_origin, _ = alignkit("show", "--origin", "good.yaml", "--set", "seed=3")
+    assert code == 0
+    assert with_origin.splitlines()[0].split() == ["seed:", "3", "#", "--set", "seed=3"]
+    assert [line.split("#")[0].rstrip() for line in with_origin.splitlines()] == out.splitlines()
+
+
+def test_list_names_all_kinds(alignkit):
+    code, out, _ = alignkit("list")
+    headings = [line for line in out.splitlines() if line and not line.startswith(" ")]
+    assert (code, headings) == (0, ["weightings", "pair_weightings", "losses", "trainers", "anchors", "models"])
+    assert out.count("\n  ") == sum(len(registry.names()) for registry in KINDS.values())
+
+
+@pytest.mark.parametrize("kind", ["weighting", "weightings"])
+def test_list_of_one_kind_in_the_singular_or_the_plural(alignkit, kind):
+    code, out, _ = alignkit("list", kind)
+    assert (code, len(out.splitlines())) == (0, len(KINDS["weighting"].names()))
+    assert "hybrid    Mixture of gradient importance and a prior.\n" in out
+
+
+def test_describe_gives_formula_paper_parameters_and_source(alignkit):
+    code, out, _ = alignkit("describe", "loss", "dpo")
+    lines = out.splitlines()
+    assert (code, lines[0]) == (0, "loss dpo")
+    assert "Paper: arXiv:2305.18290 Eq. 7; weighted: arXiv:2505.19653 Eq. 12" in lines
+    assert any(line.startswith("Formula: -log sigmoid(") for line in lines)
+    assert "  beta: number > 0, default 0.1" in lines
+    assert "      Strength of the pull to the reference, per nat of log-ratio; usual 0.01 to 0.5." in lines
+    assert "Needs: a trainer that gives pairs, log-probs of the reference" in lines
+    assert "alignkit/losses/dpo.py:" in lines[-1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_component_can_be_described(alignkit, kind):
+    for name in KINDS[kind].names():
+        code, out, err = alignkit("describe", kind, name)
+        assert (code, err) == (0, "") and f"{kind} {name}\n" in out
+        assert "<class" not in out and "typing." not in out
+
+
+def test_unknown_kinds_and_names(alignkit):
+    kinds = "known: weighting, pair_weighting, loss, trainer, anchor, model"
+    assert alignkit("list", "lose") == (2, "", f"unknown kind 'lose'; did you mean 'loss'? {kinds}\n")
+    names = "known: dpo, sft, tdpo, triplet, weighted_dpo"
+    assert alignkit("describe", "loss", "dop") == (2, "", f"unknown loss 'dop'; did you mean 'dpo'? {names}\n")
+
+
+def test_schema_is_json(alignkit):
+    code, out, _ = alignkit("schema")
+    assert code == 0 and json.loads(out)["properties"]["losses"]["items"] == {"$ref": "#/$defs/loss"}
+
+
+def test_version(alignkit):
+    assert alignkit("--version") == (0, f"alignkit {__version__}\n", "")
+
+
+def test_unknown_options_exit_2(alignkit):
+    code, out, err = alignkit("validate", "--sett", "a=1", "good.yaml")
+    assert (code, out) == (2, "") and "--sett" in err
+
+
+def test_run_hands_over_the_recipe_and_its_options(alignkit, monkeypatch):
+    calls = []
+    monkeypatch.setattr("alignkit.run.run", lambda loaded, *rest: calls.append((loaded, rest)))
+    options = ("--set", "seed=7", "--set", "losses.0.beta=0.5", "--output", "out", "--resume", "--dry-run")
+    assert alignkit("run", "good.yaml", *options) == (0, "", "")
+    (loaded, rest) = calls[0]
+    assert (loaded.recipe.seed, loaded.recipe.losses[0].beta) == (7, 0.5)
+    assert rest == (Path("out"), True, True)
+    alignkit("run", "good.yaml")
+    assert calls[1][1] == (None, False, False)
+
+
+def test_run_reports_a_wrong_recipe_before_anything_else(alignkit, monkeypatch):
+    monkeypatch.setattr("alignkit.run.run", None)
+    assert alignkit("run", "bad.yaml") == (2, "", BAD)
+
+
+def test_an_error_of_the_run_keeps_its_own_exit_code(alignkit, monkeypatch):
+    def diverge(*arguments):
+        raise NonFiniteError("step 3: the loss is NaN")
+
+    monkeypatch.setattr("alignkit.run.run", diverge)
+    assert alignkit("run", "good.yaml") == (1, "", "step 3: the loss is NaN\n")
+
+
+HEAVY = {"torch", "transformers", "datasets", "accelerate", "peft", "tokenizers", "numpy", "pyarrow"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["validate", "recipes/tidpo.yaml"], ["list"], ["schema"]])
+def test_nothing_heavy_is_imported_before_a_run(arguments):
+    code = (
+        "import sys, alignkit.cli\n"
+        "try: alignkit.cli.main(sys.argv[1:])\n"
+        "except SystemExit as end: print('exit', end.code)\n"
+        f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == "" and done.stdout.splitlines()[-2:] == ["exit 0", "[]"]
+
+
+@pytest.mark.parametrize(("name", "code"), [("good.yaml", 0), ("bad.yaml", 2)])
+def test_the_exit_code_of_the_process(tmp_path, name, code):
+    (tmp_path / "good.yaml").write_text(RECIPE)
+    (tmp_path / "bad.yaml").write_text(RECIPE + "seed: -1\nsede: 1\n")
+    command = [sys.executable, "-c", "from alignkit.cli import main; main()", "validate", name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == code
+    assert done.stderr == (BAD if code else "")
