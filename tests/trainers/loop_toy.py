@@ -1,4 +1,4 @@
-"""A training step of 40 parameters for the tests of the loop: a bigram model with tied weights and a state of its own."""
+"""A training step of 40 parameters for the tests of the loop: a bigram model with tied weights and its own state."""
 
 from __future__ import annotations
 
