@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from alignkit.data import load_tables, training_texts
 from alignkit.data.preview import preview
 from alignkit.data.rows import Tables
 from alignkit.data.sources import WORLD
+from alignkit.data.tables import load_tables, training_texts
 from alignkit.data.tokenising import template_fingerprint
 from alignkit.errors import AlignkitError
 from alignkit.evaluation.evaluate import Evaluation

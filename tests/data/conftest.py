@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import tokenizers
 import transformers
-from alignkit.data import load_tables
+
 from alignkit.data.config import DataConfig
 from alignkit.data.rows import Tables
+from alignkit.data.tables import load_tables
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import tokenizers
 import transformers
-from alignkit.data import load_tables, preview, training_texts
+
 from alignkit.data.config import DataConfig
+from alignkit.data.preview import preview
+from alignkit.data.tables import load_tables, training_texts
 from alignkit.errors import DataError
 from alignkit.world.config import WorldConfig
 from alignkit.world.tokenizer import build_tokenizer
