@@ -39,11 +39,16 @@ def blocks(document: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def installed(package: Path, where: Path) -> Path:
-    """A copy of `package` installed into an empty folder, which is returned."""
-    source = shutil.copytree(package, where / "source")
-    pip("install", "--target", where / "site", source, cwd=where)
-    return where / "site"
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package that docs/add-a-weighting.md shows, extracted from the page and installed; the folder to import from."""
+    folder = tmp_path_factory.mktemp("plugin")
+    page = ROOT / "docs" / "add-a-weighting.md"
+    for language, name in (("python", "last_tokens.py"), ("toml", "pyproject.toml")):
+        (shown,) = blocks(page, language)
+        (folder / name).write_text(shown)
+    pip("install", "--target", folder / "site", folder, cwd=folder)
+    return folder / "site"
 
 
 @pytest.fixture(scope="module")
@@ -103,19 +108,15 @@ def test_pre_commit_runs_what_ci_runs():
     assert [hook["entry"] for hook in repo["hooks"]] == steps[-3:]
 
 
-def test_the_page_on_weightings_shows_a_package_that_works_as_it_stands(tmp_path: Path):
-    """The page's code, installed as the page says, is found under its name and passes the example's test."""
+def test_the_page_on_weightings_shows_the_example_plugin():
     page = ROOT / "docs" / "add-a-weighting.md"
-    (code,), (project,) = blocks(page, "python"), blocks(page, "toml")
-    (tmp_path / "page").mkdir()
-    (tmp_path / "page" / "last_tokens.py").write_text(code)
-    (tmp_path / "page" / "pyproject.toml").write_text(project)
-    site = installed(tmp_path / "page", tmp_path)
-    output = run(
-        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", PLUGIN / "tests", cwd=tmp_path, path=site
-    )
-    assert "1 passed" in output
-    assert (code, project) == ((PLUGIN / "last_tokens.py").read_text(), (PLUGIN / "pyproject.toml").read_text())
+    assert blocks(page, "python") == [(PLUGIN / "last_tokens.py").read_text()]
+    assert blocks(page, "toml") == [(PLUGIN / "pyproject.toml").read_text()]
+
+
+def test_what_the_page_shows_passes_the_test_of_the_example_plugin(plugin: Path, tmp_path: Path):
+    tests = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", PLUGIN / "tests")
+    assert "1 passed" in run(*tests, cwd=tmp_path, path=plugin)
 
 
 def test_the_readme_shows_the_same_weighting_in_fifteen_lines():
@@ -136,9 +137,8 @@ def test_the_readme_lists_every_component():
     assert listed == {kind: registry.names() for kind, registry in KINDS.items()}
 
 
-def test_a_recipe_can_name_the_installed_example_plugin(tmp_path: Path):
-    site = installed(PLUGIN, tmp_path)
+def test_a_recipe_can_name_what_the_page_shows(plugin: Path, tmp_path: Path):
     alignkit = Path(sys.executable).with_name("alignkit")
     recipe = ROOT / "recipes" / "tidpo.yaml"
-    run(alignkit, "validate", recipe, "--set", "weighting={name: last_tokens, count: 8}", cwd=tmp_path, path=site)
-    assert "last_tokens" in run(alignkit, "list", "weighting", cwd=tmp_path, path=site)
+    run(alignkit, "validate", recipe, "--set", "weighting={name: last_tokens, count: 8}", cwd=tmp_path, path=plugin)
+    assert "last_tokens" in run(alignkit, "list", "weighting", cwd=tmp_path, path=plugin)
