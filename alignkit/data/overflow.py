@@ -36,8 +36,14 @@ def refuse_long(rows: Sequence[TokenRow], config: DataConfig, name: str) -> None
         )
 
 
-def fit(row: TokenRow, config: DataConfig, bos: int | None, counts: Counter[str]) -> TokenRow:
-    """The row with at most `max_length` tokens; `counts` gets `truncated_prompt` rows, `truncated_response` responses.
+def fit(row: TokenRow, config: DataConfig, num_leading: int, counts: Counter[str]) -> TokenRow:
+    """The row with at most `max_length` tokens.
+
+    Args:
+        row: any row.
+        config: `max_length` and `on_overflow` are read from it.
+        num_leading: tokens at the prompt's start that stay (BOS).
+        counts: gets `truncated_prompt`, rows, and `truncated_response`, responses.
 
     Raises:
         Unusable: rows that are too long are dropped; or what may be cut is too short to make this one fit, or the cut
@@ -48,7 +54,7 @@ def fit(row: TokenRow, config: DataConfig, bos: int | None, counts: Counter[str]
     if config.on_overflow == "drop":
         raise Unusable("too long", f"{row.length} tokens; data.max_length: {config.max_length}")
     if config.on_overflow == "truncate_prompt":
-        fitted = _cut_prompt(row, config.max_length, bos)
+        fitted = _cut_prompt(row, config.max_length, num_leading)
         counts["truncated_prompt"] += 1
         return fitted
     assert config.on_overflow == "truncate_response", "rows too long were refused before"
@@ -59,15 +65,14 @@ def fit(row: TokenRow, config: DataConfig, bos: int | None, counts: Counter[str]
     return fitted
 
 
-def _cut_prompt(row: TokenRow, max_length: int, bos: int | None) -> TokenRow:
+def _cut_prompt(row: TokenRow, max_length: int, num_leading: int) -> TokenRow:
     """Cuts the prompt's start; BOS and at least one more token stay."""
     longest = row.length - len(row.prompt)
-    num_kept = 1 if bos is not None and row.prompt[0] == bos else 0
-    num_last = max_length - longest - num_kept
+    num_last = max_length - longest - num_leading
     if num_last < 1:
         detail = f"the longest response has {longest} tokens and leaves no prompt within data.max_length: {max_length}"
         raise Unusable("response too long", detail)
-    return replace(row, prompt=numpy.concatenate([row.prompt[:num_kept], row.prompt[-num_last:]]))
+    return replace(row, prompt=numpy.concatenate([row.prompt[:num_leading], row.prompt[-num_last:]]))
 
 
 def _cut_responses(row: TokenRow, max_length: int) -> TokenRow:

@@ -162,7 +162,8 @@ def _load(
     fitted: list[TokenRow] = []
     for row in rows:
         try:
-            fitted.append(fit(row, config, tokeniser.special.bos, tokeniser.counts))
+            num_leading = tokeniser.special.num_leading(row.prompt.tolist())
+            fitted.append(fit(row, config, num_leading, tokeniser.counts))
         except Unusable as error:
             dropped.add(raw[row.index], error, is_bad=config.on_overflow != "drop")
     dropped.settle(config)

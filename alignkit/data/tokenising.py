@@ -36,11 +36,13 @@ class SpecialTokens:
     Attributes:
         prefix: ids that it puts before every text; empty when it adds none.
         bos: its BOS id if `prefix` holds it; None when it adds no BOS.
+        named_bos: its BOS id, whether it adds it or leaves that to the chat template.
         eos: its EOS id.
     """
 
     prefix: list[int]
     bos: int | None
+    named_bos: int | None
     eos: int | None
 
     @classmethod
@@ -51,7 +53,13 @@ class SpecialTokens:
         starts = [start for start in range(len(ids)) if ids[start : start + len(bare)] == bare]
         prefix = ids[: starts[0]] if starts else []
         bos = tokenizer.bos_token_id
-        return cls(prefix, bos if bos in prefix else None, tokenizer.eos_token_id)
+        return cls(prefix, bos if bos in prefix else None, bos, tokenizer.eos_token_id)
+
+    def num_leading(self, prompt: Sequence[int]) -> int:
+        """Tokens at the start of a prompt that open every text: the prefix, or the BOS of a template."""
+        if self.prefix and list(prompt[: len(self.prefix)]) == self.prefix:
+            return len(self.prefix)
+        return int(self.named_bos is not None and len(prompt) > 0 and prompt[0] == self.named_bos)
 
 
 class Tokeniser:
@@ -161,8 +169,8 @@ class Tokeniser:
 
     def _begun(self, prompt: list[int]) -> list[int]:
         """The prompt with the tokenizer's prefix, which the text or the template may hold already."""
-        has_prefix = not self.special.prefix or (self.special.bos is not None and prompt[:1] == [self.special.bos])
-        prompt = prompt if has_prefix else [*self.special.prefix, *prompt]
+        if not self.special.num_leading(prompt):
+            prompt = [*self.special.prefix, *prompt]
         if not prompt:
             raise Unusable("empty prompt", "no token comes before the response, and the tokenizer adds no BOS")
         return prompt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from alignkit.errors import DataError
 
 PAIR = {"prompt": "Q:", "chosen": " yes", "rejected": " no"}

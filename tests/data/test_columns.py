@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from alignkit.errors import DataError
 
 PAIR = {"prompt": "Q:", "chosen": " yes", "rejected": " no"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from alignkit.data.formats import find_format, read_example
 from alignkit.data.sources import RawRow
 

@@ -6,6 +6,7 @@ With the byte tokenizer and BOS, prompt `Q12345:` has 1 + 7 tokens, ` yes` and `
 from __future__ import annotations
 
 import pytest
+
 from alignkit.errors import DataError
 
 ROWS = [
@@ -102,3 +103,16 @@ def test_truncate_response_needs_a_difference_and_a_token(cut):
     assert str(caught.value).splitlines()[1] == (
         "  a.jsonl:1: prompt too long: it has 8 tokens and leaves no response within data.max_length: 8"
     )
+
+
+def test_truncate_prompt_keeps_a_bos_that_only_the_template_writes(write, load, make_bytes, templates):
+    """20 tokens - 5 of `Yes.` and its end - BOS leave 14: `<|eot|>` and the 13 tokens of the header of the turn."""
+    talk = {
+        "prompt": [{"role": "user", "content": "Hello there, how are you?"}],
+        "chosen": [{"role": "assistant", "content": "Yes."}],
+        "rejected": [{"role": "assistant", "content": "No."}],
+    }
+    tokenizer = make_bytes(template=templates["llama3"], bos=False)
+    (row,) = load(write("a.jsonl", [talk]), tokenizer, max_length=20, on_overflow="truncate_prompt").train
+    assert row.length == 20
+    assert tokenizer.decode(row.prompt) == "<s><|eot|><|start|>assistant<|stop|>\n\n"

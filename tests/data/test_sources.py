@@ -6,6 +6,7 @@ import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
+
 from alignkit.data.config import DataConfig
 from alignkit.data.sources import read_source, refuse_misplaced
 from alignkit.errors import DataError
@@ -138,7 +139,8 @@ MISTAKES = [
     ),
     (
         {"train": "builtin:world", "holdout": 5},
-        "data.holdout: 5 belongs to files and Hub data sets; set data.world.eval_pairs instead; the data is builtin:world",
+        "data.holdout: 5 belongs to files and Hub data sets; set data.world.eval_pairs instead; "
+        "the data is builtin:world",
     ),
 ]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from alignkit.data.config import DataConfig
 from alignkit.data.rows import TokenRow
 from alignkit.data.splitting import choose_held_out, rows_fingerprint, swap_labels

@@ -91,8 +91,8 @@ def test_gsm8k(bpe):
 
 
 def test_a_supervised_run_holds_out_the_same_prompts(bpe):
-    pairs = load_source(GSM8K, bpe, max_length=2048, max_rows=500)
-    single = load_source(GSM8K, bpe, max_length=2048, max_rows=500, responses=("chosen",))
+    pairs = load_source(GSM8K, bpe, max_length=2048, max_rows=200, holdout=50)
+    single = load_source(GSM8K, bpe, max_length=2048, max_rows=200, holdout=50, responses=("chosen",))
     assert [row.index for row in pairs.eval] == [row.index for row in single.eval]
     assert list(single.train[0].responses) == ["chosen"]
 
