@@ -38,7 +38,7 @@ class DataConfig(Section):
     """Read only the first so many rows of `train`."""
 
     separator: str = ""
-    """Text put between prompt and response when both are columns of plain text; most data needs none."""
+    """Text put between prompt and response of plain text; refused for conversations. Most data needs none."""
 
     max_length: int = Field(1024, gt=1)
     """Longest prompt + response; tokens."""

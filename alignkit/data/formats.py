@@ -132,9 +132,15 @@ def _kind(value: object) -> str:
 
 
 def num_shared(first: Sequence[object], second: Sequence[object]) -> int:
-    """How many items, or characters, two sequences share at their start."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((place for place, (one, other) in pairs if one != other), min(len(first), len(second)))
+    """How many items, or characters, two sequences share at their start; by halves, as whole slices compare fast."""
+    low, high = 0, min(len(first), len(second))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if first[low:middle] == second[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 # --- values ---

@@ -150,6 +150,7 @@ def _load(
     name = config.eval if part == "eval" and config.eval is not None else config.train
     raw = read_source(config, part, seed)
     form, examples, dropped = _read_examples(raw, name, wanted)
+    dropped.settle(config)  # before the slow part; what only tokens show is told after it
     tokeniser = Tokeniser(tokenizer, config.separator)
     rows: list[TokenRow] = []
     for example, row in zip(examples, tokeniser.rows(examples), strict=True):

@@ -85,6 +85,8 @@ class Tokeniser:
         """
         if examples and not isinstance(examples[0].prompt, str):
             self._template = ChatTemplate.of(self._tokenizer)
+            if self._separator:
+                raise DataError(f"data.separator: {self._separator!r} belongs to plain text; the data is conversations")
         if self._end() is None:
             name = self._tokenizer.name_or_path
             raise DataError(

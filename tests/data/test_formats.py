@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alignkit.data.formats import find_format, read_example
+from alignkit.data.formats import find_format, num_shared, read_example
 from alignkit.data.sources import RawRow
 
 USER = {"role": "user", "content": "Hi"}
@@ -80,3 +80,11 @@ def test_a_common_start_of_the_responses_stays_in_the_responses():
     example = read_example(row, find_format([row], BOTH, "a"), BOTH)
     assert example.prompt.endswith("\n\nAssistant:")
     assert dict(example.responses) == {"chosen": " Tea", "rejected": " Tar"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [("", "a", 0), ("a", "b", 0), ("abc", "abc", 3), ("abc", "abd", 2), ("ab", "abcde", 2), ([1, 2, 3], [1, 3, 3], 1)],
+)
+def test_num_shared(first, second, shared):
+    assert num_shared(first, second) == num_shared(second, first) == shared

@@ -115,6 +115,12 @@ def test_separator_stands_between_prompt_and_response(write, load, make_bytes):
     assert row.text["prompt"] == "Qa\n"
 
 
+def test_separator_has_no_place_in_conversations(write, load, make_bytes, templates):
+    with pytest.raises(DataError) as caught:
+        load(write("a.jsonl", [TALK]), make_bytes(template=templates["chatml"]), separator="\n")
+    assert str(caught.value) == "data.separator: '\\n' belongs to plain text; the data is conversations"
+
+
 def test_text_alone_is_the_response_to_bos(write, load, make_bytes):
     tokenizer = make_bytes(bos=True)
     row, _ = only_row(load(write("a.jsonl", [{"text": "abc"}]), tokenizer, responses=("chosen",)))
