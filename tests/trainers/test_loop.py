@@ -96,17 +96,17 @@ def test_the_plain_module_is_put_back(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops_at_the_boundary_and_the_resumed_run_is_exact(tmp_path, number):
-    """No `save_every`, so the only checkpoint is the one of step 3."""
+    """No `save_every`, so the only checkpoint is the one of step 4; the anchor is of step 3, so it must come back."""
     handler = signal.getsignal(number)
     result, _, _ = run_toy(
-        tmp_path / "a", ToyStep(noise=True), on_log=lambda n, line: os.kill(os.getpid(), number) if n == 3 else None
+        tmp_path / "a", ToyStep(noise=True), on_log=lambda n, line: os.kill(os.getpid(), number) if n == 4 else None
     )
-    assert (result.steps, result.stopped_by_signal) == (3, number)
-    assert [path.name for path in (tmp_path / "a" / "checkpoints").iterdir()] == ["step-00000003"]
+    assert (result.steps, result.stopped_by_signal) == (4, number)
+    assert [path.name for path in (tmp_path / "a" / "checkpoints").iterdir()] == ["step-00000004"]
     assert signal.getsignal(number) is handler
     result, notes, resumed = run_toy(tmp_path / "a", ToyStep(noise=True), resume=True)
     _, _, straight = run_toy(tmp_path / "b", ToyStep(noise=True))
-    assert notes == [f"resuming after step 3 from {tmp_path / 'a' / 'checkpoints' / 'step-00000003'}"]
+    assert notes == [f"resuming after step 4 from {tmp_path / 'a' / 'checkpoints' / 'step-00000004'}"]
     assert (result.steps, result.stopped_by_signal) == (7, None)
     assert torch.equal(weights_of(resumed), weights_of(straight))
     assert log_of(tmp_path / "a") == log_of(tmp_path / "b")
