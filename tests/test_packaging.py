@@ -41,7 +41,7 @@ def blocks(document: Path, language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package that docs/add-a-weighting.md shows, extracted from the page and installed; the folder to import from."""
+    """The folder to import from after installing the package that docs/add-a-weighting.md shows."""
     folder = tmp_path_factory.mktemp("plugin")
     page = ROOT / "docs" / "add-a-weighting.md"
     for language, name in (("python", "last_tokens.py"), ("toml", "pyproject.toml")):
