@@ -77,6 +77,7 @@ class Pretrained(ModelSource):
         """
         if not (Path(self.path) / "adapter_config.json").exists():
             return self._load_base(self.path, self.revision, tokenizer)
+        _require_safetensors(self.path)
         adapter = peft.PeftConfig.from_pretrained(self.path)
         base = self._load_base(str(adapter.base_model_name_or_path), adapter.revision, tokenizer)
         model = peft.PeftModel.from_pretrained(base, self.path, is_trainable=True)
@@ -86,11 +87,12 @@ class Pretrained(ModelSource):
     def _load_base(self, path: str, revision: str | None, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         _require_place("model.path", path, revision)
         _require_causal(path, _config(path, revision))
+        _require_safetensors(path)
         options = {"attn_implementation": self.attn_implementation} if self.attn_implementation else {}
         dtype = self.dtype if self.dtype == "auto" else getattr(torch, self.dtype)
         try:
             model: PreTrainedModel = transformers.AutoModelForCausalLM.from_pretrained(
-                path, revision=revision, dtype=dtype, trust_remote_code=False, **options
+                path, revision=revision, dtype=dtype, trust_remote_code=False, use_safetensors=True, **options
             )
         except (OSError, ValueError, ImportError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -140,6 +142,11 @@ def _unreachable(key: str, path: str, revision: str | None) -> str:
         f"{key}: '{path}'{at} is neither a folder nor on the Hub, or the Hub cannot be reached and it was not "
         "downloaded before"
     )
+
+
+def _require_safetensors(path: str) -> None:
+    if Path(path).is_dir() and not any(Path(path).glob("*.safetensors")):
+        raise ModelError(f"model.path: {path} holds no weights as .safetensors (pickled weights are never read)")
 
 
 def _require_causal(path: str, config: PretrainedConfig) -> None:
