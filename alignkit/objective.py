@@ -90,9 +90,9 @@ class ObjectiveStep:
         if not self.scoring.needs.reference:
             return
         scores = self.scoring.score(rows, weigh=False)
-        worst = max(float(response.logratio_BT.abs().max()) for response in _responses(scores.view))
+        worst = float(torch.stack([response.logratio_BT.abs().max() for response in _responses(scores.view)]).max())
         tolerance = 1e-3 if self._is_float32() else 0.2  # what rounding explains
-        if worst > tolerance:
+        if not worst <= tolerance:  # NaN fails too
             raise ModelError(
                 f"step-0 check: before training, policy and reference should agree, but a token's log-probs differ by "
                 f"{worst:.3g} nats (tolerance {tolerance}); one of them is not the model that the recipe names"

@@ -6,7 +6,8 @@ seed, so a sample does not depend on what else is in the batch, on the number of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from alignkit.lazy import numpy as np
@@ -17,6 +18,7 @@ from alignkit.models.scorer import causal_lm
 if TYPE_CHECKING:
     from numpy import ndarray
     from torch import Tensor
+    from transformers import PreTrainedModel
 
     from alignkit.models.scorer import Model
 
@@ -52,7 +54,7 @@ def sample(
     """One response per prompt, drawn from `model`.
 
     Args:
-        model: a causal LM in evaluation mode, not wrapped for training.
+        model: a causal LM, not wrapped for training.
         prompts: token ids of each prompt.
         seeds: one per prompt.
         draw: temperature, top-k, top-p.
@@ -73,13 +75,32 @@ def sample(
     config = transformers.GenerationConfig(
         max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=eos_id, pad_token_id=eos_id
     )
-    output_BL = causal_lm(model).generate(  # type: ignore[operator]
-        inputs=torch.from_numpy(ids_BP).to(device),
-        attention_mask=torch.from_numpy(mask_BP).to(device),
-        generation_config=config,
-        logits_processor=transformers.LogitsProcessorList([inverse]),
-    )
+    with _decoding(causal_lm(model)) as language_model:
+        output_BL = language_model.generate(  # type: ignore[operator]
+            inputs=torch.from_numpy(ids_BP).to(device),
+            attention_mask=torch.from_numpy(mask_BP).to(device),
+            generation_config=config,
+            logits_processor=transformers.LogitsProcessorList([inverse]),
+        )
     return [_until_eos(row, eos_id) for row in output_BL[:, longest:].cpu().numpy()]
+
+
+@contextmanager
+def _decoding(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
+    """The model as decoding needs it, as it was again afterwards.
+
+    In evaluation mode, because a layer that recomputes activations in training mode drops the cache and would see one
+    token; without the model's own generation settings, because generate() adds those (a repetition penalty, say) to
+    what it is given, and the sample would not come from the model's distribution.
+    """
+    was_training, settings = model.training, model.generation_config
+    model.eval()
+    model.generation_config = transformers.GenerationConfig()
+    try:
+        yield model
+    finally:
+        model.train(was_training)
+        model.generation_config = settings
 
 
 def _until_eos(ids: ndarray, eos_id: int) -> ndarray:

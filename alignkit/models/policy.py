@@ -86,11 +86,14 @@ def build_policy(
         model = _with_adapter(model, source.adapter, seed)
     _prepare_parameters(model)
     switch_off_dropout(model)
+    _require_plain_head(model)
     scorer = Scorer(model, source.head_chunk).to(device)
     scorer.eval()
     layout = choose_layout(scorer, source.layout, separate=separate)
     if source.gradient_checkpointing:
-        causal_lm(model).gradient_checkpointing_enable({"use_reentrant": False})
+        language_model = causal_lm(model)  # transformers 5.23 renamed the method and warns of the old name
+        name = "activation" if hasattr(language_model, "activation_checkpointing_enable") else "gradient"
+        getattr(language_model, f"{name}_checkpointing_enable")({"use_reentrant": False})
         scorer.train()  # transformers checkpoints in training mode only
     return Policy(scorer, layout, tokenizer, isinstance(model, peft.PeftModel))
 
@@ -117,8 +120,18 @@ def switch_off_dropout(model: Model) -> None:
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
         for name, value in vars(module).items():
-            if "dropout" in name and isinstance(value, float):
+            if ("dropout" in name or "layerdrop" in name) and isinstance(value, float):
                 setattr(module, name, 0.0)
+
+
+def _require_plain_head(model: Model) -> None:
+    """Refuses an adapter on the LM head: policy and reference share that module and run it one inside the other."""
+    head = causal_lm(model).get_output_embeddings()
+    if isinstance(head, (peft.tuners.tuners_utils.BaseTunerLayer, peft.utils.AuxiliaryTrainingWrapper)):
+        raise ModelError(
+            "model.adapter: the LM head has an adapter, which cannot be told from the reference's head; "
+            "leave the head out of the adapter's targets"
+        )
 
 
 def _prepare_parameters(model: Model) -> None:
@@ -137,7 +150,7 @@ def choose_layout(scorer: Scorer, wanted: str, *, separate: bool) -> Layout:
     """
     config = causal_lm(scorer.model).config
     difference = _difference_from_logits(scorer, "separate")
-    if difference > _tolerance(scorer):
+    if not difference <= _tolerance(scorer):
         raise ModelError(
             f"model: {config.model_type} changes its logits behind the LM head (log-probs differ by {difference:.2g} "
             "nats), which alignkit cannot reproduce; use a model whose logits are its head's output"
@@ -152,14 +165,22 @@ def choose_layout(scorer: Scorer, wanted: str, *, separate: bool) -> Layout:
     return "separate"
 
 
+_WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
+"""What configurations call the reach of local attention; tokens."""
+
+
 def _obstacle_to_sharing(scorer: Scorer) -> str | None:
-    config = causal_lm(scorer.model).config
+    config = causal_lm(scorer.model).config.get_text_config()
     if config._attn_implementation not in ("sdpa", "eager"):
         return f"{config._attn_implementation} attention takes no custom mask"
-    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
-        return f"its attention window of {config.sliding_window} tokens would be dropped"
-    difference = _difference_from_logits(scorer, "shared")
-    if difference > _tolerance(scorer):
+    for name in _WINDOWS:  # longer than the tokens tried below, so not seen there
+        if getattr(config, name, None) and getattr(config, "use_sliding_window", True):
+            return f"its attention window of {getattr(config, name)} tokens would be dropped"
+    try:
+        difference = _difference_from_logits(scorer, "shared")
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        return f"it takes no such mask ({type(error).__name__} in its forward pass)"
+    if not difference <= _tolerance(scorer):
         return f"its log-probs would differ by {difference:.2g} nats"
     return None
 
@@ -177,10 +198,10 @@ def _difference_from_logits(scorer: Scorer, layout: Layout) -> float:
     prompt, first, second = (np.arange(start, start + 5) * 7 % vocabulary for start in (1, 6, 11))
     batch = collate([Example(prompt, [first, second[:3]])], layout, pad_id=0, device=model.device)
     ours_RT = scorer(batch, Want()).logp_BRT[0]
-    worst = 0.0
+    worst = []
     for ours_T, response in zip(ours_RT, (first, second[:3]), strict=True):
         ids_1L = torch.from_numpy(np.concatenate([prompt, response])[None]).to(model.device)
         logp_LV = model(input_ids=ids_1L, use_cache=False).logits[0].float().log_softmax(-1)
         theirs_T = logp_LV[len(prompt) - 1 : -1].gather(-1, ids_1L[0, len(prompt) :, None]).squeeze(-1)
-        worst = max(worst, float((theirs_T - ours_T[: len(response)]).abs().max()))
-    return worst
+        worst.append((theirs_T - ours_T[: len(response)]).abs().max())
+    return float(torch.stack(worst).max())  # NaN stays NaN
