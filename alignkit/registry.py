@@ -61,6 +61,11 @@ class Registry(Generic[ComponentT]):
         self._paths = dict(table)
         self._classes: dict[str, type[ComponentT]] = {}
 
+    @property
+    def one(self) -> str:
+        """The kind with its article, for messages: `a loss`, `an anchor`."""
+        return f"{'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind}"
+
     def register(self, name: str) -> Callable[[type[ComponentT]], type[ComponentT]]:
         """Class decorator that adds a component under `name`.
 

@@ -26,11 +26,12 @@ def describe(
     registry = kinds.registry_of(kind)
     cls: type[Any] = registry.get(name)
     file, _, line = registry.source(name).rpartition(":")
+    parameters, needs = list(describing.parameters(cls)), describing.needs_of(registry, name)
     blocks = [
         f"{registry.kind} {name}",
         inspect.getdoc(cls) or "",
-        "\n".join(["Parameters:", *describing.parameters(cls)]),
-        f"Needs: {describing.needs_of(registry, name)}",
+        "\n".join(["Parameters:", *parameters]) if parameters else "Parameters: none",
+        f"Needs: {needs}" if needs else "",
         f"Source: {os.path.relpath(file)}:{line}",
     ]
     typer.echo("\n\n".join(block for block in blocks if block))

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from alignkit.recipe.render import scalar
-from alignkit.registry import Component, Registry
+from alignkit.registry import Component, Registry, Section
 from alignkit.scores import Needs
 
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
@@ -26,17 +26,19 @@ def parameters(cls: type[Component]) -> Iterator[str]:
         yield from (f"      {line}" for line in (field.description or "").splitlines())
 
 
-def needs_of(registry: Registry[Any], name: str) -> str:
-    """What the step computes for a component with default parameters."""
+def needs_of(registry: Registry[Any], name: str) -> str | None:
+    """What a component with default parameters asks of data, trainer and step; None if its kind asks nothing."""
+    cls = registry.get(name)
+    if hasattr(cls, "responses"):
+        return f"data with {', '.join(cls.responses)}"
+    if not hasattr(cls, "needs"):
+        return None
     try:
         component = registry.build(name, {})
     except ValidationError:
         return "depends on its parameters"
-    if hasattr(component, "sees"):
-        return ", ".join([f"a trainer that gives {component.sees}", *_needed(component.needs())])
-    if hasattr(component, "needs"):
-        return ", ".join(_needed(component.needs())) or "nothing"
-    return f"data with {', '.join(component.responses)}" if hasattr(component, "responses") else "nothing"
+    trainer = [f"a trainer that gives {cls.sees}"] if hasattr(cls, "sees") else []
+    return ", ".join([*trainer, *_needed(component.needs())]) or "nothing"
 
 
 def _needed(needs: Needs) -> Iterator[str]:
@@ -57,7 +59,7 @@ def _type(annotation: object, metadata: object = ()) -> str:
     registry = next((marker for marker in markers if isinstance(marker, Registry)), None)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if registry is not None:
-        return f"a {registry.kind}"
+        return registry.one
     if origin is Annotated:
         return _type(arguments[0], arguments[1:])
     if origin is Literal:
@@ -66,7 +68,9 @@ def _type(annotation: object, metadata: object = ()) -> str:
         return f"list of {_type(arguments[0])}"
     if origin in (Union, types.UnionType):
         return " or ".join(map(_type, arguments))
-    return _WORDS.get(annotation, "mapping") if isinstance(annotation, type) else str(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return f"mapping of {', '.join(annotation.model_fields)}"
+    return _WORDS.get(annotation, "value") if isinstance(annotation, type) else str(annotation)
 
 
 def _range(field: FieldInfo) -> str:

@@ -121,7 +121,7 @@ def _message(group: list[dict[str, Any]], path: Path, root: Node, known: Mapping
     if kind == "extra_forbidden":
         return unknown_key(path, root, known)
     if kind == "missing":
-        return f"missing required key: {_described(known[path[:-1]], str(path[-1]))}"
+        return f"missing required key: {_described(known.get(path[:-1]), str(path[-1]))}"
     if kind == "literal_error":
         return _unknown_choice(error, path, known)
     if kind in _BOUNDS:
@@ -140,12 +140,12 @@ def _message(group: list[dict[str, Any]], path: Path, root: Node, known: Mapping
 def _expectation(error: Mapping[str, Any]) -> str | None:
     """What the value should have been, for errors that are about its type."""
     if error["type"] == "slot_type":
-        return f"the name of a {error['ctx']['registry'].kind} or a mapping with 'name'"
+        return f"the name of {error['ctx']['registry'].one} or a mapping with 'name'"
     if error["type"] == "literal_error":
         literals = _literals(error)
         return f"one of: {', '.join(literals)}" if len(literals) > 1 else f"'{literals[0]}'"
     if error["type"] == "slot_name" and "name" in error["input"]:
-        return f"the name of a {error['ctx']['registry'].kind}"
+        return f"the name of {error['ctx']['registry'].one}"
     return _EXPECTED.get(error["type"])
 
 
@@ -175,15 +175,15 @@ def _unknown_choice(error: Mapping[str, Any], path: Path, known: Mapping[Path, P
 def _unknown_component(context: Mapping[str, Any], known: Mapping[Path, Part]) -> str:
     registry, name = context["registry"], context["name"]
     others = {part.registry.kind: part.registry for part in known.values() if part.registry}
-    homes = [kind for kind, other in others.items() if other is not registry and name in other.names()]
+    homes = [other.one for other in others.values() if other is not registry and name in other.names()]
     if name in registry.names() or not homes:
         return str(context["message"])
-    return f"'{name}' is a {homes[0]}, not a {registry.kind}; known: {', '.join(registry.names())}"
+    return f"'{name}' is {homes[0]}, not {registry.one}; known: {', '.join(registry.names())}"
 
 
-def _described(part: Part, key: str) -> str:
+def _described(part: Part | None, key: str) -> str:
     """The first sentence about a key."""
-    description = part.cls.model_fields[key].description or "it has no default"
+    description = (part and part.cls.model_fields[key].description) or "it has no default"
     return " ".join(description.split()).split(". ")[0].rstrip(".")
 
 

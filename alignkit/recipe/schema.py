@@ -42,7 +42,7 @@ def _slot(registry: Registry[Any], definitions: Schema) -> Schema:
     components = []
     for name, cls in registry.classes().items():
         schema = _lifted(cls.model_json_schema(), definitions)
-        schema["properties"]["name"] = {"const": name, "description": f"A {registry.kind}."}
+        schema["properties"]["name"] = {"const": name, "description": f"Names {registry.one}."}
         definitions[f"{registry.kind}.{name}"] = schema | {"title": name}
         components.append({"$ref": f"#/$defs/{registry.kind}.{name}"})
     return {"anyOf": [{"enum": registry.names(), "type": "string"}, *components]}

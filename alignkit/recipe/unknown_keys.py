@@ -54,7 +54,9 @@ _INSTEAD = {
 def unknown_key(path: Path, root: Node, known: Mapping[Path, Part]) -> str:
     """One line about the unknown last key of `path`: where it belongs, or the nearest key that exists."""
     key = str(path[-1])
-    part = known[path[:-1]]
+    part = known.get(path[:-1])
+    if part is None:  # a plugin's own kind of mapping
+        return "unknown key"
     siblings = _siblings(key, part)
     if siblings and part.registry:
         name = component_name(nearest(root, path[:-1])[0])
