@@ -1,0 +1,200 @@
+"""Making a model ready for training: adapter, precision, dropout, layout; and what is refused."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import ClassVar
+
+import peft
+import pytest
+import torch
+import transformers
+from engine_toy import EOS, SIZES, VOCABULARY, build, llama, with_lora
+
+from alignkit.errors import ModelError
+from alignkit.models.base import LoRA, ModelSource
+from alignkit.models.policy import build_policy, choose_layout, switch_off_dropout
+from alignkit.models.scorer import Scorer
+
+CPU = torch.device("cpu")
+TOKENIZER = SimpleNamespace(eos_token_id=EOS)
+
+
+class Given(ModelSource):
+    """A source of one model."""
+
+    model: ClassVar[object] = None
+
+    def load_tokenizer(self, texts):
+        return TOKENIZER
+
+    def load_model(self, tokenizer, seed):
+        return type(self).model
+
+
+def policy_of(model, separate: bool = False, **fields):
+    Given.model = model
+    return build_policy(Given(**fields), TOKENIZER, seed=3, separate=separate, device=CPU)
+
+
+class TestBuildPolicy:
+    def test_all_parameters_without_an_adapter(self) -> None:
+        policy = policy_of(llama())
+        assert not policy.has_adapter and policy.layout == "shared" and policy.eos_id == EOS
+        assert all(p.requires_grad for p in policy.model.parameters())
+        assert not policy.scorer.training
+
+    def test_with_an_adapter_only_it_is_trained(self) -> None:
+        """Rank 2 of the 14 linear layers: 2 x (fan-in + fan-out) each; the head has none."""
+        policy = policy_of(llama(), adapter=LoRA(rank=2))
+        trained = {n: p.numel() for n, p in policy.model.named_parameters() if p.requires_grad}
+        fans = [16 + 16, 16 + 8, 16 + 8, 16 + 16, 16 + 24, 16 + 24, 24 + 16]
+        assert policy.has_adapter and sum(trained.values()) == 2 * 2 * sum(fans)
+        assert not any("lm_head" in name for name in trained)
+
+    def test_the_adapter_depends_on_the_seed_alone(self) -> None:
+        torch.manual_seed(1)
+        before = torch.get_rng_state()
+        first = policy_of(llama(), adapter=LoRA(rank=2)).model.state_dict()
+        torch.manual_seed(2)
+        second = policy_of(llama(), adapter=LoRA(rank=2)).model.state_dict()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+        torch.manual_seed(1)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_trained_parameters_are_float32_and_frozen_ones_stay(self) -> None:
+        policy = policy_of(llama().bfloat16(), adapter=LoRA(rank=2))
+        dtypes = {p.requires_grad: p.dtype for p in policy.model.parameters()}
+        assert dtypes == {True: torch.float32, False: torch.bfloat16}
+        assert {p.dtype for p in policy_of(llama().bfloat16()).model.parameters()} == {torch.float32}
+
+    def test_gradient_checkpointing_acts_in_training_mode(self) -> None:
+        policy = policy_of(llama(), gradient_checkpointing=True)
+        assert policy.scorer.training
+        assert all(layer.gradient_checkpointing for layer in policy.model.model.layers)
+
+    @pytest.mark.parametrize(
+        ("make", "adapter", "message"),
+        [
+            (
+                lambda: with_lora(llama()),
+                LoRA(),
+                "model.adapter: the model is an adapter folder already; leave 'adapter' out to train it on",
+            ),
+            (
+                llama,
+                LoRA(targets=("q_proj", "lm_head")),
+                "model.adapter: the LM head has an adapter, which cannot be told from the reference's head; "
+                "leave the head out of the adapter's targets",
+            ),
+        ],
+    )
+    def test_refused_adapters(self, make, adapter, message) -> None:
+        with pytest.raises(ModelError) as caught:
+            policy_of(make(), adapter=adapter)
+        assert str(caught.value) == message
+
+    def test_targets_that_are_not_there(self) -> None:
+        with pytest.raises(ModelError, match=r"^model\.adapter\.targets: Target modules .*c_attn.* not found"):
+            policy_of(llama(), adapter=LoRA(targets=("c_attn",)))
+
+    def test_a_trained_head_of_an_adapter_folder_is_refused(self) -> None:
+        config = peft.LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"], task_type="CAUSAL_LM")
+        with pytest.raises(ModelError, match=r"^model\.adapter: the LM head has an adapter"):
+            policy_of(peft.get_peft_model(llama(), config))
+
+
+def test_dropout_is_off_in_training_mode_too() -> None:
+    """Modules, attention's own probability, and whole layers that OPT skips."""
+    gpt2 = transformers.GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=1, n_head=2, n_positions=64)
+    opt = transformers.OPTConfig(**OPT, dropout=0.5, attention_dropout=0.5, layerdrop=0.5)
+    for config in (gpt2, transformers.LlamaConfig(**SIZES, attention_dropout=0.5), opt):
+        model = build(config)
+        ids = torch.arange(12)[None]
+        wanted = model(input_ids=ids).logits
+        switch_off_dropout(model)
+        assert torch.equal(model.train()(input_ids=ids).logits, wanted)
+
+
+OPT = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "ffn_dim": 16,
+    "word_embed_proj_dim": 16,
+    "max_position_embeddings": 64,
+    "init_std": 0.25,
+}
+WINDOWED = {
+    "mistral": transformers.MistralConfig(**SIZES, sliding_window=4),
+    "qwen2": transformers.Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=4, max_window_layers=1),
+    "gpt neo": transformers.GPTNeoConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        num_layers=2,
+        num_heads=2,
+        attention_types=[[["global", "local"], 1]],
+        window_size=4,
+        max_position_embeddings=64,
+    ),
+}
+BLOOM = transformers.BloomConfig(vocab_size=VOCABULARY, hidden_size=16, n_layer=1, n_head=2)
+
+
+class TestChooseLayout:
+    def chosen(self, config, wanted: str = "auto", separate: bool = False) -> str:
+        return choose_layout(Scorer(build(config), 4096).eval(), wanted, separate=separate)
+
+    def test_shared_where_it_can(self) -> None:
+        no_window = transformers.Qwen2Config(**SIZES, use_sliding_window=False, sliding_window=4)
+        for config in (transformers.LlamaConfig(**SIZES), no_window, transformers.OPTConfig(**OPT)):
+            assert self.chosen(config) == self.chosen(config, "shared") == "shared"
+
+    def test_separate_when_asked_or_needed(self) -> None:
+        assert self.chosen(transformers.LlamaConfig(**SIZES), "separate") == "separate"
+        assert self.chosen(transformers.LlamaConfig(**SIZES), "auto", separate=True) == "separate"
+
+    @pytest.mark.parametrize("family", WINDOWED)
+    def test_an_attention_window_keeps_rows_apart(self, family: str) -> None:
+        """A mask of our own would take the window's place, which no probe shorter than the window can see."""
+        assert self.chosen(WINDOWED[family]) == "separate"
+        with pytest.raises(ModelError) as caught:
+            self.chosen(WINDOWED[family], "shared")
+        assert str(caught.value) == (
+            "model.layout: shared rows do not work with this model: its attention window of 4 tokens would be dropped; "
+            "use auto or separate"
+        )
+
+    def test_a_model_that_takes_no_such_mask(self) -> None:
+        assert self.chosen(BLOOM) == "separate"
+        with pytest.raises(ModelError) as caught:
+            self.chosen(BLOOM, "shared")
+        assert str(caught.value) == (
+            "model.layout: shared rows do not work with this model: it takes no such mask "
+            "(ValueError in its forward pass); use auto or separate"
+        )
+
+    def test_logits_that_change_behind_the_head_are_refused(self) -> None:
+        """Gemma 2 squeezes them into -2..2 here."""
+        config = transformers.Gemma2Config(**SIZES, head_dim=4, final_logit_softcapping=2.0)
+        with pytest.raises(ModelError) as caught:
+            self.chosen(config)
+        message = str(caught.value)
+        start, end = (
+            "model: gemma2 changes its logits behind the LM head (log-probs differ by ",
+            " nats), which alignkit cannot reproduce; use a model whose logits are its head's output",
+        )
+        assert message.startswith(start) and message.endswith(end)
+        assert float(message.removeprefix(start).removesuffix(end)) > 0.1
+
+    def test_scaled_logits_are_refused_too(self) -> None:
+        with pytest.raises(ModelError, match=r"^model: granite changes its logits behind the LM head"):
+            self.chosen(transformers.GraniteConfig(**SIZES, logits_scaling=4.0))
+
+    def test_broken_weights_are_not_taken_for_equal(self) -> None:
+        model = llama()
+        with torch.no_grad():
+            model.lm_head.weight[0, 0] = torch.nan
+        with pytest.raises(ModelError, match="log-probs differ by nan nats"):
+            choose_layout(Scorer(model, 4096).eval(), "auto", separate=False)
