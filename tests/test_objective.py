@@ -1,0 +1,211 @@
+"""The training step: uniform weights are plain DPO, micro-batches add up, the start is checked."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from engine_toy import DPO, HYBRID, LENGTHS, TRIPLET, gradients, llama, move, recipe, rows, scoring, with_lora
+
+from alignkit.errors import ModelError
+from alignkit.models.reference import Reference
+from alignkit.objective import ObjectiveStep
+from alignkit.scoring import Scoring
+
+MANY = rows([*LENGTHS, (3, 2, 6), (5, 5, 2)])
+TEACHER = TRIPLET | {"anchor": {"name": "teacher_forced"}}
+SAMPLED = TRIPLET | {"anchor": {"name": "sample_prompt", "max_new_tokens": 5, "refresh_every": 2}}
+RECIPES = {
+    "sft": recipe([{"name": "sft"}], "sft"),
+    "dpo": recipe(),
+    "tidpo": recipe([DPO | {"name": "weighted_dpo"}, SAMPLED], weighting=HYBRID),
+    "teacher forced": recipe([DPO, TEACHER], weighting={"name": "random"}),
+    "tdpo": recipe([{"name": "tdpo"}, TRIPLET | {"coefficient": 0.3}], weighting={"name": "prior"}),
+}
+
+
+def step_of(of, layout: str = "shared") -> ObjectiveStep:
+    """A step whose policy has moved from its reference, prepared for optimizer step 0."""
+    step = ObjectiveStep(scoring(of, move(llama()), llama(), layout))
+    step.prepare(0, {0: MANY})
+    return step
+
+
+def values(step: ObjectiveStep, *parts):
+    """Objective, gradients and added metrics of the micro-batches `parts` of one optimizer step."""
+    totals = step.totals(MANY)
+    objective, metrics = 0.0, {}
+    for part in parts:
+        loss, found = step.loss(part, 0, totals)
+        loss.backward()
+        objective += loss.item()
+        for name, (value, count) in found.items():
+            before = metrics.get(name, (0.0, 0.0))
+            metrics[name] = (before[0] + value, before[1] + count)
+    return objective, gradients(step.scoring.policy.model), metrics
+
+
+class TestUniformIsPlainDPO:
+    """Bit for bit, through the whole step: log-ratios summed without any weight stand beside it."""
+
+    @pytest.mark.parametrize("name", ["dpo", "weighted_dpo"])
+    @pytest.mark.parametrize("layout", ["shared", "separate"])
+    def test_loss_and_gradients(self, name, layout) -> None:
+        step = step_of(recipe([DPO | {"name": name}], weighting={"name": "uniform"}), layout)
+        loss, _ = step.loss(MANY, 0, step.totals(MANY))
+        loss.backward()
+        got = gradients(step.scoring.policy.model)
+        view = step.scoring.score(MANY, 0).view
+        chosen_B, rejected_B = ((s.policy_BT - s.reference_BT).sum(-1) for s in (view.chosen, view.rejected))
+        plain = -torch.nn.functional.logsigmoid(0.5 * (chosen_B - rejected_B)).sum() / len(MANY)
+        plain.backward()
+        wanted = gradients(step.scoring.policy.model)
+        assert torch.equal(loss, plain)
+        assert all(torch.equal(got[parameter], wanted[parameter]) for parameter in wanted)
+
+    def test_weights_do_change_it(self) -> None:
+        uniform, weighted = (values(step_of(recipe(weighting=w)), MANY)[0] for w in ({"name": "uniform"}, HYBRID))
+        assert abs(uniform - weighted) > 1e-3
+
+    def test_hybrid_attribution_does_not_touch_the_graph(self) -> None:
+        """Weights clipped to [1, 1] are uniform: with the attribution pass or without, the same bits."""
+        ones = {"name": "hybrid", "clip": [1.0 - 1e-9, 1.0]}
+        found = [values(step_of(recipe(weighting=w)), MANY) for w in ({"name": "uniform"}, ones)]
+        assert found[0][0] == found[1][0]
+        assert all(torch.equal(found[0][1][name], found[1][1][name]) for name in found[0][1])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+class TestMicroBatches:
+    def test_add_up_to_the_whole(self, name) -> None:
+        """Objective, every gradient and every metric; the split puts rows of other lengths together."""
+        of = RECIPES[name]
+        whole, split = values(step_of(of), MANY), values(step_of(of), MANY[:1], MANY[1:4], MANY[4:])
+        assert split[0] == pytest.approx(whole[0], abs=1e-6)
+        torch.testing.assert_close(split[1], whole[1], rtol=1e-5, atol=2e-6)
+        assert split[2].keys() == whole[2].keys()
+        for key, (value, count) in whole[2].items():
+            assert split[2][key][1] == count, key
+            assert split[2][key][0] == pytest.approx(value, rel=1e-5, abs=1e-4), key
+
+    def test_layouts_agree(self, name) -> None:
+        shared, separate = (values(step_of(RECIPES[name], layout), MANY) for layout in ("shared", "separate"))
+        assert shared[0] == pytest.approx(separate[0], abs=2e-6)
+        torch.testing.assert_close(shared[1], separate[1], rtol=1e-4, atol=2e-5)
+
+    def test_the_objective_is_the_sum_of_its_terms(self, name) -> None:
+        """Mean over its unit of each logged loss, times its coefficient."""
+        objective, _, metrics = values(step_of(RECIPES[name]), MANY)
+        terms = []
+        for loss in RECIPES[name].losses:
+            value, count = metrics[f"loss/{loss.name}"]
+            terms.append(loss.coefficient * value / count)
+        assert objective == pytest.approx(sum(terms), rel=1e-5)
+
+
+class TestStart:
+    """Policy and reference are the same model."""
+
+    def start(self, of) -> ObjectiveStep:
+        step = ObjectiveStep(scoring(of, llama(), llama()))
+        step.prepare(0, {0: MANY})
+        return step
+
+    def test_dpo_is_ln_2_and_the_triplet_its_margin(self) -> None:
+        """ln 2 + 0.1 x 30; margin and rewards 0."""
+        step = self.start(RECIPES["tidpo"])
+        step.check_start(MANY)
+        objective, _, metrics = values(step, MANY)
+        assert objective == pytest.approx(math.log(2) + 0.1 * 30, abs=1e-5)
+        assert metrics["rewards/margins"] == (pytest.approx(0, abs=1e-5), 5.0)
+
+    def test_a_reference_that_differs_stops_the_run(self) -> None:
+        """One reference weight moved: the message gives the largest difference of a token."""
+        moved = llama()
+        with torch.no_grad():
+            moved.lm_head.weight[3] += 0.01
+        step = ObjectiveStep(scoring(recipe(), llama(), moved))
+        view = step.scoring.score(MANY).view
+        worst = max((s.policy_BT - s.reference_BT).abs().max().item() for s in (view.chosen, view.rejected))
+        with pytest.raises(ModelError) as caught:
+            step.check_start(MANY)
+        assert str(caught.value) == (
+            "step-0 check: before training, policy and reference should agree, but a token's log-probs differ by "
+            f"{worst:.3g} nats (tolerance 0.001); one of them is not the model that the recipe names"
+        )
+
+    def test_nan_stops_the_run(self) -> None:
+        broken = llama()
+        with torch.no_grad():
+            broken.model.norm.weight[0] = torch.nan
+        with pytest.raises(ModelError, match="log-probs differ by nan nats"):
+            ObjectiveStep(scoring(recipe(), llama(), broken)).check_start(MANY)
+
+    def test_without_a_reference_there_is_nothing_to_check(self) -> None:
+        ObjectiveStep(scoring(RECIPES["sft"], llama())).check_start(MANY)
+
+    def test_takes_no_gradient_and_no_weights(self) -> None:
+        step = self.start(RECIPES["tidpo"])
+        step.check_start(MANY)
+        assert all(p.grad is None for p in step.scoring.policy.model.parameters())
+
+
+def test_totals_count_examples_and_tokens_of_the_first_response() -> None:
+    """Chosen responses of 6, 1, 4, 2 and 5 tokens."""
+    for name in ("sft", "dpo"):
+        assert step_of(RECIPES[name]).totals(MANY) == {"examples": 5.0, "tokens": 18.0}
+
+
+def test_metrics_by_name() -> None:
+    _, _, metrics = values(step_of(RECIPES["tidpo"]), MANY)
+    weights = {f"weights/{name}": 10.0 for name in ("ess", "max", "position_spearman", "silent")}
+    losses = {"loss/weighted_dpo": 5.0, "loss/triplet": 5.0}
+    rewards = {f"rewards/{name}": 5.0 for name in ("chosen", "rejected", "margins", "accuracies")}
+    logps = {"logps/chosen": 5.0, "logps/rejected": 5.0}
+    assert {name: count for name, (_, count) in metrics.items()} == weights | losses | rewards | logps
+    assert metrics["weights/silent"][0] == 1.0  # the one-token response: nothing before it to look at
+
+
+def test_rewards_are_beta_times_log_ratios() -> None:
+    step = step_of(recipe())
+    _, _, metrics = values(step, MANY)
+    view = step.scoring.score(MANY, 0).view
+    margins_B = 0.5 * ((view.chosen.logratio_BT).sum(-1) - (view.rejected.logratio_BT).sum(-1)).detach()
+    assert metrics["rewards/margins"][0] == pytest.approx(margins_B.sum().item(), abs=1e-4)
+    assert metrics["rewards/accuracies"][0] == (margins_B > 0).sum().item()
+
+
+class TestAnchors:
+    def test_lookahead_is_the_window(self) -> None:
+        assert step_of(RECIPES["tidpo"]).lookahead == 2 and step_of(RECIPES["dpo"]).lookahead == 1
+
+    def test_state_goes_round(self) -> None:
+        """A resumed step in the middle of a window gives the same objective though the policy that drew is gone."""
+        step = step_of(RECIPES["tidpo"])
+        move(step.scoring.policy.model, seed=4)
+        resumed = ObjectiveStep(scoring(RECIPES["tidpo"], step.scoring.policy.model, llama()))
+        resumed.load_state(step.state())
+        totals = step.totals(MANY)
+        assert torch.equal(resumed.loss(MANY, 1, totals)[0], step.loss(MANY, 1, totals)[0])
+
+    def test_there_is_none_without_anchors(self) -> None:
+        step = step_of(RECIPES["dpo"])
+        assert step.state() == {}
+        step.load_state({})
+
+
+def test_lora_trains_the_adapter_alone() -> None:
+    """Against itself with the adapter off; base and embeddings get no gradient from attribution or loss."""
+    model = with_lora(llama())
+    bare = scoring(RECIPES["tidpo"], model, llama())
+    found = Scoring(bare.recipe, bare.policy, Reference(bare.policy.scorer, bare.policy), None, bare.autocast)
+    step = ObjectiveStep(found)
+    step.prepare(0, {0: MANY})
+    loss, _ = step.loss(MANY, 0, step.totals(MANY))
+    loss.backward()
+    assert all("lora_" in name for name in gradients(model))
+    base = ObjectiveStep(bare)
+    base.prepare(0, {0: MANY})
+    other, _ = base.loss(MANY, 0, base.totals(MANY))
+    assert other.item() == pytest.approx(loss.item(), abs=1e-5)
