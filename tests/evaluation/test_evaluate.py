@@ -1,0 +1,201 @@
+"""What is reported before and after training, against hand counts and plain computations."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from engine_toy import CLOSE, DPO, EOS, HYBRID, full_logp, gold_logp, llama, move, recipe, row, rows, scoring
+
+from alignkit.data.rows import TokenRow
+from alignkit.evaluation.evaluate import Evaluation
+from alignkit.models.generation import sample
+from alignkit.models.head import Draw
+from alignkit.models.reference import Reference
+from alignkit.models.scorer import Scorer
+from alignkit.scores import Needs, PairScores, TokenScores
+from alignkit.scoring import Scores
+from alignkit.seeds import derive
+
+ALONE = SimpleNamespace(process_index=0, num_processes=1)
+PAIRS_ONLY = {"pairs": 4, "samples": 0}
+
+
+def evaluation(of, held_out, reference=None, model=None, accelerator=ALONE, on_world: bool = False) -> Evaluation:
+    """Of a toy policy against a toy reference."""
+    model = model or llama()
+    live = None if reference is None else (lambda: Reference(Scorer(reference, 4096)))
+    return Evaluation(scoring(of, model, reference), held_out, live, accelerator, on_world)
+
+
+class Fixed:
+    """Stands for a scoring whose log-ratios are known; policy log-probs are -1 per token."""
+
+    num_weighted = 2
+    needs = Needs()
+    autocast = nullcontext
+    policy = None
+
+    def __init__(self, chosen, rejected, **config) -> None:
+        self.recipe = recipe(evaluation=PAIRS_ONLY | config)
+        self.logratios = {"chosen": chosen, "rejected": rejected}
+
+    def score(self, rows, weigh):
+        sides = {}
+        for name, by_row in self.logratios.items():
+            logratio_BT = torch.tensor([by_row[row.index] for row in rows])
+            policy_BT = -torch.ones_like(logratio_BT)
+            weights_BT = torch.tensor([[2.0, 0.0]]).expand_as(logratio_BT) if weigh else torch.ones_like(logratio_BT)
+            sides[name] = TokenScores(policy_BT, policy_BT < 0, weights_BT, policy_BT - logratio_BT)
+        return Scores(PairScores(**sides), ())
+
+
+class TestPairs:
+    """Log-ratios of two tokens each. Margins: (1+1)-(0+1) = 1, (0+0)-(1+1) = -2, a tie of 0, (3+0)-(0-1) = 4."""
+
+    CHOSEN = ((1.0, 1.0), (0.0, 0.0), (2.0, -1.0), (3.0, 0.0))
+    REJECTED = ((0.0, 1.0), (1.0, 1.0), (-1.0, 2.0), (0.0, -1.0))
+    ROWS = rows([(1, 2, 2)] * 4)
+
+    def measured(self, **config) -> dict[str, float]:
+        return Evaluation(Fixed(self.CHOSEN, self.REJECTED, **config), self.ROWS, None, ALONE, False)(0)
+
+    def test_by_hand(self) -> None:
+        """Accuracy (1 + 0 + 1/2 + 1) / 4; margin (1 - 2 + 0 + 4) / 4; every chosen token has an NLL of 1; all
+        responses are equally likely under the policy, so the ranking ties everywhere."""
+        assert self.measured() == {
+            "pairs": 4.0,
+            "nll": 1.0,
+            "preference_accuracy": 0.625,
+            "margin": 0.75,
+            "ranking_accuracy": 0.5,
+        }
+
+    def test_weighted_values_have_their_own_keys(self) -> None:
+        """Weight 2 on the first token: margins 2 (1 - 0), 2 (0 - 1), 2 (2 + 1), 2 (3 - 0); the others stay."""
+        measured = self.measured(weighted=True)
+        assert measured["weighted_margin"] == (2 - 2 + 6 + 6) / 4
+        assert measured["weighted_preference_accuracy"] == 0.75
+        assert measured["margin"] == 0.75 and measured["preference_accuracy"] == 0.625
+
+    @pytest.mark.parametrize("batch_size", [1, 3])
+    def test_batches_do_not_matter(self, batch_size) -> None:
+        assert self.measured(batch_size=batch_size) == self.measured()
+
+    def test_only_the_first_so_many(self) -> None:
+        assert self.measured(pairs=1) == self.measured() | {
+            "pairs": 1.0,
+            "preference_accuracy": 1.0,
+            "margin": 1.0,
+        }
+        assert self.measured(pairs=0) == {}
+
+    def test_of_a_real_model(self) -> None:
+        """NLL per chosen token, margin and accuracies from full logits."""
+        ours, theirs, held_out = move(llama()), llama(), rows()
+        measured = evaluation(recipe(evaluation=PAIRS_ONLY), held_out, theirs, ours)(0)
+        policy, margins = [], []
+        for one in held_out:
+            sums = {
+                name: [gold_logp(m, one.prompt, ids).sum().item() for m in (ours, theirs)]
+                for name, ids in one.responses.items()
+            }
+            policy.append((sums["chosen"][0], sums["rejected"][0]))
+            margins.append(sums["chosen"][0] - sums["chosen"][1] - sums["rejected"][0] + sums["rejected"][1])
+        num_tokens = sum(len(one.responses["chosen"]) for one in held_out)
+        assert measured["nll"] == pytest.approx(-sum(c for c, _ in policy) / num_tokens, rel=1e-5)
+        assert measured["margin"] == pytest.approx(np.mean(margins), rel=1e-4)
+        assert measured["preference_accuracy"] == np.mean([m > 0 for m in margins])
+        assert measured["ranking_accuracy"] == np.mean([c > r for c, r in policy])
+
+    def test_accuracy_and_margin_do_not_depend_on_the_weighting(self) -> None:
+        found = [
+            evaluation(recipe(weighting=w, evaluation=PAIRS_ONLY), rows(), llama(), move(llama()))(0)
+            for w in ({"name": "uniform"}, HYBRID)
+        ]
+        assert found[0] == found[1]
+
+    def test_sft_has_no_margin(self) -> None:
+        measured = evaluation(
+            recipe([{"name": "sft"}], "sft", evaluation=PAIRS_ONLY), [no_rejected(r) for r in rows()]
+        )(0)
+        assert measured.keys() == {"pairs", "nll"}
+
+
+def no_rejected(one: TokenRow) -> TokenRow:
+    return TokenRow(one.index, one.where, one.prompt, {"chosen": one.responses["chosen"]})
+
+
+class TestSamples:
+    OF = recipe(evaluation={"pairs": 0, "samples": 3, "max_new_tokens": 5, "temperature": 0.9})
+
+    def test_kl_of_equal_models_is_0(self) -> None:
+        measured = evaluation(self.OF, rows(), llama())(0)
+        assert measured["kl"] == pytest.approx(0, abs=1e-6) and measured["kl_se"] == pytest.approx(0, abs=1e-6)
+
+    def test_kl_along_samples_is_that_of_full_distributions(self) -> None:
+        """sum_t KL(policy || reference) over the vocabulary at each sampled token; mean and standard error."""
+        ours, theirs = move(llama()), llama()
+        seeds = [derive(0, "evaluation", one.index) for one in rows()]
+        responses = sample(ours, [r.prompt for r in rows()], seeds, Draw(0.9), max_new_tokens=5, eos_id=EOS)
+        kls = []
+        for one, ids in zip(rows(), responses, strict=True):
+            p_TV, q_TV = (full_logp(m, one.prompt, ids) for m in (ours, theirs))
+            kls.append((p_TV.exp() * (p_TV - q_TV)).sum().item())
+        measured = evaluation(self.OF, rows(), theirs, ours)(0)
+        assert measured["samples"] == 3 and measured["sample_tokens"] == np.mean([len(ids) for ids in responses])
+        assert measured["kl"] == pytest.approx(np.mean(kls), rel=1e-4)
+        assert measured["kl_se"] == pytest.approx(np.std(kls, ddof=1) / math.sqrt(3), rel=1e-3)
+        assert min(kls) > 0.01
+
+    def test_is_the_same_at_every_step(self) -> None:
+        measure = evaluation(self.OF, rows(), llama(), move(llama()))
+        assert measure(0) == measure(7)
+
+    def test_one_sample_has_no_standard_error(self) -> None:
+        measured = evaluation(self.OF, rows()[:1], llama(), move(llama()))(0)
+        assert measured["samples"] == 1 and math.isnan(measured["kl_se"])
+
+    def test_no_kl_without_a_reference(self) -> None:
+        of = recipe([{"name": "sft"}], "sft", evaluation={"pairs": 0, "samples": 2, "max_new_tokens": 3})
+        assert evaluation(of, rows())(0).keys() == {"samples", "sample_tokens"}
+
+    def test_leaves_the_policy_as_it_was(self) -> None:
+        model = move(llama())
+        before = {name: p.clone() for name, p in model.named_parameters()}
+        evaluation(
+            recipe(weighting=HYBRID, evaluation={"weighted": True, "max_new_tokens": 3}), rows(), llama(), model
+        )(0)
+        assert all(torch.equal(p, before[name]) and p.grad is None for name, p in model.named_parameters())
+
+
+def test_weight_auc_on_the_world() -> None:
+    """The Gaussian prior weighs the middle of 5 tokens most: AUC 1 where it is critical, 0 where the ends are; the
+    mean over the two responses is 1/2."""
+    middle, ends = np.arange(5) == 2, np.abs(np.arange(5) - 2) == 2
+    held_out = [
+        TokenRow(r.index, r.where, r.prompt, r.responses, critical={"chosen": middle, "rejected": rejected})
+        for r, rejected in zip(rows([(2, 5, 5)] * 2), (ends, middle), strict=True)
+    ]
+    of = recipe(weighting={"name": "prior"}, evaluation=PAIRS_ONLY)
+    for model, wanted in ((held_out[:1], 0.5), (held_out[1:], 1.0), (held_out, 0.75)):
+        assert evaluation(of, model, llama(), on_world=True)(0)["weight_auc"] == pytest.approx(wanted)
+
+
+def test_processes_share_the_rows() -> None:
+    """Two halves together are the whole, each row once."""
+    of = recipe([DPO], evaluation=PAIRS_ONLY | {"batch_size": 2})
+    many = [row(i, 2, 3, 3) for i in range(5)]
+    halves = [
+        evaluation(of, many, llama(), move(llama()), SimpleNamespace(process_index=i, num_processes=2))(0)
+        for i in range(2)
+    ]
+    whole = evaluation(of, many, llama(), move(llama()))(0)
+    assert [half["pairs"] for half in halves] == [2.0, 2.0]
+    assert whole["pairs"] == 4.0
+    together = (halves[0]["margin"] + halves[1]["margin"]) / 2
+    torch.testing.assert_close(torch.tensor(together), torch.tensor(whole["margin"]), **CLOSE)
