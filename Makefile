@@ -7,6 +7,9 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# Waiting threads sleep (alignkit sets this too, but tests load torch first); tests never ask the Hub.
+export OMP_WAIT_POLICY := passive
+
 .PHONY: demo test test-slow check clean
 .DELETE_ON_ERROR:
 

@@ -95,6 +95,7 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
         if result.stopped_by_signal is not None:
             name = Signals(result.stopped_by_signal).name
             console.print(f"stopped by {name} after step {result.steps}; go on with --resume --output {path}")
+            prepared.accelerator.end_training()
             raise SystemExit(128 + result.stopped_by_signal)
         after = _evaluate(prepared, folder, "after")
         _finish(console, prepared, path, folder, before, after)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy import ndarray
     from torch import Tensor
 
-BATCH = 64
+BATCH = 256
 """Prompts decoded together; decoding is bound by memory traffic, so many at once cost little more than one."""
 
 

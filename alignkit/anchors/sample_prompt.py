@@ -21,5 +21,5 @@ class SamplePrompt(Anchor):
     max_new_tokens: int = Field(64, gt=0)
     """Longest anchor; tokens."""
 
-    refresh_every: int = Field(1, gt=0)
+    refresh_every: int = Field(8, gt=0)
     """Draw the anchors of this many optimizer steps at once; steps. Larger is cheaper and more off-policy."""

@@ -70,7 +70,9 @@ class Dropped:
             raise DataError(f"{self._name}: no row is left of {self._num_rows}: {_listed(self.counts())}")
 
     def write(self, path: Path) -> None:
-        """Appends one JSON line per row to `path`: where, reason, detail and the row itself."""
+        """Appends one JSON line per row to `path`: where, reason, detail and the row itself; no file without rows."""
+        if not (self.bad or self.too_long):
+            return
         with path.open("a", encoding="utf-8") as file:
             for offender in sorted([*self.bad, *self.too_long], key=lambda offender: offender.row.index):
                 record = {"where": offender.row.where, "reason": offender.reason, "detail": offender.detail}

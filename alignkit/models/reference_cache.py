@@ -60,7 +60,7 @@ def reference_cache(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, safetensors_torch.save({"logps": flat_N}))
     assert len(flat_N) == sum(lengths), "the key covers the rows"
-    pieces = flat_N.split(lengths)
+    pieces = torch.split(flat_N, lengths)
     return ReferenceCache({(row.index, row.where): piece for row, piece in zip(rows, pieces, strict=True)})
 
 

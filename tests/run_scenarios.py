@@ -1,0 +1,123 @@
+"""Whole TI-DPO runs that die, stop or are split, each in a forked child: `python run_scenarios.py FOLDER`.
+
+One interpreter loads the heavy libraries once; the children inherit them, but no thread and no tensor.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import peft  # noqa: F401 -- accelerate asks for it on every `prepare`
+import safetensors.torch  # noqa: F401
+import torch
+import torch._dynamo
+from accelerate import Accelerator  # noqa: F401
+from transformers import LlamaForCausalLM, get_scheduler  # noqa: F401
+
+from alignkit.objective import ObjectiveStep
+from alignkit.recipe.load import load_recipe
+from alignkit.run import run
+
+FOLDER = Path(sys.argv[1])
+RECIPE = FOLDER / "recipe.yaml"
+TEXT = """
+model: {name: world, start: random}
+data: {train: "builtin:world", world: {pairs: 40, eval_pairs: 8}}
+weighting: {name: hybrid}
+losses:
+  - {name: weighted_dpo, beta: 1.0}
+  - name: triplet
+    coefficient: 0.1
+    anchor: {name: sample_prompt, max_new_tokens: 6, refresh_every: 3}
+trainer: {name: preference}
+training: {steps: 7, batch_size: 8, micro_batch_size: 4, learning_rate: 1.0e-3, save_every: 2}
+evaluation: {pairs: 4, samples: 2, max_new_tokens: 4}
+"""
+
+
+def train(name: str, *, resume: bool = False, micro_batch_size: int = 4) -> None:
+    run(load_recipe(RECIPE, [f"training.micro_batch_size={micro_batch_size}"]), FOLDER / name, resume, False)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def call_before(owner: object, attribute: str, calls: int, act: Callable[[], None]) -> None:
+    """Makes `act` happen before the call after `calls` calls of `owner.attribute`."""
+    real, left = getattr(owner, attribute), [calls]
+
+    def counted(*arguments: object, **keywords: object) -> object:
+        if left[0] == 0:
+            act()
+        left[0] -= 1
+        return real(*arguments, **keywords)
+
+    setattr(owner, attribute, counted)
+
+
+def in_child(job: Callable[[], None]) -> int:
+    """Starts `job` in a forked child; returns its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        job()
+    except SystemExit as stop:
+        os._exit(stop.code if isinstance(stop.code, int) else 1)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def wait(pid: int, expected: int) -> None:
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status == expected, f"a child ended with {status}, expected {expected}"
+
+
+def interrupted(name: str, expected: int, owner: object, attribute: str, calls: int, act: Callable[[], None]) -> None:
+    """A run that `act` ends with status `expected`, then the same run resumed."""
+
+    def first() -> None:
+        call_before(owner, attribute, calls, act)
+        train(name)
+
+    wait(in_child(first), expected)
+    wait(in_child(lambda: train(name, resume=True)), 0)
+
+
+def two_processes(name: str) -> None:
+    """Two children that train one model with DDP on gloo."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+
+    def job(rank: int) -> None:
+        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"}
+        train(name)
+
+    for pid in [in_child(lambda rank=rank: job(rank)) for rank in range(2)]:
+        wait(pid, 0)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    RECIPE.write_text(TEXT)
+    wait(in_child(lambda: train("whole")), 0)
+    # Step 5 (from 1) is amid a window of anchors, which were drawn before step 4; the checkpoint is that of step 4.
+    interrupted("within_a_step", -signal.SIGKILL, ObjectiveStep, "loss", 9, die)
+    interrupted("while_anchors_are_drawn", -signal.SIGKILL, LlamaForCausalLM, "generate", 3, die)
+    interrupted("within_a_save", -signal.SIGKILL, os, "replace", 7, die)
+    stop = lambda: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+    interrupted("terminated", 128 + signal.SIGTERM, ObjectiveStep, "loss", 5, stop)
+    wait(in_child(lambda: train("one_by_8", micro_batch_size=8)), 0)
+    wait(in_child(lambda: train("eight_by_1", micro_batch_size=1)), 0)
+    two_processes("two_by_4")

@@ -1,0 +1,146 @@
+"""Whole runs: what they leave behind, and that dying, stopping and splitting do not change the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from alignkit.errors import RunFolderError
+from alignkit.recipe.load import load_recipe
+from alignkit.run import run
+
+SCENARIOS = Path(__file__).with_name("run_scenarios.py")
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory) -> Path:
+    """The folder of all scenarios, run once."""
+    folder = tmp_path_factory.mktemp("runs")
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    outcome = subprocess.run(
+        [sys.executable, str(SCENARIOS), str(folder)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    return folder
+
+
+def metrics_of(folder: Path) -> list[dict[str, float]]:
+    """The lines of `metrics.jsonl` without what a clock says."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def test_a_run_leaves_its_record(runs: Path):
+    whole = runs / "whole"
+    names = {path.name for path in whole.iterdir() if not path.name.startswith(".")}
+    assert names == {"DONE", "checkpoints", "eval.json", "final", "metrics.jsonl", "recipe.yaml", "run.json"}
+    assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == ["step-00000006", "step-00000007"]
+    lines = metrics_of(whole)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6, 7]
+    expected = {"loss", "loss/weighted_dpo", "loss/triplet", "rewards/chosen", "rewards/rejected", "rewards/margins"}
+    expected |= {
+        "rewards/accuracies",
+        "logps/chosen",
+        "logps/rejected",
+        "weights/ess",
+        "weights/max",
+        "grad_norm",
+        "lr",
+    }
+    assert expected <= lines[0].keys()
+    # At the start every log-ratio is 0: DPO's loss is ln 2, the triplet's its margin (methods.md 8.3).
+    assert lines[0]["loss/weighted_dpo"] == pytest.approx(0.693147, abs=1e-5)
+    assert lines[0]["loss/triplet"] == pytest.approx(0.01, abs=1e-5)
+    assert lines[0]["loss"] == pytest.approx(0.694147, abs=1e-5)
+
+
+def test_the_evaluation_is_recorded(runs: Path):
+    recorded = json.loads((runs / "whole" / "eval.json").read_text())
+    before, after = recorded["before"], recorded["after"]
+    assert before["preference_accuracy"] == 0.5  # every pair is a tie
+    assert before["margin"] == pytest.approx(0, abs=1e-5) and before["kl"] == pytest.approx(0, abs=1e-5)
+    assert {"true_reward", "true_reward_se", "weight_auc", "kl_se", "pairs", "samples"} <= before.keys() == after.keys()
+    assert after["kl"] > 0.001
+
+
+def test_the_recipe_in_the_folder_makes_the_same_recipe(runs: Path):
+    again = load_recipe(runs / "whole" / "recipe.yaml").recipe
+    assert again == load_recipe(runs / "recipe.yaml").recipe
+
+
+def test_the_final_model_loads_with_transformers(runs: Path):
+    model = transformers.AutoModelForCausalLM.from_pretrained(runs / "whole" / "final")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(runs / "whole" / "final")
+    trained = load_file(runs / "whole" / "checkpoints" / "step-00000007" / "parameters.safetensors")
+    ours = {name.removeprefix("model."): tensor for name, tensor in trained.items()}
+    assert ours and all(torch.equal(dict(model.named_parameters())[name], tensor) for name, tensor in ours.items())
+    assert tokenizer.eos_token_id == model.config.eos_token_id
+
+
+@pytest.mark.parametrize("name", ["within_a_step", "while_anchors_are_drawn", "within_a_save", "terminated"])
+def test_an_interrupted_run_is_the_uninterrupted_one(runs: Path, name: str):
+    assert metrics_of(runs / name) == metrics_of(runs / "whole")
+    for file in ("final/model.safetensors", "eval.json"):
+        assert (runs / name / file).read_bytes() == (runs / "whole" / file).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["one_by_8", "eight_by_1", "two_by_4"])
+def test_how_a_step_is_split_does_not_matter(runs: Path, name: str):
+    whole, split = metrics_of(runs / "whole"), metrics_of(runs / name)
+    for ours, theirs in zip(whole, split, strict=True):
+        if ours["step"] <= 2:  # the first learning rate is 0, so until step 2 each pair is a tie that rounding decides
+            ours, theirs = ({k: v for k, v in line.items() if k != "rewards/accuracies"} for line in (ours, theirs))
+        assert theirs == pytest.approx(ours, rel=2e-4, abs=2e-5)
+    weights, others = (load_file(runs / folder / "final" / "model.safetensors") for folder in ("whole", name))
+    # Adam divides by the gradient's size, so where that is rounding noise a step may differ by up to a learning rate.
+    worst = max(float((weights[key] - others[key]).abs().max()) for key in weights)
+    assert worst < 2e-4
+
+
+def small(recipe: Path, *overrides: str) -> object:
+    values = ["training.steps=1", "data.world.pairs=8", "data.world.eval_pairs=4", *overrides]
+    return load_recipe(recipe, values)
+
+
+def test_lora_ends_in_an_adapter_folder(runs: Path, tmp_path: Path):
+    path = run(small(runs / "recipe.yaml", "model.adapter={rank: 2, alpha: 4}"), tmp_path / "lora", False, False)
+    assert path is not None
+    config = peft.PeftConfig.from_pretrained(str(path / "final"))
+    assert (config.r, config.lora_alpha) == (2, 4)
+    assert len(load_file(path / "final" / "adapter_model.safetensors")) == 2 * 2 * 7  # A and B, 2 layers, 7 linears
+
+
+def test_a_dry_run_writes_nothing(runs: Path, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(small(runs / "recipe.yaml"), None, False, True) is None
+    assert list(tmp_path.iterdir()) == []
+    shown = capsys.readouterr().out
+    assert "builtin:world: 8 of 8 rows used" in shown and "chosen (" in shown
+
+
+def test_a_finished_run_is_not_overwritten(runs: Path):
+    with pytest.raises(RunFolderError) as error:
+        run(load_recipe(runs / "recipe.yaml"), runs / "whole", True, False)
+    assert str(error.value) == f"{runs / 'whole'}: holds a finished run; choose another --output"
+
+
+def test_a_changed_recipe_is_not_resumed(runs: Path, tmp_path: Path):
+    unfinished = tmp_path / "run"
+    unfinished.mkdir()
+    for name in ("recipe.yaml", "run.json", "eval.json"):
+        (unfinished / name).write_bytes((runs / "whole" / name).read_bytes())
+    with pytest.raises(RunFolderError) as error:
+        run(load_recipe(runs / "recipe.yaml", ["weighting.mix=0.5"]), unfinished, True, False)
+    assert str(error.value) == (
+        f"{unfinished}: cannot resume: the recipe differs from the one the run began with: weighting.mix (0.7, now 0.5)"
+        "; undo the change or choose another --output"
+    )
