@@ -56,7 +56,8 @@ class Evaluation:
         pairs = self._gathered(self._pair_measures(self._share(self.rows[: config.pairs])))
         if pairs:
             results |= _pair_summary(pairs)
-        samples = self._gathered(self._sample_measures(self._share(self.rows[: config.samples])))
+        num_samples = config.samples if self.reference or self.on_world else 0  # nothing else is measured on samples
+        samples = self._gathered(self._sample_measures(self._share(self.rows[:num_samples])))
         if samples:
             results |= _sample_summary(samples)
         return results

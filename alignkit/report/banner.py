@@ -63,7 +63,8 @@ def start_banner(
     table.add_column(overflow="fold")
     trained = "all trained" if trainable == parameters else f"{trainable:,} trained ({trainable / parameters:.2%})"
     rows = [("recipe", recipe), ("model", f"{model}: {parameters:,} parameters, {trained}")]
-    rows += [("data", data_line(report)) for report in reports]
+    # A second source, if any, holds the held-out rows.
+    rows += list(zip(("data", "eval"), map(data_line, reports), strict=False))
     rows += [("batch", str(batch)), ("steps", f"{steps:,}"), ("folder", folder)]
     for name, value in rows:
         table.add_row(name, Text(value))  # as Text, or a path such as runs/[x] would be read as markup

@@ -12,6 +12,7 @@ ROWS = (
     ("preference_accuracy", "preference accuracy", "{:.3f}"),
     ("ranking_accuracy", "ranking accuracy", "{:.3f}"),
     ("margin", "margin, nats", "{:.3f}"),
+    ("nll", "NLL of chosen, nats/token", "{:.3f}"),
     ("kl", "KL to reference, nats", "{:.3f}"),
     ("true_reward", "true reward", "{:.3f}"),
     ("weight_auc", "AUC of token weights", "{:.3f}"),
@@ -48,7 +49,7 @@ def verdict(before: Mapping[str, float], after: Mapping[str, float]) -> str:
     """What the numbers allow to be said, bad news included, one sentence each."""
     sentences = [_reward_sentence(before, after)]
     sentences += [_accuracy_sentence(before, after, key, name) for key, name, _ in ROWS[:2]]
-    sentences.append(_kl_sentence(after))
+    sentences += [_nll_sentence(before, after), _kl_sentence(after)]
     return " ".join(filter(None, sentences)) or "Nothing was measured before and after, so nothing can be said."
 
 
@@ -64,6 +65,13 @@ def _accuracy_sentence(before: Mapping[str, float], after: Mapping[str, float], 
     if not (key in before and key in after):
         return ""
     return _compared(f"Held-out {name}", before[key], after[key], _accuracy_se(before, after, key))
+
+
+def _nll_sentence(before: Mapping[str, float], after: Mapping[str, float]) -> str:
+    """For training on single responses, whose only measure it is; preference losses may raise it with good reason."""
+    if "preference_accuracy" in after or not ("nll" in before and "nll" in after):
+        return ""
+    return f"Held-out NLL went from {before['nll']:.3f} to {after['nll']:.3f} nats per token."
 
 
 def _compared(name: str, before: float, after: float, error: float | None) -> str:

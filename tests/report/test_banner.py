@@ -44,7 +44,7 @@ def test_whole_at_100_columns():
         "model   world: 512,345 parameters, 12,345 trained (2.41%)",
         "data    data/pairs.jsonl.gz: 1,990 of 2,000 rows used, 10 dropped (3 chosen equal to rejected, 7",
         "        empty response); prompt, chosen and rejected text",
-        "data    data/held_out.csv: 1 of 1 row used; prompt, chosen and rejected text",
+        "eval    data/held_out.csv: 1 of 1 row used; prompt, chosen and rejected text",
         "batch   32 examples a step = 8 x 4 passes x 1 process",
         "steps   1,000",
         "folder  runs/tidpo-20261123-090000",
