@@ -2,7 +2,7 @@
 
 Legend of the shape letters used in names everywhere:
     B examples (preference pairs, or single responses in SFT)
-    R responses laid out per example (chosen, rejected, anchor: in this order)
+    R responses laid out per example (chosen, rejected, gold, anchor: in this order)
     T response tokens, padded to the longest of the batch; EOS is a response token
     P prompt tokens
     S tokens of the span that a weighting is normalised over (T, or P + T with `scope: full_sequence`)
@@ -14,7 +14,7 @@ Legend of the shape letters used in names everywhere:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from alignkit.errors import RecipeError
@@ -44,6 +44,10 @@ class Needs:
         full_sequence: importances of the prompt tokens too.
         anchor: a third response per example; the component that makes it (an `alignkit.anchors.Anchor`).
         columns: data columns, one number per example.
+        policy_kl: KL(policy || reference) too, where `reference_logits` gives KL(reference || policy); asks for both.
+        collision: the policy's sum of squared probabilities at each response position (WPO).
+        prompt: log-probs of the prompt tokens but the first.
+        gold: a gold response per example, from the data (TPO).
     """
 
     reference: bool = False
@@ -52,6 +56,10 @@ class Needs:
     full_sequence: bool = False
     anchor: object | None = None
     columns: frozenset[str] = frozenset()
+    policy_kl: bool = False
+    collision: bool = False
+    prompt: bool = False
+    gold: bool = False
 
     def __or__(self, other: Needs) -> Needs:
         """What both ask for together.
@@ -71,6 +79,10 @@ class Needs:
             full_sequence=self.full_sequence or other.full_sequence,
             anchor=self.anchor or other.anchor,
             columns=self.columns | other.columns,
+            policy_kl=self.policy_kl or other.policy_kl,
+            collision=self.collision or other.collision,
+            prompt=self.prompt or other.prompt,
+            gold=self.gold or other.gold,
         )
 
 
@@ -116,6 +128,10 @@ class TokenScores:
         reference_BT: [B, T] the same under the reference, no gradient, 0 off the mask; None when nobody needs it.
         kl_BT: [B, T] KL(reference || policy) over the vocabulary, nats, with gradient, 0 off the mask; None when nobody
             needs it.
+        policy_kl_BT: [B, T] KL(policy || reference) in the same way.
+        collision_BT: [B, T] log of the sum over the vocabulary of pi^2, nats, no gradient, 0 off the mask; or None.
+        prompt_BP: [B, P] log-probs of the prompt tokens, nats, with gradient, 0 off `prompt_mask_BP`; or None.
+        prompt_mask_BP: [B, P] bool; True on prompt tokens but the first, which nothing predicts; or None.
     """
 
     policy_BT: Tensor
@@ -123,6 +139,15 @@ class TokenScores:
     weights_BT: Tensor
     reference_BT: Tensor | None = None
     kl_BT: Tensor | None = None
+    policy_kl_BT: Tensor | None = None
+    collision_BT: Tensor | None = None
+    prompt_BP: Tensor | None = None
+    prompt_mask_BP: Tensor | None = None
+
+    @property
+    def plain(self) -> TokenScores:
+        """The same scores with weight 1 on every token."""
+        return replace(self, weights_BT=self.mask_BT.to(self.policy_BT.dtype))
 
     @property
     def length_B(self) -> Tensor:
@@ -146,10 +171,32 @@ class TokenScores:
         return (self.weights_BT * self.policy_BT).sum(-1)
 
     @property
+    def mean_logratio_B(self) -> Tensor:
+        """[B] `logratio_B` / response tokens, nats per token: a weighted mean where the weights have mean 1."""
+        return self.logratio_B / self.length_B
+
+    @property
+    def mean_policy_B(self) -> Tensor:
+        """[B] `policy_B` / response tokens, nats per token: a weighted mean where the weights have mean 1."""
+        return self.policy_B / self.length_B
+
+    @property
     def kl_B(self) -> Tensor:
         """[B] unweighted sum over tokens of KL(reference || policy), nats."""
         assert self.kl_BT is not None, "a component that reads the KL must need reference_logits"
         return self.kl_BT.sum(-1)
+
+    @property
+    def policy_kl_B(self) -> Tensor:
+        """[B] sum over tokens of weight x KL(policy || reference), nats."""
+        assert self.policy_kl_BT is not None, "a component that reads this KL must need policy_kl"
+        return (self.weights_BT * self.policy_kl_BT).sum(-1)
+
+    def by_index(self, values_BT: Tensor, width: int) -> Tensor:
+        """[B, width] values with those of the response's n-th token in column n, wherever its padding lies; 0 beyond."""
+        index_BT = (self.mask_BT.cumsum(-1) - 1).clamp_min(0)
+        values_BT = values_BT.masked_fill(~self.mask_BT, 0.0)
+        return values_BT.new_zeros(len(values_BT), width).scatter_add(1, index_BT, values_BT)
 
 
 @dataclass(frozen=True)
@@ -174,15 +221,24 @@ class PairScores:
         rejected: the other one.
         sampled: the anchor, when a loss needs one; read it through `anchor`.
         columns: data columns that a component needs, name -> [B] float.
+        gold_response: the gold response of each pair, with weight 1 on every token, when a loss needs one; read it
+            through `gold`.
     """
 
     chosen: TokenScores
     rejected: TokenScores
     sampled: TokenScores | None = None
     columns: Mapping[str, Tensor] = field(default_factory=dict)
+    gold_response: TokenScores | None = None
 
     @property
     def anchor(self) -> TokenScores:
         """The sampled third response."""
         assert self.sampled is not None, "a loss that reads the anchor must need one"
         return self.sampled
+
+    @property
+    def gold(self) -> TokenScores:
+        """The gold response."""
+        assert self.gold_response is not None, "a loss that reads the gold response must need one"
+        return self.gold_response

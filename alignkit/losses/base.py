@@ -17,6 +17,10 @@ from alignkit.scores import Needs, PairScores, ResponseScores
 if TYPE_CHECKING:
     from torch import Tensor
 
+Unit = Literal["examples", "tokens", "sequence_tokens", "gold_tokens"]
+"""What a sum over the step's examples is divided by: their number; the tokens of their first response (the chosen one);
+those and the prompt's but its first; or the tokens of their gold responses."""
+
 
 class Loss(Component):
     """Base of the losses; derive from `PairLoss` or `ResponseLoss`."""
@@ -24,8 +28,8 @@ class Loss(Component):
     sees: ClassVar[Literal["pairs", "responses"]]
     """What the trainer must give."""
 
-    unit: ClassVar[Literal["examples", "tokens"]] = "examples"
-    """What the sum over the step's examples is divided by: their number, or their number of response tokens."""
+    unit: ClassVar[Unit] = "examples"
+    """What the sum of `per_example` over the step's examples is divided by."""
 
     coefficient: float = Field(1.0, gt=0)
     """Factor of this loss in the objective; dimensionless. To switch a loss off, leave it out of the list."""
@@ -44,9 +48,16 @@ class PairLoss(Loss):
 
     sees = "pairs"
 
+    pair_weighted: bool = True
+    """Whether the pair weighting multiplies this loss."""
+
     @abstractmethod
     def per_example(self, scores: PairScores) -> Tensor:
         """[B] value of each pair, to be minimised, not averaged, without the coefficient."""
+
+    def nll(self, scores: PairScores) -> tuple[Tensor, Unit] | None:
+        """A likelihood term beside `per_example` that is averaged over tokens: its [B] sums and their unit, or None."""
+        return None
 
     def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor] | None:
         """Detached ([B], [B]) implicit rewards of chosen and rejected for the log, unweighted; None if it has none."""
