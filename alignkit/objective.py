@@ -3,13 +3,13 @@ weights. This is the training step that the loop drives."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from alignkit.data.rows import TokenRow
 from alignkit.errors import ModelError
 from alignkit.lazy import torch
-from alignkit.losses.base import PairLoss
+from alignkit.losses.base import Loss, PairLoss, Unit
 from alignkit.scores import PairScores, ResponseScores, TokenScores
 from alignkit.scoring import Scores, Scoring
 from alignkit.trainers.step import Metrics
@@ -42,9 +42,15 @@ class ObjectiveStep:
         self.scoring.module = module
 
     def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:
-        """Number of examples, and of tokens in their first response (the one SFT trains on)."""
+        """Numbers of examples, of tokens in their first response (the one SFT trains on), and what losses ask for."""
         first = self.recipe.trainer.responses[0]
-        return {"examples": float(len(rows)), "tokens": float(sum(len(row.responses[first]) for row in rows))}
+        tokens = float(sum(len(row.responses[first]) for row in rows))
+        totals = {"examples": float(len(rows)), "tokens": tokens}
+        if self.scoring.needs.prompt:
+            totals["sequence_tokens"] = tokens + sum(len(row.prompt) - 1 for row in rows)
+        if self.scoring.needs.gold:
+            totals["gold_tokens"] = float(sum(len(row.responses["gold"]) for row in rows))
+        return totals
 
     def prepare(self, step: int, rows_of_step: Mapping[int, Sequence[TokenRow]]) -> None:
         """Draws anchors when a window of them begins."""
@@ -63,10 +69,11 @@ class ObjectiveStep:
         terms: list[Tensor] = []
         metrics: Metrics = {}
         for loss in self.recipe.losses:
-            value_B = loss.per_example(view)
-            weighted_B = value_B if pair_weight_B is None else value_B * pair_weight_B
-            terms.append(loss.coefficient * weighted_B.sum() / totals[loss.unit])
-            metrics[f"loss/{loss.name}"] = (float(value_B.detach().sum()), _units(loss.unit, view))
+            for name, value_B, unit in _parts(loss, view):
+                is_weighted = isinstance(loss, PairLoss) and loss.pair_weighted
+                weighted_B = value_B * pair_weight_B if is_weighted and pair_weight_B is not None else value_B
+                terms.append(loss.coefficient * weighted_B.sum() / totals[unit])
+                metrics[f"loss/{name}"] = (float(value_B.detach().sum()), _units(unit, view))
             if isinstance(loss, PairLoss) and isinstance(view, PairScores) and "rewards/chosen" not in metrics:
                 metrics |= _reward_metrics(loss, view)
         return torch.stack(terms).sum(), metrics
@@ -108,9 +115,26 @@ def _responses(view: PairScores | ResponseScores) -> tuple[TokenScores, ...]:
     return (view.chosen, view.rejected) if isinstance(view, PairScores) else (view.response,)
 
 
-def _units(unit: str, view: PairScores | ResponseScores) -> float:
+def _parts(loss: Loss, view: PairScores | ResponseScores) -> Iterator[tuple[str, Tensor, Unit]]:
+    """Name, [B] value and unit of the loss and of the likelihood term that some have beside it."""
+    yield loss.name, loss.per_example(view), loss.unit
+    if isinstance(loss, PairLoss) and isinstance(view, PairScores) and (term := loss.nll(view)):
+        yield f"{loss.name}_nll", *term
+
+
+def _units(unit: Unit, view: PairScores | ResponseScores) -> float:
+    """How many of `unit` there are in the micro-batch."""
     first = _responses(view)[0]
-    return float(len(first.mask_BT)) if unit == "examples" else float(first.mask_BT.sum())
+    if unit == "examples":
+        return float(len(first.mask_BT))
+    if unit == "gold_tokens":
+        assert isinstance(view, PairScores)
+        return float(view.gold.mask_BT.sum())
+    tokens = float(first.mask_BT.sum())
+    if unit == "tokens":
+        return tokens
+    assert first.prompt_mask_BP is not None
+    return tokens + float(first.prompt_mask_BP.sum())
 
 
 def _reward_metrics(loss: PairLoss, view: PairScores) -> Metrics:

@@ -193,7 +193,7 @@ class TokenScores:
         return (self.weights_BT * self.policy_kl_BT).sum(-1)
 
     def by_index(self, values_BT: Tensor, width: int) -> Tensor:
-        """[B, width] values with those of the response's n-th token in column n, wherever its padding lies; 0 beyond."""
+        """[B, width] the value of the response's n-th token in column n, wherever its padding lies; 0 beyond."""
         index_BT = (self.mask_BT.cumsum(-1) - 1).clamp_min(0)
         values_BT = values_BT.masked_fill(~self.mask_BT, 0.0)
         return values_BT.new_zeros(len(values_BT), width).scatter_add(1, index_BT, values_BT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from alignkit.anchors.pool import AnchorPool
@@ -93,7 +93,7 @@ class Scoring:
         responses = self._token_scores(rows, batch, scored, reference)
         spans = self._spans(rows, batch, scored, responses, weigh=weigh)
         weighted = [
-            _weigh(scores, self.recipe.weighting.weights(span)) if weigh else scores
+            replace(scores, weights_BT=self.recipe.weighting.weights(span)) if weigh else scores
             for scores, span in zip(responses, spans, strict=True)
         ]
         third = self._anchor(rows, batch, scored, reference, pool)
@@ -102,6 +102,10 @@ class Scoring:
             for name in self.needs.columns
         }
         view = self.recipe.trainer.scores(weighted + ([third] if third else []), columns)
+        if self.needs.gold:
+            assert isinstance(view, PairScores)
+            mask_BT, policy_BT = batch.mask_BRT[:, self.num_weighted], scored.logp_BRT[:, self.num_weighted]
+            view = replace(view, gold_response=TokenScores(policy_BT, mask_BT, mask_BT.to(policy_BT.dtype)))
         return Scores(view, tuple(spans))
 
     # --- the reference ---
@@ -120,7 +124,8 @@ class Scoring:
             return None
         if reference is None:
             assert self.cache is not None
-            return self.cache.lookup(rows, batch.mask_BRT[:, : self.num_weighted])
+            laid_out = len(rows[0].responses)  # a gold response is in the cache too
+            return self.cache.lookup(rows, batch.mask_BRT[:, :laid_out])[:, : self.num_weighted]
         missing = batch.mask_BRT.shape[-1] - reference.logp_BRT.shape[-1]
         return torch.nn.functional.pad(reference.logp_BRT[:, : self.num_weighted], (0, missing))
 
@@ -131,13 +136,19 @@ class Scoring:
     ) -> Want:
         attributions = frozenset(a for a in self.needs.attributions if a.model == "policy") if weigh else frozenset()
         other = reference.predictions if reference is not None and self.needs.reference_logits else None
+        want = Want(
+            attributions,
+            other=other,
+            policy_kl=self.needs.policy_kl,
+            collision=self.needs.collision,
+            prompt=self.needs.prompt,
+        )
         anchor = self.needs.anchor
         if step is None or not isinstance(anchor, TeacherForced):
-            return Want(attributions, other=other)
+            return want
         seeds = [derive(self.recipe.seed, "anchor", step, row.index) for row in rows]
         uniform_BT = torch.from_numpy(uniforms(seeds, batch.mask_BRT.shape[-1])).to(self.policy.device)
-        draw = Draw(anchor.temperature, anchor.top_k, anchor.top_p)
-        return Want(attributions, draw=draw, uniform_BT=uniform_BT, other=other)
+        return replace(want, draw=Draw(anchor.temperature, anchor.top_k, anchor.top_p), uniform_BT=uniform_BT)
 
     def _token_scores(
         self, rows: Sequence[TokenRow], batch: Batch, scored: Scored, reference: Scored | None
@@ -149,8 +160,12 @@ class Scoring:
                 policy_BT=scored.logp_BRT[:, r],
                 mask_BT=batch.mask_BRT[:, r],
                 weights_BT=batch.mask_BRT[:, r].to(scored.logp_BRT.dtype),
-                reference_BT=None if reference_BRT is None else reference_BRT[:, r],
-                kl_BT=None if scored.kl_BRT is None else scored.kl_BRT[:, r],
+                reference_BT=_of(reference_BRT, r),
+                kl_BT=_of(scored.kl_BRT, r),
+                policy_kl_BT=_of(scored.policy_kl_BRT, r),
+                collision_BT=_of(scored.collision_BRT, r),
+                prompt_BP=scored.prompt_BP,
+                prompt_mask_BP=None if scored.prompt_BP is None else batch.predicted_prompt_BP,
             )
             for r in range(self.num_weighted)
         ]
@@ -182,7 +197,7 @@ class Scoring:
         first_N = torch.zeros_like(mask_BRT).index_fill(1, torch.tensor([0], device=mask_BRT.device), True)[mask_BRT]
         predictions = type(reference.predictions)(reference.predictions.hidden_ND[first_N], reference.predictions.head)
         mask_BT = mask_BRT[:, 0]
-        logp_N, _ = token_logps(predictions, drawn_BT[mask_BT], self.policy.scorer.head_chunk)
+        logp_N = token_logps(predictions, drawn_BT[mask_BT], self.policy.scorer.head_chunk).logp_N
         return torch.zeros(mask_BT.shape, device=mask_BT.device).masked_scatter(mask_BT, logp_N)
 
     # --- the weighting ---
@@ -223,8 +238,8 @@ class Scoring:
         return found
 
 
-def _weigh(scores: TokenScores, weights_BT: Tensor) -> TokenScores:
-    return TokenScores(scores.policy_BT, scores.mask_BT, weights_BT, scores.reference_BT, scores.kl_BT)
+def _of(values_BRT: Tensor | None, response: int) -> Tensor | None:
+    return None if values_BRT is None else values_BRT[:, response]
 
 
 def _after_prompt(values_BT: Tensor, num_prompt: int) -> Tensor:

@@ -22,20 +22,27 @@ if TYPE_CHECKING:
 class DPO(PairLoss):
     """Logistic loss of the margin between the log-ratios of chosen and rejected.
 
-    Formula: -log sigmoid(beta * (sum_t w_t b_t - sum_t w_t c_t)); b, c log-ratios to the reference, w token weights
-    Paper: arXiv:2305.18290 Eq. 7; weighted: arXiv:2505.19653 Eq. 12
+    With label smoothing eps it is "conservative DPO", which some call cDPO; here `cdpo` is the token-level method.
+
+    Formula: -(1 - eps) * log sigmoid(m) - eps * log sigmoid(-m), m = beta * (sum_t w_t b_t - sum_t w_t c_t);
+        b, c log-ratios to the reference, w token weights
+    Paper: arXiv:2305.18290 Eq. 7; weighted: arXiv:2505.19653 Eq. 12; label smoothing: the DPO authors' code
     """
 
     beta: float = Field(0.1, gt=0)
     """Strength of the pull to the reference, per nat of log-ratio; usual 0.01 to 0.5."""
 
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """Share of pairs, eps, whose labels are taken to be swapped; usual 0 to 0.3. TRL ignores it for this loss."""
+
     def needs(self) -> Needs:
         return Needs(reference=True)
 
     def per_example(self, scores: PairScores) -> Tensor:
-        margin_B = scores.chosen.logratio_B - scores.rejected.logratio_B
-        return -torch.nn.functional.logsigmoid(self.beta * margin_B)
+        margin_B = self.beta * (scores.chosen.logratio_B - scores.rejected.logratio_B)
+        right_B, swapped_B = (-torch.nn.functional.logsigmoid(m_B) for m_B in (margin_B, -margin_B))
+        return (1 - self.label_smoothing) * right_B + self.label_smoothing * swapped_B
 
     def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        chosen_B, rejected_B = (s.logratio_BT.detach().sum(-1) for s in (scores.chosen, scores.rejected))
+        chosen_B, rejected_B = (s.plain.logratio_B.detach() for s in (scores.chosen, scores.rejected))
         return self.beta * chosen_B, self.beta * rejected_B

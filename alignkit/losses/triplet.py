@@ -15,7 +15,7 @@ from alignkit.anchors import AnchorSlot
 from alignkit.anchors.sample_prompt import SamplePrompt
 from alignkit.lazy import torch
 from alignkit.losses.base import PairLoss
-from alignkit.scores import Needs, PairScores, TokenScores
+from alignkit.scores import Needs, PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,9 @@ class Triplet(PairLoss):
 
     coefficient: float = Field(0.1, gt=0)
     """Factor of this loss in the objective, the paper's gamma; dimensionless."""
+
+    pair_weighted: bool = False
+    """Whether the pair weighting multiplies this loss: it says how much to trust a preference, and this has none."""
 
     margin: float = Field(0.01, ge=0)
     """How much nearer the anchor must be, squared nats. Not in the paper; released code 0.001 to 0.01."""
@@ -58,7 +61,7 @@ class Triplet(PairLoss):
         """([B], [B]) squared distance of the anchor to the chosen and to the rejected response, squared nats."""
         trio = (scores.anchor, scores.chosen, scores.rejected)
         width = max(s.mask_BT.shape[-1] for s in trio)
-        d_BT, b_BT, c_BT = (_by_index(s, width) for s in trio)
+        d_BT, b_BT, c_BT = (s.by_index(s.logratio_BT, width) for s in trio)
         if not self.anchor_grad:
             d_BT = d_BT.detach()
         length_a_B, length_w_B, length_l_B = (s.length_B for s in trio)
@@ -72,10 +75,3 @@ class Triplet(PairLoss):
         index_T = torch.arange(difference_BT.shape[-1], device=difference_BT.device)
         total_B = difference_BT.square().masked_fill(index_T >= count_B[:, None], 0.0).sum(-1)
         return total_B / count_B.clamp_min(1) if self.reduce == "mean" else total_B
-
-
-def _by_index(scores: TokenScores, width: int) -> Tensor:
-    """[B, width] log-ratios with the response's n-th token in column n, wherever its padding lies; 0 beyond its end."""
-    index_BT = (scores.mask_BT.cumsum(-1) - 1).clamp_min(0)
-    logratio_BT = scores.logratio_BT.masked_fill(~scores.mask_BT, 0.0)
-    return logratio_BT.new_zeros(len(logratio_BT), width).scatter_add(1, index_BT, logratio_BT)

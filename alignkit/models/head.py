@@ -7,7 +7,7 @@ needs the whole vocabulary (a KL, a maximum, a draw) is reduced inside the chunk
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from alignkit.lazy import torch, transformers
 
@@ -33,43 +33,83 @@ class Predictions:
         return logits.float()
 
 
+class TokenLogps(NamedTuple):
+    """What the head says of N tokens; nats, float32.
+
+    Attributes:
+        logp_N: [N] their log-probs.
+        kl_N: [N] KL(other || predictions), or None.
+        policy_kl_N: [N] KL(predictions || other), or None.
+        collision_N: [N] log of the sum over the vocabulary of squared probabilities, without gradient, or None.
+    """
+
+    logp_N: Tensor
+    kl_N: Tensor | None = None
+    policy_kl_N: Tensor | None = None
+    collision_N: Tensor | None = None
+
+
 def token_logps(
-    predictions: Predictions, ids_N: Tensor, chunk: int, other: Predictions | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """Log-probs of tokens and, against `other`, the KL over the vocabulary.
+    predictions: Predictions,
+    ids_N: Tensor,
+    chunk: int,
+    other: Predictions | None = None,
+    *,
+    policy_kl: bool = False,
+    collision: bool = False,
+) -> TokenLogps:
+    """Log-probs of tokens and what else needs the vocabulary.
 
     Args:
         predictions: of the model that is scored, with gradient where gradient is enabled.
         ids_N: [N] int64 tokens to score.
         chunk: positions whose logits exist at once.
         other: predictions of another model at the same positions, without gradient.
+        policy_kl: also KL(predictions || other).
+        collision: also the sum of squared probabilities.
 
     Returns:
-        [N] log-probs in nats, and [N] KL(other || predictions) in nats or None.
+        The log-probs, KL(other || predictions) when there is an `other`, and what was asked for.
     """
     num_positions = len(ids_N)
     pieces = []
-    for start in range(0, num_positions, chunk):
-        arguments = (predictions, ids_N[start : start + chunk], start, start + chunk, other)
+    for start in range(0, max(num_positions, 1), chunk):  # one empty chunk of no positions
+        arguments = (predictions, ids_N[start : start + chunk], start, start + chunk, other, policy_kl, collision)
         if torch.is_grad_enabled() and num_positions > chunk:
             pieces.append(torch.utils.checkpoint.checkpoint(_chunk_logps, *arguments, use_reentrant=False))
         else:
             pieces.append(_chunk_logps(*arguments))
-    logp_N = torch.cat([logp for logp, _ in pieces])
-    return logp_N, None if other is None else torch.cat([kl for _, kl in pieces])
+    logps, *others = zip(*pieces, strict=True)
+    return TokenLogps(torch.cat(logps), *(None if column[0] is None else torch.cat(column) for column in others))
 
 
 def _chunk_logps(
-    predictions: Predictions, ids_N: Tensor, start: int, stop: int, other: Predictions | None
-) -> tuple[Tensor, Tensor | None]:
+    predictions: Predictions,
+    ids_N: Tensor,
+    start: int,
+    stop: int,
+    other: Predictions | None,
+    policy_kl: bool,
+    collision: bool,
+) -> TokenLogps:
     logits_NV = predictions.logits(start, stop)
-    chosen_N = logits_NV.gather(-1, ids_N[:, None]).squeeze(-1)
+    collision_N = _collision(logits_NV.detach()) if collision else None
     if other is None:  # log-softmax of one column: the [N, V] matrix of log-probs is not needed
-        return chosen_N - logits_NV.logsumexp(-1), None
+        chosen_N = logits_NV.gather(-1, ids_N[:, None]).squeeze(-1)
+        return TokenLogps(chosen_N - logits_NV.logsumexp(-1), collision_N=collision_N)
     logp_NV = logits_NV.log_softmax(-1)
     other_NV = other.logits(start, stop).log_softmax(-1).detach()
-    kl_N = (other_NV.exp() * (other_NV - logp_NV)).sum(-1)
-    return logp_NV.gather(-1, ids_N[:, None]).squeeze(-1), kl_N
+    return TokenLogps(
+        logp_N=logp_NV.gather(-1, ids_N[:, None]).squeeze(-1),
+        kl_N=(other_NV.exp() * (other_NV - logp_NV)).sum(-1),
+        policy_kl_N=(logp_NV.exp() * (logp_NV - other_NV)).sum(-1) if policy_kl else None,
+        collision_N=collision_N,
+    )
+
+
+def _collision(logits_NV: Tensor) -> Tensor:
+    """[N] log of the sum of squared probabilities."""
+    return (2 * logits_NV).logsumexp(-1) - 2 * logits_NV.logsumexp(-1)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,13 @@ class Batch:
         return self.ids_XL[self.row_BRT, self.place_BRT]
 
     @property
+    def predicted_prompt_BP(self) -> Tensor:
+        """[B, P] bool; True on prompt tokens but the first, which nothing predicts."""
+        predicted_BP = self.prompt_mask_BP.clone()
+        predicted_BP[:, 0] = False
+        return predicted_BP
+
+    @property
     def last_BR(self) -> Tensor:
         """[B, R] int64 index in T of the last token of each response."""
         return self.mask_BRT.sum(-1) - 1

@@ -31,6 +31,9 @@ class Want:
         uniform_BT: [B, T] in [0, 1), the randomness of that draw.
         other: predictions of another model at the batch's response tokens, for KL(other || this).
         predictions: also return this model's predictions, for another model's `other`.
+        policy_kl: KL(this || other) too.
+        collision: also the sum of squared probabilities at each response token.
+        prompt: also the log-probs of the prompt tokens.
     """
 
     attributions: frozenset[Attribution] = frozenset()
@@ -38,6 +41,9 @@ class Want:
     uniform_BT: Tensor | None = None
     other: Predictions | None = None
     predictions: bool = False
+    policy_kl: bool = False
+    collision: bool = False
+    prompt: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,9 @@ class Scored:
         drawn_BT: [B, T] tokens drawn at the positions that predict the first response, or None.
         drawn_logp_BT: [B, T] their log-probs, or None.
         predictions: of the response tokens, without gradient, or None.
+        policy_kl_BRT: [B, R, T] KL(this || other) at each response token, or None.
+        collision_BRT: [B, R, T] log of the sum of squared probabilities there, without gradient, or None.
+        prompt_BP: [B, P] log-probs of the prompt tokens but the first, 0 elsewhere, or None.
     """
 
     logp_BRT: Tensor
@@ -61,6 +70,9 @@ class Scored:
     drawn_BT: Tensor | None
     drawn_logp_BT: Tensor | None
     predictions: Predictions | None
+    policy_kl_BRT: Tensor | None
+    collision_BRT: Tensor | None
+    prompt_BP: Tensor | None
 
 
 def causal_lm(model: Model) -> PreTrainedModel:
@@ -100,18 +112,38 @@ class Scorer(torch.nn.Module):
         ).last_hidden_state
         mask_BRT = batch.mask_BRT
         predictions = self._predictions(hidden_XLD, batch.row_BRT[mask_BRT], batch.predictor_BRT[mask_BRT])
-        logp_N, kl_N = token_logps(predictions, batch.ids_BRT[mask_BRT], self.head_chunk, want.other)
-        logp_BRT = unpack(logp_N, mask_BRT)
+        found = token_logps(
+            predictions,
+            batch.ids_BRT[mask_BRT],
+            self.head_chunk,
+            want.other,
+            policy_kl=want.policy_kl,
+            collision=want.collision,
+        )
+        logp_BRT, *others = (None if values_N is None else unpack(values_N, mask_BRT) for values_N in found)
+        assert logp_BRT is not None
+        kl_BRT, policy_kl_BRT, collision_BRT = others
         drawn_BT, drawn_logp_BT = self._drawn(hidden_XLD, batch, want)
         return Scored(
             logp_BRT=logp_BRT,
-            kl_BRT=None if kl_N is None else unpack(kl_N, mask_BRT),
+            kl_BRT=kl_BRT,
             targets={a: self._target(a, hidden_XLD, logp_BRT, batch) for a in want.attributions},
             embeddings_XLD=embeddings_XLD if want.attributions else None,
             drawn_BT=drawn_BT,
             drawn_logp_BT=drawn_logp_BT,
             predictions=Predictions(predictions.hidden_ND.detach(), self.head) if want.predictions else None,
+            policy_kl_BRT=policy_kl_BRT,
+            collision_BRT=collision_BRT,
+            prompt_BP=self._prompt(hidden_XLD, batch) if want.prompt else None,
         )
+
+    def _prompt(self, hidden_XLD: Tensor, batch: Batch) -> Tensor:
+        """[B, P] log-probs of the prompt tokens but the first, from the row of each example's first response."""
+        mask_BP = batch.predicted_prompt_BP
+        example_N, place_N = mask_BP.nonzero(as_tuple=True)
+        row_N = batch.row_BRT[:, 0, 0][example_N]
+        predictions = self._predictions(hidden_XLD, row_N, place_N - 1)
+        return unpack(token_logps(predictions, batch.ids_XL[row_N, place_N], self.head_chunk).logp_N, mask_BP)
 
     def _predictions(self, hidden_XLD: Tensor, row_N: Tensor, place_N: Tensor) -> Predictions:
         return Predictions(hidden_XLD[row_N, place_N], self.head)
@@ -144,7 +176,7 @@ class Scorer(torch.nn.Module):
         row_N, place_N = batch.row_BRT[:, 0][mask_BT], batch.predictor_BRT[:, 0][mask_BT]
         predictions = self._predictions(hidden_XLD, row_N, place_N)
         drawn_N = self._draw(predictions, want.draw, want.uniform_BT[mask_BT])
-        logp_N, _ = token_logps(predictions, drawn_N, self.head_chunk)
+        logp_N = token_logps(predictions, drawn_N, self.head_chunk).logp_N
         return unpack(drawn_N, mask_BT), unpack(logp_N, mask_BT)
 
     @torch.no_grad()

@@ -8,7 +8,14 @@ from alignkit.pair_weighting.base import PairWeighting
 from alignkit.registry import Registry
 
 pair_weightings: Registry[PairWeighting] = Registry(
-    "pair_weighting", PairWeighting, {"uniform": "alignkit.pair_weighting.uniform:Uniform"}
+    "pair_weighting",
+    PairWeighting,
+    {
+        "uniform": "alignkit.pair_weighting.uniform:Uniform",
+        "uni_dpo": "alignkit.pair_weighting.uni_dpo:UniDPO",
+        "column": "alignkit.pair_weighting.column:Column",
+        "wpo": "alignkit.pair_weighting.wpo:WPO",
+    },
 )
 
 PairWeightingSlot = Annotated[PairWeighting, pair_weightings]

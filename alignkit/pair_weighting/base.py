@@ -1,4 +1,4 @@
-"""What every pair weighting shares: one factor per pair, multiplied into every loss."""
+"""What every pair weighting shares: one factor per pair, multiplied into every loss that lets it (`pair_weighted`)."""
 
 from __future__ import annotations
 

@@ -46,6 +46,10 @@ def _needed(needs: Needs) -> Iterator[str]:
         yield "log-probs of the reference"
     if needs.reference_logits:
         yield "the reference's whole distribution"
+    if needs.prompt:
+        yield "log-probs of the prompt"
+    if needs.gold:
+        yield "data with gold"
     for wanted in sorted(needs.attributions, key=repr):
         yield f"attribution ({wanted.norm} norm of the gradient of {wanted.target}, {wanted.model})"
     if isinstance(needs.anchor, Component):

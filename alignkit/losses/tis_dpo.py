@@ -1,0 +1,48 @@
+"""TIS-DPO (Liu et al. 2024, arXiv:2410.04350): DPO on token weights that estimate each token's reward.
+
+The weights come from the token weighting `tis`. Without its optional KL this loss is `weighted_dpo`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from alignkit.lazy import torch
+from alignkit.losses.base import PairLoss
+from alignkit.scores import Needs, PairScores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class TISDPO(PairLoss):
+    """Logistic loss of the weighted log-ratio margin, less that of the weighted KLs to the reference if asked for.
+
+    TDPO's KL is the other direction, unweighted, and enters with the opposite sign.
+
+    Formula: -log sigmoid(beta * (sum_t w_t b_t - sum_t w_t c_t - kl_alpha * (sum_t w_t k_t of chosen - of rejected))),
+        k_t = KL(pi || ref); b, c log-ratios to the reference, w token weights
+    Paper: arXiv:2410.04350; the KL: `token_level` of the authors' code
+    """
+
+    beta: float = Field(0.1, gt=0)
+    """Strength of the pull to the reference, per nat of log-ratio; usual 0.01 to 0.5."""
+
+    kl_alpha: float | None = Field(None, gt=0)
+    """Factor of the KL margin, which needs the reference's whole distribution; null leaves it out. The code has 0.5."""
+
+    def needs(self) -> Needs:
+        with_kl = self.kl_alpha is not None
+        return Needs(reference=True, reference_logits=with_kl, policy_kl=with_kl)
+
+    def per_example(self, scores: PairScores) -> Tensor:
+        margin_B = scores.chosen.logratio_B - scores.rejected.logratio_B
+        if self.kl_alpha is not None:
+            margin_B = margin_B - self.kl_alpha * (scores.chosen.policy_kl_B - scores.rejected.policy_kl_B)
+        return -torch.nn.functional.logsigmoid(self.beta * margin_B)
+
+    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
+        chosen_B, rejected_B = (s.plain.logratio_B.detach() for s in (scores.chosen, scores.rejected))
+        return self.beta * chosen_B, self.beta * rejected_B
