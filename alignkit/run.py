@@ -120,7 +120,7 @@ def prepare(loaded: LoadedRecipe, path: Path, dropped_file: Path | None) -> Prep
     tables = load_tables(
         recipe.data,
         tokenizer,
-        responses=recipe.trainer.responses,
+        responses=recipe.trainer.responses + (("gold",) if needs.gold else ()),
         columns=needs.columns,
         seed=recipe.seed,
         dropped_file=dropped_file,

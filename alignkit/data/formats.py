@@ -108,12 +108,14 @@ def read_example(row: RawRow, form: Format, responses: Sequence[str]) -> Example
         text = response if isinstance(response, str) else response["content"]
         if not text.strip():
             raise Unusable("empty response", f"'{name}' holds no text")
-    if len(read) == 2 and read["chosen"] == read["rejected"]:
+    if len(read) > 1 and read["chosen"] == read["rejected"]:
         raise Unusable("chosen equals rejected", "a pair needs two different responses")
     return Example(row, prompt, read)
 
 
 def _known(responses: Sequence[str]) -> tuple[Format, ...]:
+    if "gold" in responses:  # a third response has no place in a format that finds the prompt by comparing two
+        return tuple(form for form in PAIR_FORMATS if "prompt" in form.kinds)
     return PAIR_FORMATS if "rejected" in responses else PAIR_FORMATS + SINGLE_FORMATS
 
 

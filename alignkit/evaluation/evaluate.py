@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 Measures = list[Mapping[str, float]]
 """One mapping per row or sample: name -> its value."""
 
+TIE = 1e-3
+"""Nats below which a difference of two responses' log-probs is rounding, and the pair a tie."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -178,7 +181,7 @@ def _sample_summary(measures: Measures) -> dict[str, float]:
 
 
 def _sign(x: float) -> float:
-    return float((x > 0) - (x < 0))
+    return float((x > TIE) - (x < -TIE))
 
 
 def _mean(values: Sequence[float]) -> float:

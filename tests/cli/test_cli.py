@@ -93,8 +93,9 @@ def test_describe_gives_formula_paper_parameters_and_source(alignkit):
     code, out, _ = alignkit("describe", "loss", "dpo")
     lines = out.splitlines()
     assert (code, lines[0]) == (0, "loss dpo")
-    assert "Paper: arXiv:2305.18290 Eq. 7; weighted: arXiv:2505.19653 Eq. 12" in lines
-    assert any(line.startswith("Formula: -log sigmoid(") for line in lines)
+    paper = "Paper: arXiv:2305.18290 Eq. 7; weighted: arXiv:2505.19653 Eq. 12; label smoothing: the DPO authors' code"
+    assert paper in lines
+    assert any(line.startswith("Formula: -(1 - eps) * log sigmoid(m)") for line in lines)
     assert "  beta: number > 0, default 0.1" in lines
     assert "      Strength of the pull to the reference, per nat of log-ratio; usual 0.01 to 0.5." in lines
     assert "Needs: a trainer that gives pairs, log-probs of the reference" in lines
@@ -112,7 +113,10 @@ def test_every_component_can_be_described(alignkit, kind):
 def test_unknown_kinds_and_names(alignkit):
     kinds = "known: weighting, pair_weighting, loss, trainer, anchor, model"
     assert alignkit("list", "lose") == (2, "", f"unknown kind 'lose'; did you mean 'loss'? {kinds}\n")
-    names = "known: dpo, sft, tdpo, triplet, weighted_dpo"
+    names = (
+        "known: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, nll, orpo, robust, sft, sigmoid_norm, simpo, "
+        "tdpo, tis_dpo, tpo, tpo_l, triplet, weighted_dpo"
+    )
     assert alignkit("describe", "loss", "dop") == (2, "", f"unknown loss 'dop'; did you mean 'dpo'? {names}\n")
 
 

@@ -20,12 +20,33 @@ VARIANTS: dict[str, dict] = {
     "weighted_dpo": {"name": "weighted_dpo", "beta": 0.5},
     "tdpo1": {"name": "tdpo", "version": 1},
     "tdpo2": {"name": "tdpo", "alpha": 0.3},
+    "dpo smoothed": {"name": "dpo", "label_smoothing": 0.2},
+    "robust": {"name": "robust"},
+    # At beta 0.01 every pair of these scores is inside the hinge.
+    "hinge": {"name": "hinge", "beta": 0.01},
+    "ipo": {"name": "ipo"},
+    "ipo summed": {"name": "ipo", "length_norm": False},
+    "sigmoid_norm": {"name": "sigmoid_norm"},
+    "simpo": {"name": "simpo"},
+    "orpo": {"name": "orpo"},
+    "orpo full": {"name": "orpo", "nll_on": "full"},
+    "cpo": {"name": "cpo"},
+    "cpo smoothed": {"name": "cpo", "label_smoothing": 0.2, "alpha": 0.0},
+    "tpo": {"name": "tpo"},
+    "tpo_l": {"name": "tpo_l"},
+    "tis_dpo": {"name": "tis_dpo"},
+    "tis_dpo kl": {"name": "tis_dpo", "kl_alpha": 0.5},
+    "cdpo": {"name": "cdpo"},
+    "cdpo per_position": {"name": "cdpo", "form": "per_position", "weigh_chosen": True},
+    "nll": {"name": "nll"},
+    "calibrated_nll": {"name": "calibrated_nll"},
     # A margin of 30 keeps every pair inside the hinge, where the loss has a gradient.
     "triplet": {"name": "triplet", "margin": 30.0},
     "triplet zero_pad": {"name": "triplet", "margin": 30.0, "align": "zero_pad"},
     "triplet min3": {"name": "triplet", "margin": 30.0, "align": "min3", "reduce": "mean"},
 }
-LENGTHS = {"chosen": (3, 5, 1), "rejected": (4, 2, 3), "sampled": (5, 3, 2)}
+LENGTHS = {"chosen": (3, 5, 1), "rejected": (4, 2, 3), "sampled": (5, 3, 2), "gold_response": (2, 4, 3)}
+LEAVES = ("policy_BT", "kl_BT", "policy_kl_BT", "prompt_BP")
 
 
 @pytest.fixture(params=VARIANTS.values(), ids=list(VARIANTS))
@@ -44,7 +65,11 @@ def response(lengths: tuple[int, ...], seed: int) -> TokenScores:
 
     weights_BT = draw()
     weights_BT = weights_BT * (mask_BT.sum(-1) / weights_BT.sum(-1))[:, None]
-    return TokenScores(-3 * draw(), mask_BT, weights_BT, -3 * draw(), draw())
+    prompt_mask_BP = torch.arange(4) < torch.tensor(lengths)[:, None].clamp_max(3)
+    prompt_BP = -torch.rand(prompt_mask_BP.shape, generator=generator, dtype=torch.float64) * prompt_mask_BP
+    return TokenScores(
+        -3 * draw(), mask_BT, weights_BT, -3 * draw(), draw(), draw(), -draw(), prompt_BP, prompt_mask_BP
+    )
 
 
 @pytest.fixture
@@ -53,15 +78,25 @@ def trio() -> dict[str, TokenScores]:
 
 
 def view(loss: Loss, trio: dict[str, TokenScores]) -> PairScores | ResponseScores:
-    return PairScores(**trio) if loss.sees == "pairs" else ResponseScores(trio["chosen"])
+    if loss.sees == "responses":
+        return ResponseScores(trio["chosen"])
+    columns = {name: torch.full((len(trio["chosen"].mask_BT),), 5.0) for name in loss.needs().columns}
+    if loss.name == "calibrated_nll":  # counts only where the reference finds the chosen response likelier
+        chosen = trio["chosen"]
+        reference_BT = (chosen.policy_BT.detach() + 0.1).where(chosen.mask_BT, 0.0)
+        trio = trio | {"chosen": replace(chosen, reference_BT=reference_BT)}
+    return PairScores(**trio, columns=columns)
 
 
 def value_B(loss: Loss, trio: dict[str, TokenScores]) -> torch.Tensor:
-    return loss.per_example(view(loss, trio))
+    """[B] the loss and the likelihood term that some have beside it."""
+    scores = view(loss, trio)
+    term = loss.nll(scores) if isinstance(scores, PairScores) else None
+    return loss.per_example(scores) + (term[0] if term else 0.0)
 
 
 def mapped(trio: dict[str, TokenScores], change) -> dict[str, TokenScores]:
-    """The same scores with `change` applied to each of their [B, T] tensors."""
+    """The same scores with `change` applied to each of their tensors."""
     return {side: TokenScores(**{k: change(v) for k, v in vars(s).items()}) for side, s in trio.items()}
 
 
@@ -87,7 +122,10 @@ def test_masked_equals_removed(loss, trio) -> None:
         alone = {}
         for side, scores in trio.items():
             kept_T = scores.mask_BT[row]
-            alone[side] = TokenScores(**{k: v[row : row + 1, kept_T] for k, v in vars(scores).items()})
+            of_prompt = scores.prompt_mask_BP[row]
+            alone[side] = TokenScores(
+                **{k: v[row : row + 1, of_prompt if "prompt" in k else kept_T] for k, v in vars(scores).items()}
+            )
         torch.testing.assert_close(value_B(loss, alone), expected_B[row : row + 1], rtol=1e-12, atol=1e-12)
 
 
@@ -121,32 +159,34 @@ def test_what_is_read_is_declared(loss, trio) -> None:
             s,
             reference_BT=s.reference_BT if needs.reference else None,
             kl_BT=s.kl_BT if needs.reference_logits else None,
+            policy_kl_BT=s.policy_kl_BT if needs.policy_kl else None,
+            collision_BT=s.collision_BT if needs.collision else None,
+            prompt_BP=s.prompt_BP if needs.prompt else None,
         )
         for side, s in trio.items()
     }
     bare["sampled"] = bare["sampled"] if needs.anchor else None
+    bare["gold_response"] = bare["gold_response"] if needs.gold else None
     assert torch.equal(value_B(loss, bare), value_B(loss, trio))
 
 
 def test_derivatives_match_finite_differences(loss, trio) -> None:
-    """gradcheck in float64, by the policy's log-probs of all three responses and by their KL.
+    """gradcheck in float64, by every tensor that carries a gradient, of all responses.
 
     TDPO2 stops the gradient of the chosen KL, which finite differences cannot see, so that one is held fixed.
     """
-    stops_chosen_kl = getattr(loss, "version", None) == 2
-    policies = [s.policy_BT.clone().requires_grad_() for s in trio.values()]
-    kls = [s.kl_BT.clone().requires_grad_(not (stops_chosen_kl and side == "chosen")) for side, s in trio.items()]
+    stopped = ("chosen", "kl_BT") if getattr(loss, "version", None) == 2 else None
+    names = [(side, leaf) for side in trio for leaf in LEAVES]
+    leaves = [getattr(trio[side], leaf).clone().requires_grad_((side, leaf) != stopped) for side, leaf in names]
 
     def function(*leaves: torch.Tensor) -> torch.Tensor:
-        pairs = zip(trio.items(), leaves[:3], leaves[3:], strict=True)
-        # Off the mask the scores are constants.
-        moved = {
-            side: replace(s, policy_BT=policy.where(s.mask_BT, 0.0), kl_BT=kl.where(s.mask_BT, 0.0))
-            for (side, s), policy, kl in pairs
-        }
+        moved = dict(trio)
+        for (side, leaf), tensor in zip(names, leaves, strict=True):
+            mask = trio[side].prompt_mask_BP if leaf == "prompt_BP" else trio[side].mask_BT
+            moved[side] = replace(moved[side], **{leaf: tensor.where(mask, 0.0)})  # off the mask: constants
         return value_B(loss, moved)
 
-    assert torch.autograd.gradcheck(function, (*policies, *kls), atol=1e-7, rtol=1e-5)
+    assert torch.autograd.gradcheck(function, tuple(leaves), atol=1e-7, rtol=1e-5)
 
 
 def test_the_reference_is_a_constant(loss, trio) -> None:
@@ -155,11 +195,11 @@ def test_the_reference_is_a_constant(loss, trio) -> None:
         scores.policy_BT.requires_grad_()
         scores.reference_BT.requires_grad_()
     value_B(loss, trio).sum().backward()
-    assert [s.reference_BT.grad for s in trio.values()] == [None] * 3
+    assert [s.reference_BT.grad for s in trio.values()] == [None] * 4
     assert (trio["chosen"].policy_BT.grad[trio["chosen"].mask_BT] != 0).any()
 
 
-@pytest.mark.parametrize("variant", ["dpo", "weighted_dpo", "tdpo1"])
+@pytest.mark.parametrize("variant", ["dpo", "weighted_dpo", "tdpo1", "sigmoid_norm", "tis_dpo", "tis_dpo kl"])
 def test_swapping_chosen_and_rejected_flips_the_margin(variant, trio) -> None:
     """The losses are -log s(m) and -log s(-m), and s(m) + s(-m) = 1."""
     loss = losses.build(VARIANTS[variant]["name"], VARIANTS[variant])

@@ -19,7 +19,8 @@ trainer: preference
 MISFITS = {
     "losses=[sft]": (
         "losses.0.name: 'sft' is a loss of responses, but trainer 'preference' gives pairs; "
-        "losses that fit: dpo, tdpo, triplet, weighted_dpo; trainers that fit: sft"
+        "losses that fit: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, nll, orpo, robust, sigmoid_norm, simpo, tdpo, "
+        "tis_dpo, tpo, tpo_l, triplet, weighted_dpo; trainers that fit: sft"
     ),
     "trainer=sft": (
         "losses.0.name: 'dpo' is a loss of pairs, but trainer 'sft' gives responses; "

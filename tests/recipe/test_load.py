@@ -170,7 +170,11 @@ LOSSES_HAVE = "items: 0 to 1"
         ("seed.0=1", "seed: there is no list here to take item 0 of; set the whole list: seed=[...]"),
         ("seed=[1", "not valid YAML: while parsing a flow sequence, expected ',' or ']', but got '<stream end>'"),
         ("extends=x.yaml", "'extends' can only stand in a recipe file"),
-        ("losses.0.bta=1", "losses.0.bta: unknown key; did you mean 'beta'? known keys: beta, coefficient, name"),
+        (
+            "losses.0.bta=1",
+            "losses.0.bta: unknown key; did you mean 'beta'? "
+            "known keys: beta, coefficient, label_smoothing, name, pair_weighted",
+        ),
         ("training.steps=many", "training.steps: expected a whole number, got 'many' (a string)"),
         ("losses=[]", "losses: too few items: needs at least 1, got 0"),
     ],

@@ -85,7 +85,8 @@ def test_a_wrong_line(tmp_path, monkeypatch, line, message):
 REPLACED = {
     ("losses: [dpo]", "losses: []"): ["3: losses: too few items: needs at least 1, got 0"],
     ("losses: [dpo]", "losses: [{beta: 0.1}]"): [
-        "3: losses.0.name: missing; choose one of: dpo, sft, tdpo, triplet, weighted_dpo"
+        "3: losses.0.name: missing; choose one of: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, nll, orpo, robust, sft, "
+        "sigmoid_norm, simpo, tdpo, tis_dpo, tpo, tpo_l, triplet, weighted_dpo"
     ],
     ("losses: [dpo]", "losses: {name: dpo}"): ["3: losses: expected a list, got a mapping"],
     ("losses: [dpo]", "losses: [{name: tdpo, version: '2'}]"): [
@@ -95,7 +96,8 @@ REPLACED = {
         "3: losses.0.anchor.max_new_tokens: belongs to 'sample_prompt'; anchor is 'teacher_forced'"
     ],
     ("losses: [dpo]", "losses: [{name: dpo, bta: 0.1}]"): [
-        "3: losses.0.bta: unknown key; did you mean 'beta'? known keys: beta, coefficient, name"
+        "3: losses.0.bta: unknown key; did you mean 'beta'? "
+        "known keys: beta, coefficient, label_smoothing, name, pair_weighted"
     ],
     ("losses: [dpo]\n", ""): ["1: losses: missing required key: What is minimised: the sum of coefficient x loss"],
     ('{train: "builtin:world"}', "{trian: x}"): [
