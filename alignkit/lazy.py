@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 # Threads of OpenMP that wait for each other sleep instead of spinning: with other work on the same cores, spinning made
-# steps of a small model 20 times slower (benchmarks/README.md). Read once, when torch is loaded.
+# steps of a small model some 10 times slower (benchmarks/README.md). Read once, when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
