@@ -10,6 +10,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -78,6 +79,11 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def remove_if_unused(self) -> None:
+        """Removes the folder when nothing was recorded in it, as after a mistake in the data; call before `close`."""
+        if _is_new(self.path):
+            shutil.rmtree(self.path)
 
     def close(self) -> None:
         """Gives up the lock. The file stays: removing it could take the lock from under the next process."""

@@ -215,6 +215,7 @@ def _folder(loaded: LoadedRecipe, output: Path | None, *, resume: bool) -> Itera
         yield outcome[0], folder
     finally:
         if folder:
+            folder.remove_if_unused()
             folder.close()
 
 

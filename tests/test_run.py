@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from alignkit.errors import RunFolderError
+from alignkit.errors import DataError, RunFolderError
 from alignkit.recipe.load import load_recipe
 from alignkit.run import run
 
@@ -125,6 +126,34 @@ def test_a_dry_run_writes_nothing(runs: Path, tmp_path: Path, monkeypatch, capsy
     assert list(tmp_path.iterdir()) == []
     shown = capsys.readouterr().out
     assert "builtin:world: 8 of 8 rows used" in shown and "chosen (" in shown
+
+
+def test_a_mistake_in_the_data_leaves_no_folder(runs: Path, tmp_path: Path):
+    missing = tmp_path / "missing.jsonl"
+    recipe = load_recipe(runs / "recipe.yaml", [f"data.train={missing}", "data.world=null"])
+    with pytest.raises(DataError) as error:
+        run(recipe, tmp_path / "out", False, False)
+    assert str(error.value) == f"{missing}: no such file"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gold_response_is_trained_on(runs: Path, tmp_path: Path):
+    """TPO's likelihood term: ln V per token before training, as the scratch model knows nothing."""
+    rows = [
+        {"prompt": f"{n} + 1 = ", "chosen": f"{n + 1}.", "rejected": f"{n}!", "gold": f"It is {n + 1}."}
+        for n in range(9)
+    ]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    overrides = ["model={name: scratch, layers: 1, width: 16, heads: 2, vocab_size: 512}", f"data={{train: {data}}}"]
+    overrides += ["data.world=null", "data.holdout=1", "weighting=uniform", "losses=[{name: tpo}]", "training.steps=1"]
+    path = run(load_recipe(runs / "recipe.yaml", overrides), tmp_path / "out", False, False)
+    assert path is not None
+    vocabulary = json.loads((path / "final" / "config.json").read_text())["vocab_size"]
+    (line,) = metrics_of(path)
+    assert line["loss/tpo_nll"] == pytest.approx(math.log(vocabulary), abs=0.2)
+    assert line["loss/tpo"] == pytest.approx(math.log(2), abs=0.05)
+    assert line["loss"] == pytest.approx(line["loss/tpo"] + line["loss/tpo_nll"], abs=1e-5)
 
 
 def test_a_finished_run_is_not_overwritten(runs: Path):
