@@ -12,7 +12,6 @@ from signal import Signals
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
-from rich.panel import Panel
 from rich.text import Text
 
 from alignkit.data.preview import preview
@@ -32,10 +31,9 @@ from alignkit.objective import ObjectiveStep
 from alignkit.recipe.load import LoadedRecipe
 from alignkit.recipe.recipe import Recipe
 from alignkit.report.banner import Batch, start_banner
-from alignkit.report.heatmap import token_heatmap
 from alignkit.report.progress import Progress
 from alignkit.report.table import before_after_table, verdict
-from alignkit.scores import PairScores
+from alignkit.report.weights import weight_heatmaps
 from alignkit.scoring import Scoring
 from alignkit.trainers.accelerator import make_accelerator
 from alignkit.trainers.config import TrainingConfig
@@ -243,7 +241,8 @@ def _finish(
         _save(prepared.policy, folder.final)
     console.print(before_after_table(before, after))
     console.print(Text(verdict(before, after)))
-    for panel in _heatmaps(prepared):
+    rows = prepared.tables.eval[:1] or prepared.tables.train[:1]
+    for panel in weight_heatmaps(prepared.step.scoring, rows[0]):
         console.print(panel)
     prepared.accelerator.end_training()
     if folder:
@@ -262,23 +261,6 @@ def _save(policy: Policy, final: Path) -> None:
     policy.tokenizer.save_pretrained(staging)
     shutil.rmtree(final, ignore_errors=True)
     staging.rename(final)
-
-
-def _heatmaps(prepared: Prepared) -> Iterator[Panel]:
-    """The token weights of the first held-out row's responses, when anything weighs them."""
-    rows = prepared.tables.eval[:1] or prepared.tables.train[:1]
-    scoring, tokenizer = prepared.step.scoring, prepared.policy.tokenizer
-    view = scoring.score(rows).view
-    if not isinstance(view, PairScores):
-        return
-    for name, scores in (("chosen", view.chosen), ("rejected", view.rejected)):
-        ids = rows[0].responses[name]
-        yield token_heatmap(
-            [str(tokenizer.decode([token])) for token in ids.tolist()],
-            scores.weights_BT[0, : len(ids)].tolist(),
-            title=f"weights of {scoring.recipe.weighting.name} on a {name} response ({rows[0].where})",
-            critical=rows[0].critical[name].tolist() if rows[0].critical else None,
-        )
 
 
 def _show_start(console: Console, prepared: Prepared, folder: str) -> None:
