@@ -11,8 +11,9 @@ from typing import Any, Self
 class StopRequest:
     """Remembers the first stop signal while it is entered; the previous handlers come back on exit.
 
-    A second SIGINT acts as it did before, so an impatient user can always leave. Off the main thread Python allows no
-    handlers and nothing is ever requested.
+    A second SIGINT acts as it did before, so an impatient user can always leave. A signal that is ignored stays so: a
+    shell starts background jobs deaf to SIGINT. Off the main thread Python allows no handlers and nothing is ever
+    requested.
 
     Attributes:
         signal: number of the signal received, or 0.
@@ -25,7 +26,8 @@ class StopRequest:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._receive)
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(

@@ -94,8 +94,16 @@ def test_the_plain_module_is_put_back(tmp_path):
 # --- signals ---
 
 
+@pytest.fixture
+def interruptible():
+    """SIGINT as in a terminal; a shell that starts the tests in the background has it ignored."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_stops_at_the_boundary_and_the_resumed_run_is_exact(tmp_path, number):
+def test_a_signal_saves_and_stops_at_the_boundary_and_the_resumed_run_is_exact(tmp_path, interruptible, number):
     """No `save_every`, so the only checkpoint is the one of step 4; the anchor is of step 3, so it must come back."""
     handler = signal.getsignal(number)
     result, _, _ = run_toy(
@@ -112,7 +120,13 @@ def test_a_signal_saves_and_stops_at_the_boundary_and_the_resumed_run_is_exact(t
     assert log_of(tmp_path / "a") == log_of(tmp_path / "b")
 
 
-def test_a_second_interrupt_interrupts(tmp_path):
+def test_an_ignored_signal_stays_ignored(tmp_path, interruptible):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    result, _, _ = run_toy(tmp_path, steps=2, on_log=lambda n, line: os.kill(os.getpid(), signal.SIGINT))
+    assert (result.steps, result.stopped_by_signal) == (2, None)
+
+
+def test_a_second_interrupt_interrupts(tmp_path, interruptible):
     def press_twice(number, line):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
