@@ -222,15 +222,18 @@ def _numbered(name: str, values: Iterable[dict[str, object]]) -> list[RawRow]:
 def _read_world(name: str, config: WorldConfig, part: Literal["train", "eval"], seed: int) -> list[RawRow]:
     if name != WORLD:
         raise DataError(f"unknown data '{name}'; known: {WORLD}")
+    rows = world.generate(config, part, seed)
     return [
-        RawRow(
-            index,
-            f"{name}:{part} row {index + 1}",
-            {"prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected},
-            critical=row.critical,
-        )
-        for index, row in enumerate(world.generate(config, part, seed))
+        RawRow(index, f"{name}:{part} row {index + 1}", _world_fields(row), critical=row.critical)
+        for index, row in enumerate(rows)
     ]
+
+
+def _world_fields(row: world.WorldRow) -> dict[str, object]:
+    """The columns of a world row; a response's score is its true reward."""
+    texts = {"chosen": row.chosen, "rejected": row.rejected}
+    scores = {f"score_{name}": world.reward(row.prompt, text) for name, text in texts.items()}
+    return {"prompt": row.prompt, **texts, "gold": row.gold, **scores}
 
 
 def _first_line(error: BaseException) -> str:

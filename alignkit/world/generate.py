@@ -24,12 +24,14 @@ class WorldRow:
         prompt: a question that ends with a newline.
         chosen: the preferred response; no space before or after.
         rejected: the other response; its advice is right for another question.
+        gold: a third response, whose advice is always right.
         critical: response name -> (start, end) characters of each word of its advice.
     """
 
     prompt: str
     chosen: str
     rejected: str
+    gold: str
     critical: Mapping[str, list[tuple[int, int]]]
 
 
@@ -41,10 +43,16 @@ def generate(config: WorldConfig, split: Literal["train", "eval"], seed: int) ->
         if is_held_out(*combination) == (split == "eval")
     ]
     count = config.pairs if split == "train" else config.eval_pairs
-    return [_pair(config, split, combinations, Random(derive(seed, f"world-{split}", row))) for row in range(count)]
+
+    def draws(kind: str, row: int) -> Random:
+        return Random(derive(seed, f"world-{kind}", row))
+
+    return [_pair(config, split, combinations, draws(split, row), draws(f"{split}-gold", row)) for row in range(count)]
 
 
-def _pair(config: WorldConfig, split: str, combinations: list[tuple[int, int, int]], rng: Random) -> WorldRow:
+def _pair(
+    config: WorldConfig, split: str, combinations: list[tuple[int, int, int]], rng: Random, gold_rng: Random
+) -> WorldRow:
     topic, plant, frame = rng.choice(combinations)
     others = [problem for problem in PROBLEMS[: config.topics] if problem != PROBLEMS[topic]]
     wrong = ADVICE[rng.choice(others)]
@@ -54,7 +62,9 @@ def _pair(config: WorldConfig, split: str, combinations: list[tuple[int, int, in
     chosen, chosen_words = _response(config, good, signs[0], rng)
     rejected, rejected_words = _response(config, wrong, signs[1], rng)
     prompt = FRAMES[frame].format(plant=PLANTS[plant], problem=PROBLEMS[topic])
-    return WorldRow(prompt, chosen, rejected, {"chosen": chosen_words, "rejected": rejected_words})
+    gold, gold_words = _response(config, ADVICE[PROBLEMS[topic]], gold_rng.random() < SIGN_OFF_RATE, gold_rng)
+    critical = {"chosen": chosen_words, "rejected": rejected_words, "gold": gold_words}
+    return WorldRow(prompt, chosen, rejected, gold, critical)
 
 
 def _sign_offs(tied_share: float, rng: Random) -> tuple[bool, bool]:

@@ -72,8 +72,9 @@ def test_hub_out_of_reach(monkeypatch):
 def test_world():
     rows = read("builtin:world", world=WorldConfig(pairs=3))
     assert len(rows) == 3
-    assert set(rows[0].fields) == {"prompt", "chosen", "rejected"}
-    assert set(rows[0].critical) == {"chosen", "rejected"}
+    assert set(rows[0].fields) == {"prompt", "chosen", "rejected", "gold", "score_chosen", "score_rejected"}
+    assert (rows[0].fields["score_chosen"], rows[0].fields["score_rejected"]) == (1.0, 0.0)
+    assert set(rows[0].critical) == {"chosen", "rejected", "gold"}
     assert rows[2].where == "builtin:world:train row 3"
 
 

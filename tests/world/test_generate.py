@@ -60,6 +60,14 @@ def test_chosen_is_right_and_rejected_is_right_for_another_question():
         assert advice_of(row, "rejected") in set(ADVICE.values()) - {right}
 
 
+def test_gold_is_right_even_where_chosen_is_wrong():
+    """Its draws are its own: the pairs are the same as ever."""
+    noisy = generate(WorldConfig(pairs=100, right_share=0.0), "train", seed=0)
+    for row in [*ROWS, *noisy]:
+        assert advice_of(row, "gold") == ADVICE[problem_of(row.prompt)]
+    assert sum(row.gold == row.chosen for row in ROWS) < 20
+
+
 def test_every_advice_is_right_once_and_has_one_to_four_words():
     assert len(set(ADVICE.values())) == len(ADVICE)
     assert {len(advice.split()) for advice in ADVICE.values()} == {1, 2, 3, 4}
