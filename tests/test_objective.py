@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from engine_toy import DPO, HYBRID, LENGTHS, TRIPLET, gradients, llama, move, re
 from alignkit.errors import ModelError
 from alignkit.models.reference import Reference
 from alignkit.objective import ObjectiveStep
+from alignkit.pair_weighting.uniform import Uniform
 from alignkit.scoring import Scoring
 
 MANY = rows([*LENGTHS, (3, 2, 6), (5, 5, 2)])
@@ -21,6 +23,8 @@ RECIPES = {
     "dpo": recipe(),
     "tidpo": recipe([DPO | {"name": "weighted_dpo"}, SAMPLED], weighting=HYBRID),
     "teacher forced": recipe([DPO, TEACHER], weighting={"name": "random"}),
+    "orpo": recipe([{"name": "orpo", "nll_on": "full"}, {"name": "nll", "coefficient": 0.2}], weighting=HYBRID),
+    "uni": recipe([{"name": "sigmoid_norm"}, {"name": "cpo"}], pair_weighting={"name": "wpo"}),
     "tdpo": recipe([{"name": "tdpo"}, TRIPLET | {"coefficient": 0.3}], weighting={"name": "prior"}),
 }
 
@@ -95,12 +99,17 @@ class TestMicroBatches:
         torch.testing.assert_close(shared[1], separate[1], rtol=1e-4, atol=2e-5)
 
     def test_the_objective_is_the_sum_of_its_terms(self, name) -> None:
-        """Mean over its unit of each logged loss, times its coefficient."""
-        objective, _, metrics = values(step_of(RECIPES[name]), MANY)
+        """Mean over its unit of each logged loss and of the likelihood beside it, times the coefficient."""
+        of = RECIPES[name].model_copy(update={"pair_weighting": Uniform()})  # metrics are unweighted
+        objective, _, metrics = values(step_of(of), MANY)
         terms = []
-        for loss in RECIPES[name].losses:
-            value, count = metrics[f"loss/{loss.name}"]
-            terms.append(loss.coefficient * value / count)
+        for loss in of.losses:
+            means = [
+                value / count
+                for key in ("", "_nll")
+                for value, count in [metrics.get(f"loss/{loss.name}{key}", (0, 1))]
+            ]
+            terms.append(loss.coefficient * sum(means))
         assert objective == pytest.approx(sum(terms), rel=1e-5)
 
 
@@ -155,6 +164,36 @@ def test_totals_count_examples_and_tokens_of_the_first_response() -> None:
     """Chosen responses of 6, 1, 4, 2 and 5 tokens."""
     for name in ("sft", "dpo"):
         assert step_of(RECIPES[name]).totals(MANY) == {"examples": 5.0, "tokens": 18.0}
+
+
+def test_totals_count_what_losses_divide_by() -> None:
+    """Prompts of 4, 2, 7, 3 and 5 tokens, of which 16 are predicted: 18 + 16."""
+    totals = step_of(RECIPES["orpo"]).totals(MANY)
+    assert totals == {"examples": 5.0, "tokens": 18.0, "sequence_tokens": 34.0}
+    _, _, metrics = values(step_of(RECIPES["orpo"]), MANY)
+    assert [metrics[f"loss/{name}"][1] for name in ("orpo", "orpo_nll", "nll")] == [5.0, 34.0, 18.0]
+
+
+class TestPairWeights:
+    """The column says 0 for all rows but the third, which counts 2."""
+
+    LOSSES = ({"name": "cpo"}, {"name": "nll", "pair_weighted": False})
+
+    def objective(self, *losses: dict, pairs: dict, rows=MANY) -> float:
+        step = step_of(recipe(losses, pair_weighting=pairs))
+        counted = [replace(row, columns={"trust": 2.0 * (row.index == 2)}) for row in rows]
+        return step.loss(counted, 0, step.totals(MANY))[0].item()
+
+    def test_multiply_a_loss_and_its_likelihood(self) -> None:
+        weighted = self.objective(self.LOSSES[0], pairs={"name": "column", "column": "trust"})
+        alone = self.objective(self.LOSSES[0], pairs={"name": "uniform"}, rows=MANY[2:3])
+        assert weighted == pytest.approx(2 * alone, rel=1e-5) and alone > 0
+
+    def test_leave_out_a_loss_that_says_so(self) -> None:
+        weighted = self.objective(*self.LOSSES, pairs={"name": "column", "column": "trust"})
+        inside = self.objective(self.LOSSES[0], pairs={"name": "column", "column": "trust"})
+        outside = self.objective(self.LOSSES[1], pairs={"name": "uniform"})
+        assert weighted == pytest.approx(inside + outside, rel=1e-5)
 
 
 def test_metrics_by_name() -> None:

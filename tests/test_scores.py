@@ -26,6 +26,28 @@ def test_sums_are_weighted_and_kl_is_not() -> None:
     assert scores.kl_B.tolist() == [0.75]
 
 
+def test_means_and_the_plain_view() -> None:
+    """Log-probs -1, -3 with weights 0.5, 1.5 over two tokens: -5 / 2; unweighted -4 / 2. Log-ratios 1, -2: -2.5 / 2."""
+    scores = TokenScores(
+        policy_BT=torch.tensor([[-1.0, -3.0, 0.0]]),
+        mask_BT=torch.tensor([[True, True, False]]),
+        weights_BT=torch.tensor([[0.5, 1.5, 0.0]]),
+        reference_BT=torch.tensor([[-2.0, -1.0, 0.0]]),
+        policy_kl_BT=torch.tensor([[0.25, 0.5, 0.0]]),
+    )
+    assert (scores.mean_policy_B.item(), scores.mean_logratio_B.item()) == (-2.5, -1.25)
+    assert (scores.plain.mean_policy_B.item(), scores.plain.mean_logratio_B.item()) == (-2.0, -0.5)
+    assert scores.policy_kl_B.item() == 0.875  # weighted, unlike TDPO's
+    assert scores.plain.weights_BT.tolist() == [[1.0, 1.0, 0.0]]
+
+
+def test_by_index_lines_up_tokens_wherever_the_padding_lies() -> None:
+    mask_BT = torch.tensor([[False, True, False, True], [True, True, False, False]])
+    values_BT = torch.tensor([[9.0, 1.0, 9.0, 2.0], [3.0, 4.0, 9.0, 9.0]])
+    scores = TokenScores(values_BT, mask_BT, mask_BT.float())
+    assert scores.by_index(values_BT, 3).tolist() == [[1.0, 2.0, 0.0], [3.0, 4.0, 0.0]]
+
+
 def test_span_counts_over_the_mask() -> None:
     span = Span(torch.tensor([[False, True, True], [True, False, True]]))
     assert span.length_B.tolist() == [2, 2]
@@ -35,7 +57,10 @@ def test_span_counts_over_the_mask() -> None:
 def test_needs_are_united() -> None:
     first, second = Attribution(), Attribution(norm="l2")
     left = Needs(reference=True, attributions=frozenset({first}), anchor=SamplePrompt(), columns=frozenset({"a"}))
-    right = Needs(reference_logits=True, attributions=frozenset({second}), full_sequence=True, anchor=SamplePrompt())
+    more = {"policy_kl": True, "collision": True, "prompt": True, "gold": True}
+    right = Needs(
+        reference_logits=True, attributions=frozenset({second}), full_sequence=True, anchor=SamplePrompt(), **more
+    )
     assert left | right == right | left
     assert left | right == Needs(
         reference=True,
@@ -44,6 +69,7 @@ def test_needs_are_united() -> None:
         full_sequence=True,
         anchor=SamplePrompt(),
         columns=frozenset({"a"}),
+        **more,
     )
     assert Needs() | left == left
 

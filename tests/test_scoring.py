@@ -65,6 +65,32 @@ class TestAgainstPlainComputation:
                 wanted_T = (theirs_TV.exp() * (theirs_TV - ours_TV)).sum(-1)
                 torch.testing.assert_close(sides(view)[name].kl_BT[b, : len(ids)], wanted_T, **CLOSE)
 
+    @pytest.mark.parametrize("layout", ["shared", "separate"])
+    def test_kl_of_the_policy_and_squared_probabilities(self, layout) -> None:
+        """KL(policy || reference) with gradient, the log of the sum of squares without."""
+        of = recipe([{"name": "tis_dpo", "kl_alpha": 0.5}], pair_weighting={"name": "wpo"})
+        view = ready(of, layout).score(rows(), 0).view
+        for b, row in enumerate(rows()):
+            for name, ids in row.responses.items():
+                ours_TV, theirs_TV = (full_logp(m, row.prompt, ids) for m in (move(llama()), llama()))
+                side, width = sides(view)[name], len(ids)
+                wanted_T = (ours_TV.exp() * (ours_TV - theirs_TV)).sum(-1)
+                torch.testing.assert_close(side.policy_kl_BT[b, :width], wanted_T, **CLOSE)
+                torch.testing.assert_close(side.collision_BT[b, :width], (2 * ours_TV).logsumexp(-1), **CLOSE)
+        assert view.chosen.policy_kl_BT.requires_grad and not view.chosen.collision_BT.requires_grad
+
+    @pytest.mark.parametrize("layout", ["shared", "separate"])
+    def test_prompt(self, layout) -> None:
+        """Every prompt token but the first, with gradient; 0 elsewhere."""
+        chosen = ready(recipe([{"name": "orpo", "nll_on": "full"}]), layout).score(rows(), 0).view.chosen
+        for b, row in enumerate(rows()):
+            num = len(row.prompt)
+            wanted_P = gold_logp(move(llama()), row.prompt[:1], row.prompt[1:])
+            torch.testing.assert_close(chosen.prompt_BP[b, 1:num], wanted_P, **CLOSE)
+            assert chosen.prompt_mask_BP[b].tolist() == [0 < p < num for p in range(chosen.prompt_BP.shape[1])]
+            assert (chosen.prompt_BP[b] != 0).tolist() == chosen.prompt_mask_BP[b].tolist()
+        assert chosen.prompt_BP.requires_grad
+
     def test_sampled_anchor(self) -> None:
         """Scored by the policy with gradient; its reference log-probs are those that were kept."""
         found = ready(recipe([DPO, SAMPLED]))
@@ -93,7 +119,11 @@ class TestAgainstPlainComputation:
 
 
 class TestTheBatchDoesNotMatter:
-    @pytest.mark.parametrize("losses", [[DPO], [{"name": "tdpo"}, SAMPLED], [DPO, TEACHER]], ids=["dpo", "tdpo", "tf"])
+    @pytest.mark.parametrize(
+        "losses",
+        [[DPO], [{"name": "tdpo"}, SAMPLED], [DPO, TEACHER], [{"name": "orpo", "nll_on": "full"}]],
+        ids=["dpo", "tdpo", "tf", "orpo"],
+    )
     @pytest.mark.parametrize("layout", ["shared", "separate"])
     def test_a_row_alone_is_the_row_among_longer_ones(self, losses, layout) -> None:
         """Log-probs, reference, KL, weights of every response; importances too."""
