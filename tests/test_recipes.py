@@ -66,6 +66,10 @@ DIFFERENCES = {
     ("mistral-7b/tidpo.yaml", "mistral-7b/tidpo_lora.yaml"): OF_LORA,
     ("llama-3.2-3b/tidpo.yaml", "mistral-7b/tidpo.yaml"): {"model.path"},
     ("llama-3.2-3b/tidpo_lora.yaml", "mistral-7b/tidpo_lora.yaml"): {"model.path"},
+    ("dpo.yaml", "methods/rpo.yaml"): {"losses.1"},
+    ("dpo.yaml", "methods/wpo.yaml"): {"pair_weighting"},
+    ("methods/tdpo1.yaml", "methods/tdpo2.yaml"): {"losses.0.version", "losses.0.alpha"},
+    ("methods/uni_dpo.yaml", "methods/dual_level.yaml"): {"weighting"},
     ("hh/tidpo.yaml", "hh/dpo.yaml"): {"weighting", "losses.0", "losses.1"},
     ("gsm8k/tidpo.yaml", "gsm8k/dpo.yaml"): {"weighting", "losses.0", "losses.1"},
 }
@@ -85,10 +89,8 @@ def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
 def swaps(name: str) -> list[str]:
     """What makes a recipe two steps of a tiny run: the `--set` arguments that a user would write."""
     folder = name.partition("/")[0]
-    small = [
-        *SMALL,
-        *(["losses.1.anchor.max_new_tokens=4"] if len(load_recipe(FOLDER / name).recipe.losses) == 2 else []),
-    ]
+    anchored = [i for i, loss in enumerate(load_recipe(FOLDER / name).recipe.losses) if loss.needs().anchor]
+    small = [*SMALL, *(f"losses.{index}.anchor.max_new_tokens=4" for index in anchored)]
     if folder in ("llama-3.2-3b", "mistral-7b"):
         adapter = "{rank: 2, alpha: 4}" if "lora" in name else "null"
         return [*small, *NOT_HUB, *WORLD, f"model={{name: world, adapter: {adapter}}}"]
@@ -100,7 +102,7 @@ def swaps(name: str) -> list[str]:
 
 
 def test_all_recipes_are_here():
-    assert (len(RECIPES), len(FILES) - len(RECIPES)) == (22, 2)
+    assert (len(RECIPES), len(FILES) - len(RECIPES)) == (39, 3)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from alignkit.data.sources import refuse_misplaced
 from alignkit.errors import DataError
 from alignkit.losses import losses
+from alignkit.losses.base import PairLoss
 from alignkit.models.pretrained import Pretrained
 from alignkit.models.scratch import Scratch
 from alignkit.pair_weighting.uniform import Uniform as UniformPairs
@@ -67,6 +68,14 @@ def _pairs_to_weigh(recipe: Recipe) -> Iterator[Misfit]:
             ("pair_weighting", "name"),
             f"'{recipe.pair_weighting.name}' weighs pairs, but trainer '{recipe.trainer.name}' gives "
             f"{recipe.trainer.gives}; use 'uniform' or a trainer that gives pairs",
+        )
+    elif not isinstance(recipe.pair_weighting, UniformPairs) and not any(
+        isinstance(loss, PairLoss) and loss.pair_weighted for loss in recipe.losses
+    ):
+        yield (
+            ("pair_weighting", "name"),
+            f"'{recipe.pair_weighting.name}' weighs no loss, as each has 'pair_weighted: false'; set it to true, add a "
+            "loss, or use 'uniform'",
         )
 
 

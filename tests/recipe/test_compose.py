@@ -26,6 +26,10 @@ MISFITS = {
         "losses.0.name: 'dpo' is a loss of pairs, but trainer 'sft' gives responses; "
         "losses that fit: sft; trainers that fit: preference"
     ),
+    "pair_weighting=wpo\nlosses=[{name: dpo, pair_weighted: false}, triplet]": (
+        "pair_weighting.name: 'wpo' weighs no loss, as each has 'pair_weighted: false'; set it to true, add a loss, "
+        "or use 'uniform'"
+    ),
     "losses=[dpo, triplet, {name: dpo, beta: 0.5}]": (
         "losses.2.name: 'dpo' is already losses.0; give each loss once and weigh it by 'coefficient'"
     ),
