@@ -35,6 +35,7 @@ __all__ = [
     "numpy",
     "parquet",
     "peft",
+    "safetensors",
     "safetensors_torch",
     "tokenizers",
     "torch",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     import numpy as numpy
     import peft as peft
     import pyarrow.parquet as parquet
+    import safetensors as safetensors
     import tokenizers as tokenizers
     import torch as torch
     import transformers as transformers
@@ -57,6 +59,7 @@ else:
     numpy = LazyModule("numpy")
     parquet = LazyModule("pyarrow.parquet")
     peft = LazyModule("peft")
+    safetensors = LazyModule("safetensors")
     safetensors_torch = LazyModule("safetensors.torch")
     tokenizers = LazyModule("tokenizers")
     torch = LazyModule("torch")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
@@ -25,16 +26,14 @@ from alignkit.fingerprints import model_fingerprint
 from alignkit.folder import RunFolder
 from alignkit.lazy import accelerate, datasets, peft, torch, transformers
 from alignkit.models.policy import Policy, build_policy
-from alignkit.models.reference import Reference, frozen_copy, reference_kind
-from alignkit.models.reference_cache import reference_cache
 from alignkit.objective import ObjectiveStep
 from alignkit.recipe.load import LoadedRecipe
-from alignkit.recipe.recipe import Recipe
 from alignkit.report.banner import Batch, start_banner
 from alignkit.report.progress import Progress
 from alignkit.report.table import before_after_table, verdict
 from alignkit.report.weights import weight_heatmaps
-from alignkit.scoring import Scoring
+from alignkit.scoring_setup import build_scoring
+from alignkit.token_values.columns import TokenColumns
 from alignkit.trainers.accelerator import make_accelerator
 from alignkit.trainers.config import TrainingConfig
 from alignkit.trainers.loop import TrainResult, train
@@ -78,12 +77,13 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
     state = accelerate.PartialState(cpu=not torch.accelerator.is_available())
     console = Console(quiet=not state.is_main_process)
     if dry_run:
-        prepared = prepare(loaded, Path("."), None)
+        with TemporaryDirectory() as scratch:  # for what token weights need beforehand; the values are kept
+            prepared = prepare(loaded, Path(scratch), None, note=console.print)
         _show_start(console, prepared, "none: dry run")
         console.print(preview(prepared.tables.train[0], prepared.policy.tokenizer))
         return None
     with _folder(loaded, output, resume=resume) as (path, folder):
-        prepared = prepare(loaded, path, path / "dropped.jsonl" if folder else None)
+        prepared = prepare(loaded, path, path / "dropped.jsonl" if folder else None, note=console.print)
         _show_start(console, prepared, str(path))
         if folder:
             folder.record_recipe(loaded.to_yaml(origin=True))
@@ -100,13 +100,16 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
     return path
 
 
-def prepare(loaded: LoadedRecipe, path: Path, dropped_file: Path | None) -> Prepared:
+def prepare(
+    loaded: LoadedRecipe, path: Path, dropped_file: Path | None, note: Callable[[str], None] = lambda _: None
+) -> Prepared:
     """Data, model, reference and step of a recipe, checked.
 
     Args:
         loaded: the recipe.
-        path: run folder, for trackers.
+        path: run folder, for trackers and for trainings that token weights need beforehand.
         dropped_file: where dropped rows go; None keeps them nowhere.
+        note: gets what the user should know while waiting.
 
     Raises:
         AlignkitError: a part cannot be had or does not fit.
@@ -120,6 +123,7 @@ def prepare(loaded: LoadedRecipe, path: Path, dropped_file: Path | None) -> Prep
         tokenizer,
         responses=recipe.trainer.responses + (("gold",) if needs.gold else ()),
         columns=needs.columns,
+        token_columns=frozenset(v.suffix for v in needs.values if isinstance(v, TokenColumns)),
         seed=recipe.seed,
         dropped_file=dropped_file,
     )
@@ -131,38 +135,13 @@ def prepare(loaded: LoadedRecipe, path: Path, dropped_file: Path | None) -> Prep
         "template": template_fingerprint(tokenizer),
         "model": model_fingerprint(policy.model),
     }
-    scoring, reference = _scoring(recipe, policy, tables, fingerprints, accelerator)
+    config = _resolved(recipe.training, has_adapter=policy.has_adapter)
+    resolved = recipe.model_copy(update={"training": config})
+    scoring, reference = build_scoring(resolved, policy, tables, fingerprints["model"], accelerator, path, note)
     step = ObjectiveStep(scoring)
     step.check_start(tables.train[: recipe.training.micro_batch_size])
     evaluation = Evaluation(scoring, tables.eval, reference, accelerator, recipe.data.train == WORLD)
-    config = _resolved(recipe.training, has_adapter=policy.has_adapter)
     return Prepared(loaded, config, accelerator, tables, policy, step, evaluation, fingerprints)
-
-
-def _scoring(
-    recipe: Recipe, policy: Policy, tables: Tables, fingerprints: Mapping[str, str], accelerator: Accelerator
-) -> tuple[Scoring, Callable[[], Reference] | None]:
-    """The scoring of the recipe, and what makes a live reference for evaluation."""
-    needs = recipe.needs()
-    if not needs.reference:
-        return Scoring(recipe, policy, None, None, accelerator.autocast), None
-    kind = reference_kind(recipe.model, policy.has_adapter, needs)
-    if kind != "cache":
-        live = Reference(policy.scorer, policy) if kind == "adapter_off" else frozen_copy(policy)
-        return Scoring(recipe, policy, live, None, accelerator.autocast), lambda: live
-    key = f"{fingerprints['model']}-{fingerprints['data']}-{accelerator.mixed_precision}"
-    rows = (*tables.train, *tables.eval)
-    with accelerator.main_process_first(), accelerator.autocast():
-        cache = reference_cache(rows, key, policy, lambda: Reference(policy.scorer), recipe.evaluation.batch_size)
-
-    def reload() -> Reference:
-        """The starting model again: with cached log-probs no copy of it is kept while training."""
-        fresh = build_policy(
-            recipe.model, policy.tokenizer, seed=recipe.seed, separate=False, device=accelerator.device
-        )
-        return frozen_copy(fresh)
-
-    return Scoring(recipe, policy, None, cache, accelerator.autocast), reload
 
 
 def _resolved(config: TrainingConfig, *, has_adapter: bool) -> TrainingConfig:

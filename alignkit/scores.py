@@ -17,73 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from alignkit.errors import RecipeError
-
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Attribution:
-    """One way to ask how much each input token matters to a response: the gradient of a target by its embedding."""
-
-    target: Literal["max_logit", "gold_logit", "response_nll"] = "max_logit"
-    position: Literal["predict_last", "last_token"] = "predict_last"
-    norm: Literal["l1", "l2", "grad_x_input"] = "l1"
-    model: Literal["policy", "reference"] = "policy"
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a component asks of the step. Nothing is computed that nobody needs.
-
-    Attributes:
-        reference: per-token log-probs of the reference.
-        reference_logits: the reference's whole distribution at each response position (TDPO's KL).
-        attributions: gradients of a target by the input embeddings.
-        full_sequence: importances of the prompt tokens too.
-        anchor: a third response per example; the component that makes it (an `alignkit.anchors.Anchor`).
-        columns: data columns, one number per example.
-        policy_kl: KL(policy || reference) too, where `reference_logits` gives KL(reference || policy); asks for both.
-        collision: the policy's sum of squared probabilities at each response position (WPO).
-        prompt: log-probs of the prompt tokens but the first.
-        gold: a gold response per example, from the data (TPO).
-    """
-
-    reference: bool = False
-    reference_logits: bool = False
-    attributions: frozenset[Attribution] = frozenset()
-    full_sequence: bool = False
-    anchor: object | None = None
-    columns: frozenset[str] = frozenset()
-    policy_kl: bool = False
-    collision: bool = False
-    prompt: bool = False
-    gold: bool = False
-
-    def __or__(self, other: Needs) -> Needs:
-        """What both ask for together.
-
-        Raises:
-            RecipeError: they ask for two different anchors.
-        """
-        if self.anchor is not None and other.anchor is not None and self.anchor != other.anchor:
-            raise RecipeError(
-                f"losses: one anchor is sampled per pair, but two are asked for, {self.anchor!r} and {other.anchor!r}; "
-                "give these losses the same anchor"
-            )
-        return Needs(
-            reference=self.reference or other.reference,
-            reference_logits=self.reference_logits or other.reference_logits,
-            attributions=self.attributions | other.attributions,
-            full_sequence=self.full_sequence or other.full_sequence,
-            anchor=self.anchor or other.anchor,
-            columns=self.columns | other.columns,
-            policy_kl=self.policy_kl or other.policy_kl,
-            collision=self.collision or other.collision,
-            prompt=self.prompt or other.prompt,
-            gold=self.gold or other.gold,
-        )
+    from alignkit.needs import Attribution
+    from alignkit.token_values.base import TokenValues
 
 
 @dataclass(frozen=True)
@@ -97,6 +35,8 @@ class Span:
         seeds_B: one integer per row, fixed by (run seed, data row, response); for random weightings.
         policy_BS: [B, S] log-probs of the tokens under the policy, nats; 0 off the mask and on the prompt.
         reference_BS: the same under the reference, or None when nobody needs it.
+        desirable_B: [B] bool; True for responses to be made likelier (chosen ones), False for the others.
+        values: what is known before training -> [B, S] float, any sign, 0 off the mask.
     """
 
     mask_BS: Tensor
@@ -105,6 +45,8 @@ class Span:
     seeds_B: tuple[int, ...] = ()
     policy_BS: Tensor | None = None
     reference_BS: Tensor | None = None
+    desirable_B: Tensor | None = None
+    values: Mapping[TokenValues, Tensor] = field(default_factory=dict)
 
     @property
     def length_B(self) -> Tensor:
@@ -242,3 +184,57 @@ class PairScores:
         """The gold response."""
         assert self.gold_response is not None, "a loss that reads the gold response must need one"
         return self.gold_response
+
+
+@dataclass(frozen=True)
+class UnpairedScores:
+    """What a loss of the `unpaired` trainer sees.
+
+    Attributes:
+        response: the response of each example.
+        desirable_B: [B] bool; True where it is labelled desirable.
+        mismatch: scalar, no gradient; mean over the optimizer step's examples of the log-ratio, nats, of another
+            example's response under this one's prompt, when a loss needs it; read it through `mismatched`.
+        columns: data columns that a component needs, name -> [B] float.
+    """
+
+    response: TokenScores
+    desirable_B: Tensor
+    mismatch: Tensor | None = None
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def mismatched(self) -> Tensor:
+        """The mean log-ratio of mismatched responses."""
+        assert self.mismatch is not None, "a loss that reads the mismatch must need it"
+        return self.mismatch
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """What the rows of a micro-batch scored to, before a trainer gives its losses their view of it.
+
+    Attributes:
+        responses: the responses that carry token weights, in the order of the rows.
+        spans: what the token weighting saw of each of them.
+        desirable_B: [B] bool; whether each row's first response is one to be made likelier.
+        sampled: the anchor, or None.
+        gold: the gold response, or None.
+        columns: data columns that a component needs, name -> [B] float.
+        mismatch: see `UnpairedScores`.
+    """
+
+    responses: tuple[TokenScores, ...]
+    spans: tuple[Span, ...]
+    desirable_B: Tensor
+    sampled: TokenScores | None = None
+    gold: TokenScores | None = None
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    mismatch: Tensor | None = None
+
+
+View = PairScores | ResponseScores | UnpairedScores
+"""What losses see of a batch."""
+
+Sees = Literal["pairs", "responses", "labelled responses"]
+"""The same in words, for messages."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from alignkit.anchors.pool import AnchorPool
 from alignkit.anchors.sample_prompt import SamplePrompt
 from alignkit.anchors.teacher_forced import TeacherForced
+from alignkit.attribution import Attributor
 from alignkit.data.rows import TokenRow
 from alignkit.lazy import torch
 from alignkit.models.generation import uniforms
@@ -17,27 +18,24 @@ from alignkit.models.head import Draw, token_logps
 from alignkit.models.layout import Batch
 from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
-from alignkit.models.reference_cache import ReferenceCache
-from alignkit.models.scorer import Scored, Want, importances
+from alignkit.models.scorer import Scored, Want
+from alignkit.needs import Needs
 from alignkit.recipe.recipe import Recipe
-from alignkit.scores import Attribution, PairScores, ResponseScores, Span, TokenScores
+from alignkit.scores import RowScores, Span, TokenScores
 from alignkit.seeds import derive
+from alignkit.token_values.base import TokenValues
+from alignkit.token_values.importance import ReferenceImportance
+from alignkit.token_values.reference_logps import ReferenceLogps
+from alignkit.token_values.table import Table
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
-class Scores:
-    """What a batch scored to.
-
-    Attributes:
-        view: what losses see.
-        spans: what the token weighting saw, one per weighted response.
-    """
-
-    view: PairScores | ResponseScores
-    spans: tuple[Span, ...]
+def tabulated(needs: Needs) -> frozenset[TokenValues]:
+    """What must be computed before training, beside log-probs of the reference."""
+    static = (attribution for attribution in needs.attributions if attribution.is_static)
+    return needs.values | {ReferenceImportance(attribution=a, full_sequence=needs.full_sequence) for a in static}
 
 
 class Scoring:
@@ -47,7 +45,7 @@ class Scoring:
         recipe: says which components score what.
         policy: the model in training.
         reference: the live reference, or None when log-probs are cached or nobody needs them.
-        cache: reference log-probs of known rows.
+        tables: what was computed before training: reference log-probs (`ReferenceLogps`), and what weightings need.
         autocast: context of the mixed precision that the loop trains in.
     """
 
@@ -56,18 +54,19 @@ class Scoring:
         recipe: Recipe,
         policy: Policy,
         reference: Reference | None,
-        cache: ReferenceCache | None,
+        tables: Mapping[TokenValues, Table],
         autocast: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.recipe = recipe
         self.policy = policy
         self.reference = reference
-        self.cache = cache
+        self.tables = tables
+        self.cache = tables.get(ReferenceLogps())
         self.autocast = autocast
         self.needs = recipe.needs()
         self.module: nn.Module = policy.scorer
-        self.num_weighted = len(recipe.trainer.responses)
         self.pool = self._pool()
+        self.attributor = Attributor(self.needs, tables, reference)
 
     def _pool(self) -> AnchorPool | None:
         if not isinstance(self.needs.anchor, SamplePrompt):
@@ -75,7 +74,7 @@ class Scoring:
         assert self.reference is not None, "anchors are scored by a live reference"
         return AnchorPool(self.needs.anchor, self.policy, self.reference, self.recipe.seed)
 
-    def score(self, rows: Sequence[TokenRow], step: int | None = None, *, weigh: bool = True) -> Scores:
+    def score(self, rows: Sequence[TokenRow], step: int | None = None, *, weigh: bool = True) -> RowScores:
         """Scores of `rows` with the gradients that are enabled.
 
         Args:
@@ -91,22 +90,26 @@ class Scoring:
             reference = self._reference(rows, batch)
             scored = module(batch, self._want(rows, step, batch, reference, weigh=weigh))
         responses = self._token_scores(rows, batch, scored, reference)
-        spans = self._spans(rows, batch, scored, responses, weigh=weigh)
+        spans = self._spans(rows, batch, scored, responses, step, weigh=weigh)
         weighted = [
             replace(scores, weights_BT=self.recipe.weighting.weights(span)) if weigh else scores
             for scores, span in zip(responses, spans, strict=True)
         ]
-        third = self._anchor(rows, batch, scored, reference, pool)
-        columns = {
-            name: torch.tensor([row.columns[name] for row in rows], device=self.policy.device)
-            for name in self.needs.columns
-        }
-        view = self.recipe.trainer.scores(weighted + ([third] if third else []), columns)
-        if self.needs.gold:
-            assert isinstance(view, PairScores)
-            mask_BT, policy_BT = batch.mask_BRT[:, self.num_weighted], scored.logp_BRT[:, self.num_weighted]
-            view = replace(view, gold_response=TokenScores(policy_BT, mask_BT, mask_BT.to(policy_BT.dtype)))
-        return Scores(view, tuple(spans))
+        return RowScores(
+            responses=tuple(weighted),
+            spans=tuple(spans),
+            desirable_B=_desirable_B(rows, 0, batch),
+            sampled=self._anchor(rows, batch, scored, reference, pool),
+            gold=self._gold(batch, scored, len(spans)) if self.needs.gold else None,
+            columns={
+                name: torch.tensor([row.columns[name] for row in rows], device=self.policy.device)
+                for name in self.needs.columns
+            },
+        )
+
+    def _gold(self, batch: Batch, scored: Scored, place: int) -> TokenScores:
+        mask_BT, policy_BT = batch.mask_BRT[:, place], scored.logp_BRT[:, place]
+        return TokenScores(policy_BT, mask_BT, mask_BT.to(policy_BT.dtype))
 
     # --- the reference ---
 
@@ -120,21 +123,21 @@ class Scoring:
 
     def _reference_logps(self, rows: Sequence[TokenRow], batch: Batch, reference: Scored | None) -> Tensor | None:
         """[B, R, T] of the weighted responses, padded to the batch."""
+        num_weighted = len(rows[0].weighted)
         if not self.needs.reference:
             return None
         if reference is None:
             assert self.cache is not None
-            laid_out = len(rows[0].responses)  # a gold response is in the cache too
-            return self.cache.lookup(rows, batch.mask_BRT[:, :laid_out])[:, : self.num_weighted]
+            return self.cache.lookup(rows, batch.mask_BRT[:, :num_weighted])
         missing = batch.mask_BRT.shape[-1] - reference.logp_BRT.shape[-1]
-        return torch.nn.functional.pad(reference.logp_BRT[:, : self.num_weighted], (0, missing))
+        return torch.nn.functional.pad(reference.logp_BRT[:, :num_weighted], (0, missing))
 
     # --- the policy ---
 
     def _want(
         self, rows: Sequence[TokenRow], step: int | None, batch: Batch, reference: Scored | None, *, weigh: bool
     ) -> Want:
-        attributions = frozenset(a for a in self.needs.attributions if a.model == "policy") if weigh else frozenset()
+        attributions = self.attributor.wanted(rows, step) if weigh else frozenset()
         other = reference.predictions if reference is not None and self.needs.reference_logits else None
         want = Want(
             attributions,
@@ -167,7 +170,7 @@ class Scoring:
                 prompt_BP=scored.prompt_BP,
                 prompt_mask_BP=None if scored.prompt_BP is None else batch.predicted_prompt_BP,
             )
-            for r in range(self.num_weighted)
+            for r in range(len(rows[0].weighted))
         ]
 
     def _anchor(
@@ -203,39 +206,42 @@ class Scoring:
     # --- the weighting ---
 
     def _spans(
-        self, rows: Sequence[TokenRow], batch: Batch, scored: Scored, responses: Sequence[TokenScores], *, weigh: bool
+        self,
+        rows: Sequence[TokenRow],
+        batch: Batch,
+        scored: Scored,
+        responses: Sequence[TokenScores],
+        step: int | None,
+        *,
+        weigh: bool,
     ) -> list[Span]:
         """What the weighting may look at, for each weighted response."""
-        whole = self.needs.full_sequence
-        found = self._importances(batch, scored) if weigh else {}
-        spans = []
-        for r, scores in enumerate(responses):
-            mask_BS = torch.cat([batch.prompt_mask_BP, scores.mask_BT], dim=-1) if whole else scores.mask_BT
-            num_prompt = mask_BS.shape[-1] - scores.mask_BT.shape[-1]
-            spans.append(
-                Span(
-                    mask_BS=mask_BS,
-                    num_prompt=num_prompt,
-                    importance={attribution: size_BRS[:, r] for attribution, size_BRS in found.items()},
-                    seeds_B=tuple(derive(self.recipe.seed, "weighting", row.index, r) for row in rows),
-                    policy_BS=_after_prompt(scores.policy_BT, num_prompt),
-                    reference_BS=None
-                    if scores.reference_BT is None
-                    else _after_prompt(scores.reference_BT, num_prompt),
-                )
+        mask_BRS, num_prompt = self._span_mask(batch, len(responses))
+        mask_BRT = mask_BRS[..., num_prompt:]
+        with self.autocast():
+            found = self.attributor.importances(rows, batch, scored, mask_BRS, step) if weigh else {}
+        values = {v: self.tables[v].lookup(rows, mask_BRT) for v in self.needs.values} if weigh else {}
+        return [
+            Span(
+                mask_BS=mask_BRS[:, r],
+                num_prompt=num_prompt,
+                importance={attribution: size_BRS[:, r] for attribution, size_BRS in found.items()},
+                seeds_B=tuple(derive(self.recipe.seed, "weighting", row.index, r) for row in rows),
+                policy_BS=_after_prompt(scores.policy_BT, num_prompt),
+                reference_BS=None if scores.reference_BT is None else _after_prompt(scores.reference_BT, num_prompt),
+                desirable_B=_desirable_B(rows, r, batch),
+                values={v: _after_prompt(value_BRT[:, r], num_prompt) for v, value_BRT in values.items()},
             )
-        return spans
+            for r, scores in enumerate(responses)
+        ]
 
-    def _importances(self, batch: Batch, scored: Scored) -> dict[Attribution, Tensor]:
-        whole = self.needs.full_sequence
-        found = importances(scored, batch, self.num_weighted, full_sequence=whole) if scored.targets else {}
-        asked = frozenset(a for a in self.needs.attributions if a.model == "reference")
-        if asked:
-            assert self.reference is not None
-            with torch.enable_grad(), self.autocast(), self.reference.active() as scorer:
-                theirs = scorer(batch, Want(asked))
-                found |= importances(theirs, batch, self.num_weighted, full_sequence=whole)
-        return found
+    def _span_mask(self, batch: Batch, num_weighted: int) -> tuple[Tensor, int]:
+        """[B, R, S] the tokens that weights are shared among, and how many of S are prompt tokens."""
+        mask_BRT = batch.mask_BRT[:, :num_weighted]
+        if not self.needs.full_sequence:
+            return mask_BRT, 0
+        prompt_BRP = batch.prompt_mask_BP[:, None].expand(-1, num_weighted, -1)
+        return torch.cat([prompt_BRP, mask_BRT], dim=-1), prompt_BRP.shape[-1]
 
 
 def _of(values_BRT: Tensor | None, response: int) -> Tensor | None:
@@ -244,3 +250,10 @@ def _of(values_BRT: Tensor | None, response: int) -> Tensor | None:
 
 def _after_prompt(values_BT: Tensor, num_prompt: int) -> Tensor:
     return torch.nn.functional.pad(values_BT.detach(), (num_prompt, 0))
+
+
+def _desirable_B(rows: Sequence[TokenRow], response: int, batch: Batch) -> Tensor:
+    """[B] bool; whether each row's response at this place is one to be made likelier."""
+    names = [row.weighted[response] for row in rows]
+    desirable = [name == "chosen" if row.label is None else row.label for name, row in zip(names, rows, strict=True)]
+    return torch.tensor(desirable, device=batch.mask_BRT.device)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from alignkit.scores import Attribution, PairScores, Span, TokenScores
+from alignkit.needs import Attribution
+from alignkit.scores import PairScores, Span, TokenScores
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "shared" / "methods_examples.json"
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import accelerate
 import numpy as np
 import peft
 import torch
@@ -14,13 +16,17 @@ import transformers
 from torch import Tensor
 
 from alignkit.data.rows import TokenRow
+from alignkit.fingerprints import model_fingerprint
 from alignkit.models.layout import Batch, Example, collate
 from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
-from alignkit.models.reference_cache import ReferenceCache
 from alignkit.models.scorer import Scorer
+from alignkit.needs import Needs
 from alignkit.recipe.recipe import Recipe
-from alignkit.scoring import Scoring
+from alignkit.scoring import Scoring, tabulated
+from alignkit.token_values.base import TokenValues
+from alignkit.token_values.bench import Bench
+from alignkit.token_values.table import Table
 
 VOCABULARY = 41
 EOS = 40
@@ -146,9 +152,38 @@ def scoring(
     model: Any,
     reference: Any = None,
     layout: str = "shared",
-    cache: ReferenceCache | None = None,
+    tables: Any = None,
     autocast: Any = nullcontext,
 ) -> Scoring:
     """Scores with `model` against a reference model, if one is given."""
     live = None if reference is None else Reference(Scorer(reference, 4096).eval().requires_grad_(False))
-    return Scoring(of, policy(model, layout), live, cache, autocast)
+    return Scoring(of, policy(model, layout), live, tables or {}, autocast)
+
+
+def view_of(found: Scoring, rows: Sequence[TokenRow], step: int | None = None, **how: Any) -> Any:
+    """What the losses of the recipe see of these rows."""
+    return found.recipe.trainer.view(found.score(rows, step, **how))
+
+
+def bench(model: Any, train: Sequence[TokenRow], folder: Path | None = None, of: Recipe | None = None) -> Bench:
+    """What token values are computed with: `model` before training, which is its own reference."""
+    start = policy(model)
+    return Bench(
+        of or recipe(),
+        start,
+        lambda: Reference(start.scorer),
+        train,
+        accelerate.Accelerator(cpu=True),
+        folder or Path("."),
+        model_fingerprint(model),
+    )
+
+
+def computed(needs: Needs, model: Any, of: Sequence[TokenRow] | None = None) -> dict[TokenValues, Table]:
+    """Tables of what `needs` wants known before training, `model` being the reference; nothing is kept on disk."""
+    wanted = list(rows() if of is None else of)
+    tables = {}
+    for values in tabulated(needs):
+        numbers = values.compute(wanted, bench(model, wanted))
+        tables[values] = Table({(r.index, r.where): n.float() for r, n in zip(wanted, numbers, strict=True)})
+    return tables

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from engine_toy import DPO, HYBRID, LENGTHS, TRIPLET, gradients, llama, move, recipe, rows, scoring, with_lora
+from engine_toy import DPO, HYBRID, LENGTHS, TRIPLET, gradients, llama, move, recipe, rows, scoring, view_of, with_lora
 
 from alignkit.errors import ModelError
 from alignkit.models.reference import Reference
@@ -32,7 +32,7 @@ RECIPES = {
 def step_of(of, layout: str = "shared") -> ObjectiveStep:
     """A step whose policy has moved from its reference, prepared for optimizer step 0."""
     step = ObjectiveStep(scoring(of, move(llama()), llama(), layout))
-    step.prepare(0, {0: MANY})
+    step.prepare(0, MANY, {0: MANY})
     return step
 
 
@@ -60,7 +60,7 @@ class TestUniformIsPlainDPO:
         loss, _ = step.loss(MANY, 0, step.totals(MANY))
         loss.backward()
         got = gradients(step.scoring.policy.model)
-        view = step.scoring.score(MANY, 0).view
+        view = view_of(step.scoring, MANY, 0)
         chosen_B, rejected_B = ((s.policy_BT - s.reference_BT).sum(-1) for s in (view.chosen, view.rejected))
         plain = -torch.nn.functional.logsigmoid(0.5 * (chosen_B - rejected_B)).sum() / len(MANY)
         plain.backward()
@@ -118,7 +118,7 @@ class TestStart:
 
     def start(self, of) -> ObjectiveStep:
         step = ObjectiveStep(scoring(of, llama(), llama()))
-        step.prepare(0, {0: MANY})
+        step.prepare(0, MANY, {0: MANY})
         return step
 
     def test_dpo_is_ln_2_and_the_triplet_its_margin(self) -> None:
@@ -135,7 +135,7 @@ class TestStart:
         with torch.no_grad():
             moved.lm_head.weight[3] += 0.01
         step = ObjectiveStep(scoring(recipe(), llama(), moved))
-        view = step.scoring.score(MANY).view
+        view = view_of(step.scoring, MANY)
         worst = max((s.policy_BT - s.reference_BT).abs().max().item() for s in (view.chosen, view.rejected))
         with pytest.raises(ModelError) as caught:
             step.check_start(MANY)
@@ -209,7 +209,7 @@ def test_metrics_by_name() -> None:
 def test_rewards_are_beta_times_log_ratios() -> None:
     step = step_of(recipe())
     _, _, metrics = values(step, MANY)
-    view = step.scoring.score(MANY, 0).view
+    view = view_of(step.scoring, MANY, 0)
     margins_B = 0.5 * ((view.chosen.logratio_BT).sum(-1) - (view.rejected.logratio_BT).sum(-1)).detach()
     assert metrics["rewards/margins"][0] == pytest.approx(margins_B.sum().item(), abs=1e-4)
     assert metrics["rewards/accuracies"][0] == (margins_B > 0).sum().item()
@@ -238,13 +238,13 @@ def test_lora_trains_the_adapter_alone() -> None:
     """Against itself with the adapter off; base and embeddings get no gradient from attribution or loss."""
     model = with_lora(llama())
     bare = scoring(RECIPES["tidpo"], model, llama())
-    found = Scoring(bare.recipe, bare.policy, Reference(bare.policy.scorer, bare.policy), None, bare.autocast)
+    found = Scoring(bare.recipe, bare.policy, Reference(bare.policy.scorer, bare.policy), {}, bare.autocast)
     step = ObjectiveStep(found)
-    step.prepare(0, {0: MANY})
+    step.prepare(0, MANY, {0: MANY})
     loss, _ = step.loss(MANY, 0, step.totals(MANY))
     loss.backward()
     assert all("lora_" in name for name in gradients(model))
     base = ObjectiveStep(bare)
-    base.prepare(0, {0: MANY})
+    base.prepare(0, MANY, {0: MANY})
     other, _ = base.loss(MANY, 0, base.totals(MANY))
     assert other.item() == pytest.approx(loss.item(), abs=1e-5)

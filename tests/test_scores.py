@@ -8,7 +8,8 @@ import torch
 from alignkit.anchors.sample_prompt import SamplePrompt
 from alignkit.anchors.teacher_forced import TeacherForced
 from alignkit.errors import RecipeError
-from alignkit.scores import Attribution, Needs, Span, TokenScores
+from alignkit.needs import Attribution, Needs
+from alignkit.scores import Span, TokenScores
 
 
 def test_sums_are_weighted_and_kl_is_not() -> None:

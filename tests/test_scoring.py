@@ -7,14 +7,30 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from engine_toy import CLOSE, DPO, HYBRID, TRIPLET, full_logp, gold_logp, llama, move, recipe, rows, scoring
+from engine_toy import (
+    CLOSE,
+    DPO,
+    HYBRID,
+    TRIPLET,
+    computed,
+    full_logp,
+    gold_logp,
+    llama,
+    move,
+    recipe,
+    rows,
+    scoring,
+    view_of,
+)
 
 from alignkit.models.generation import uniforms
 from alignkit.models.head import Draw
-from alignkit.models.reference_cache import ReferenceCache
 from alignkit.models.scorer import Scorer
-from alignkit.scores import Attribution, TokenScores
+from alignkit.needs import Attribution
+from alignkit.scores import TokenScores
 from alignkit.seeds import derive
+from alignkit.token_values.reference_logps import ReferenceLogps
+from alignkit.token_values.table import Table
 
 TEACHER = TRIPLET | {"anchor": {"name": "teacher_forced", "temperature": 0.8, "top_k": 10, "top_p": None}}
 SAMPLED = TRIPLET | {"anchor": {"name": "sample_prompt", "max_new_tokens": 5}}
@@ -46,7 +62,7 @@ def alike(first: TokenScores, second: TokenScores, row: int) -> None:
 class TestAgainstPlainComputation:
     @pytest.mark.parametrize("layout", ["shared", "separate"])
     def test_policy_and_reference(self, layout) -> None:
-        view = ready(recipe(), layout).score(rows(), 0).view
+        view = view_of(ready(recipe(), layout), rows(), 0)
         for b, row in enumerate(rows()):
             for name, ids in row.responses.items():
                 side, width = sides(view)[name], len(ids)
@@ -58,7 +74,7 @@ class TestAgainstPlainComputation:
     @pytest.mark.parametrize("losses", [[{"name": "tdpo"}], [{"name": "tdpo"}, SAMPLED], [{"name": "tdpo"}, TEACHER]])
     def test_kl_to_the_reference(self, losses) -> None:
         """KL(reference || policy) over the vocabulary, with and without an anchor in the batch."""
-        view = ready(recipe(losses)).score(rows(), 0).view
+        view = view_of(ready(recipe(losses)), rows(), 0)
         for b, row in enumerate(rows()):
             for name, ids in row.responses.items():
                 ours_TV, theirs_TV = (full_logp(m, row.prompt, ids) for m in (move(llama()), llama()))
@@ -69,7 +85,7 @@ class TestAgainstPlainComputation:
     def test_kl_of_the_policy_and_squared_probabilities(self, layout) -> None:
         """KL(policy || reference) with gradient, the log of the sum of squares without."""
         of = recipe([{"name": "tis_dpo", "kl_alpha": 0.5}], pair_weighting={"name": "wpo"})
-        view = ready(of, layout).score(rows(), 0).view
+        view = view_of(ready(of, layout), rows(), 0)
         for b, row in enumerate(rows()):
             for name, ids in row.responses.items():
                 ours_TV, theirs_TV = (full_logp(m, row.prompt, ids) for m in (move(llama()), llama()))
@@ -82,7 +98,7 @@ class TestAgainstPlainComputation:
     @pytest.mark.parametrize("layout", ["shared", "separate"])
     def test_prompt(self, layout) -> None:
         """Every prompt token but the first, with gradient; 0 elsewhere."""
-        chosen = ready(recipe([{"name": "orpo", "nll_on": "full"}]), layout).score(rows(), 0).view.chosen
+        chosen = view_of(ready(recipe([{"name": "orpo", "nll_on": "full"}]), layout), rows(), 0).chosen
         for b, row in enumerate(rows()):
             num = len(row.prompt)
             wanted_P = gold_logp(move(llama()), row.prompt[:1], row.prompt[1:])
@@ -94,7 +110,7 @@ class TestAgainstPlainComputation:
     def test_sampled_anchor(self) -> None:
         """Scored by the policy with gradient; its reference log-probs are those that were kept."""
         found = ready(recipe([DPO, SAMPLED]))
-        anchor = found.score(rows(), 0).view.anchor
+        anchor = view_of(found, rows(), 0).anchor
         for b, row in enumerate(rows()):
             kept = found.pool[row]
             wanted_T = gold_logp(move(llama()), row.prompt, kept.ids)
@@ -107,7 +123,7 @@ class TestAgainstPlainComputation:
     def test_teacher_forced_anchor(self, layout) -> None:
         """Tokens drawn from the policy along the chosen response; both models' log-probs of exactly these tokens."""
         found = ready(recipe([DPO, TEACHER]), layout)
-        view = found.score(rows(), 4).view
+        view = view_of(found, rows(), 4)
         for b, row in enumerate(rows()):
             chosen = row.responses["chosen"]
             ours_TV, theirs_TV = (full_logp(m, row.prompt, chosen) for m in (move(llama()), llama()))
@@ -127,12 +143,13 @@ class TestTheBatchDoesNotMatter:
     @pytest.mark.parametrize("layout", ["shared", "separate"])
     def test_a_row_alone_is_the_row_among_longer_ones(self, losses, layout) -> None:
         """Log-probs, reference, KL, weights of every response; importances too."""
-        found = ready(recipe(losses, weighting=HYBRID), layout)
+        of = recipe(losses, weighting=HYBRID)
+        found = ready(of, layout)
         together = found.score(rows(), 0)
         for b, row in enumerate(rows()):
             alone = found.score([row], 0)
-            for name, side in sides(alone.view).items():
-                alike(sides(together.view)[name], side, b)
+            for name, side in sides(of.trainer.view(alone)).items():
+                alike(sides(of.trainer.view(together))[name], side, b)
             for whole, single in zip(together.spans, alone.spans, strict=True):
                 assert whole.seeds_B[b] == single.seeds_B[0]
                 (one,), (other,) = whole.importance.values(), single.importance.values()
@@ -141,12 +158,12 @@ class TestTheBatchDoesNotMatter:
     @pytest.mark.parametrize("rescale", RESCALES)
     def test_layouts_agree_on_the_weights(self, rescale) -> None:
         of = recipe(weighting=HYBRID | {"rescale": rescale})
-        shared, separate = (ready(of, layout).score(rows(), 0).view for layout in ("shared", "separate"))
+        shared, separate = (view_of(ready(of, layout), rows(), 0) for layout in ("shared", "separate"))
         for name in ("chosen", "rejected"):
             torch.testing.assert_close(sides(shared)[name].weights_BT, sides(separate)[name].weights_BT, **CLOSE)
 
     def test_the_weights_have_mean_1_and_no_gradient(self) -> None:
-        for side in sides(ready(recipe(weighting=HYBRID)).score(rows(), 0).view).values():
+        for side in sides(view_of(ready(recipe(weighting=HYBRID)), rows(), 0)).values():
             assert not side.weights_BT.requires_grad
             torch.testing.assert_close(side.weights_BT.sum(-1), side.length_B.float(), **CLOSE)
 
@@ -154,7 +171,7 @@ class TestTheBatchDoesNotMatter:
         """Weights of mean 1 over prompt and response, of which the response's part is left."""
         found = ready(recipe(weighting=HYBRID | {"scope": "full_sequence"}), "separate")
         scores = found.score(rows(), 0)
-        for span, side in zip(scores.spans, sides(scores.view).values(), strict=True):
+        for span, side in zip(scores.spans, scores.responses, strict=True):
             assert span.num_prompt == 7 and span.length_B.tolist() == (side.length_B + torch.tensor([4, 2, 7])).tolist()
             assert (span.policy_BS[:, :7] == 0).all()
             assert torch.equal(span.policy_BS[:, 7:], side.policy_BT.detach())
@@ -163,17 +180,17 @@ class TestTheBatchDoesNotMatter:
 
 class TestOnlyWhatIsNeeded:
     def test_no_reference_without_a_need(self) -> None:
-        side = scoring(recipe([{"name": "sft"}], "sft"), llama()).score(rows(), 0).view.response
+        side = view_of(scoring(recipe([{"name": "sft"}], "sft"), llama()), rows(), 0).response
         assert side.reference_BT is None and side.kl_BT is None
 
     def test_no_attribution_in_an_unweighted_evaluation(self) -> None:
         scores = ready(recipe(weighting=HYBRID)).score(rows(), weigh=False)
         assert not any(span.importance for span in scores.spans)
-        assert all(torch.equal(s.weights_BT, s.mask_BT.float()) for s in sides(scores.view).values())
+        assert all(torch.equal(s.weights_BT, s.mask_BT.float()) for s in scores.responses)
 
     def test_no_anchor_in_an_evaluation(self) -> None:
         for losses in ([DPO, SAMPLED], [DPO, TEACHER]):
-            assert ready(recipe(losses)).score(rows()).view.sampled is None
+            assert view_of(ready(recipe(losses)), rows()).sampled is None
 
     def test_the_wrapped_module_is_called_once_in_training_and_never_in_evaluation(self) -> None:
         """What DDP can follow."""
@@ -190,22 +207,22 @@ class TestOnlyWhatIsNeeded:
             (row.index, row.where): torch.cat([gold_logp(llama(), row.prompt, ids) for ids in row.responses.values()])
             for row in rows()
         }
-        cache = ReferenceCache({key: value.detach() for key, value in packed.items()})
-        cached = scoring(recipe(), move(llama()), cache=cache).score(rows(), 0).view
-        for name, side in sides(ready(recipe()).score(rows(), 0).view).items():
+        tables = {ReferenceLogps(): Table({key: value.detach() for key, value in packed.items()})}
+        cached = view_of(scoring(recipe(), move(llama()), tables=tables), rows(), 0)
+        for name, side in sides(view_of(ready(recipe()), rows(), 0)).items():
             torch.testing.assert_close(sides(cached)[name].reference_BT, side.reference_BT, **CLOSE)
 
     def test_columns(self) -> None:
         found = scoring(recipe([{"name": "sft"}], "sft"), llama())
         found.needs = type(found.needs)(columns=frozenset({"quality"}))
         numbered = [type(r)(r.index, r.where, r.prompt, r.responses, {"quality": r.index / 2}) for r in rows()]
-        assert found.score(numbered, 0).view.columns["quality"].tolist() == [0.0, 0.5, 1.0]
+        assert view_of(found, numbered, 0).columns["quality"].tolist() == [0.0, 0.5, 1.0]
 
 
 def test_attribution_of_the_reference() -> None:
     """Its importances, not the policy's; neither model gets a parameter gradient."""
-    asked = {"name": "gradient", "model": "reference"}
-    found = ready(recipe(weighting=asked))
+    of = recipe(weighting={"name": "gradient", "model": "reference"})
+    found = ready(of, tables=computed(of.needs(), llama()))
     scores = found.score(rows(), 0)
     theirs = scoring(recipe(weighting={"name": "gradient"}), llama(), llama()).score(rows(), 0)
     for span, other in zip(scores.spans, theirs.spans, strict=True):
@@ -220,9 +237,9 @@ def test_attribution_of_the_reference() -> None:
 def test_bf16(losses) -> None:
     """Scores come out in float32, near those of full precision; gradients are finite."""
     of = recipe(losses, weighting=HYBRID)
-    exact = sides(ready(of).score(rows(), 0).view)
+    exact = sides(view_of(ready(of), rows(), 0))
     found = ready(of, autocast=partial(torch.autocast, "cpu", torch.bfloat16))
-    view = found.score(rows(), 0).view
+    view = view_of(found, rows(), 0)
     for name, side in sides(view).items():
         tensors = [value for value in vars(side).values() if value is not None]
         assert all(value.dtype in (torch.float32, torch.bool) for value in tensors)
@@ -237,5 +254,5 @@ def test_scores_are_of_the_policy_that_is_wrapped() -> None:
     """The loop replaces the module; the scores must come from there."""
     found = ready(recipe())
     found.module = Scorer(llama(seed=9), 4096)
-    other = scoring(recipe(), llama(seed=9), llama()).score(rows(), 0).view
-    torch.testing.assert_close(found.score(rows(), 0).view.chosen.policy_BT, other.chosen.policy_BT)
+    other = view_of(scoring(recipe(), llama(seed=9), llama()), rows(), 0)
+    torch.testing.assert_close(view_of(found, rows(), 0).chosen.policy_BT, other.chosen.policy_BT)

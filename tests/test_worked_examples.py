@@ -16,8 +16,9 @@ from alignkit.losses.dpo import DPO
 from alignkit.losses.sft import SFT
 from alignkit.losses.tdpo import TDPO
 from alignkit.losses.triplet import Triplet
+from alignkit.needs import Attribution
 from alignkit.registry import Component
-from alignkit.scores import Attribution, PairScores, ResponseScores, Span, TokenScores
+from alignkit.scores import PairScores, ResponseScores, Span, TokenScores
 from alignkit.weighting import weightings
 from alignkit.weighting.base import TokenWeighting
 from alignkit.weighting.gradient import Gradient

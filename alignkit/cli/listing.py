@@ -17,7 +17,8 @@ else:
 
 def list_components(
     kind: Annotated[
-        str | None, typer.Argument(help="weighting, pair_weighting, loss, trainer, anchor or model; default all.")
+        str | None,
+        typer.Argument(help="weighting, pair_weighting, loss, trainer, anchor, contrast or model; default all."),
     ] = None,
 ) -> None:
     """List the components that a recipe can name, plugins included."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from alignkit.data.formats import Example, Message, Unusable
+from alignkit.data.fields import Message, Unusable
+from alignkit.data.formats import Example
 from alignkit.errors import DataError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alignkit.data.config import DataConfig
-from alignkit.data.formats import Unusable
+from alignkit.data.fields import Unusable
 from alignkit.data.sources import RawRow
 from alignkit.errors import DataError
 

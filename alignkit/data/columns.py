@@ -1,13 +1,22 @@
-"""Reads the numeric data columns that components of the recipe need."""
+"""Reads the numeric data columns that components of the recipe need: one number per row, or one per response token."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from alignkit.data.formats import Unusable
+from alignkit.data.fields import Unusable, shown
 from alignkit.data.sources import RawRow
 from alignkit.errors import DataError
+from alignkit.lazy import numpy
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_LARGEST = 3.4028234663852886e38
+"""Largest float32: what is beyond it would become infinite."""
 
 
 def refuse_absent(rows: Sequence[RawRow], columns: frozenset[str], name: str) -> None:
@@ -33,10 +42,50 @@ def read_columns(row: RawRow, columns: frozenset[str]) -> dict[str, float]:
     return {column: _number(row, column) for column in sorted(columns)}
 
 
-def _number(row: RawRow, column: str) -> float:
+def read_token_columns(
+    row: RawRow, suffixes: frozenset[str], responses: Sequence[str]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Suffix -> response name -> [N] float32, from the columns `token_column` names; JSON text counts, as in a CSV.
+
+    Raises:
+        Unusable: a column is missing, null or no list of finite numbers >= 0. How many there must be, only the tokens
+            will show.
+    """
+    return {
+        suffix: {name: _numbers(row, token_column(name, suffix)) for name in responses} for suffix in sorted(suffixes)
+    }
+
+
+def token_column(response: str, suffix: str) -> str:
+    """The data column with one number per token of a response."""
+    return f"{response}{suffix}"
+
+
+def _given(row: RawRow, column: str) -> object:
     value = row.fields.get(column)
     if value is None:
         raise Unusable("null field" if column in row.fields else "missing field", f"'{column}'")
+    return value
+
+
+def _numbers(row: RawRow, column: str) -> np.ndarray:
+    given = _given(row, column)
+    try:
+        values = json.loads(given) if isinstance(given, str) else given
+    except json.JSONDecodeError:
+        values = None
+    if not isinstance(values, list):
+        raise Unusable("wrong type", f"'{column}': expected a list of numbers, got {shown(given)}")
+    for place, value in enumerate(values, start=1):
+        is_number = type(value) in (int, float)  # a bool is none
+        if not (is_number and 0 <= value <= _LARGEST):
+            reason = "negative number" if is_number and value < 0 else "not a number"
+            raise Unusable(reason, f"'{column}', number {place}: expected a finite number >= 0, got {value!r}")
+    return numpy.array(values, dtype=numpy.float32)
+
+
+def _number(row: RawRow, column: str) -> float:
+    value = _given(row, column)
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
     except ValueError:

@@ -6,27 +6,30 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
+from alignkit.data.fields import (
+    Fields,
+    Message,
+    Unusable,
+    as_prompt,
+    as_reply,
+    is_label,
+    read_label,
+    read_messages,
+    read_text,
+)
 from alignkit.data.sources import RawRow
 from alignkit.errors import DataError
 
-Message = dict[str, Any]
-Fields = Mapping[str, object]
+if TYPE_CHECKING:
+    import numpy as np
+
 Prompt = str | list[Message]
 Response = str | Message
 
 TURN = "\n\nAssistant:"
 OTHER_TURN = "\n\nHuman:"
-
-
-class Unusable(Exception):
-    """A row cannot be used: why, in a few words that are counted, and what exactly."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        self.reason = reason
-        self.detail = detail
-        super().__init__(f"{reason}: {detail}")
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,17 @@ class Example:
         row: the row it was read from.
         prompt: text, or messages of which the last is the user's.
         responses: response name -> text, or one message of the assistant.
+        label: whether the response is desirable; None in a format without labels.
         columns: data columns that components need.
+        token_columns: column suffix -> response name -> [N] float32; not yet compared with the response's tokens.
     """
 
     row: RawRow
     prompt: Prompt
     responses: Mapping[str, Response]
+    label: bool | None = None
     columns: Mapping[str, float] = field(default_factory=dict)
+    token_columns: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
     @property
     def prompt_key(self) -> str:
@@ -57,13 +64,24 @@ class Format:
 
     Attributes:
         name: in words, for reports and messages.
-        kinds: the columns it reads -> text or messages; this is how it is recognised.
-        read: prompt and responses of a row, given the names of the responses wanted.
+        kinds: the columns it reads -> text, messages or label; this is how it is recognised.
+        read: prompt and responses of a row, given the names of the responses to lay out.
     """
 
     name: str
     kinds: Mapping[str, str]
     read: Callable[[Fields, Sequence[str]], tuple[Prompt, dict[str, Response]]]
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether a row is one response and its label."""
+        return "label" in self.kinds
+
+    def laid_out(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Names of the responses in rows of this format: where a completion is wanted, a pair is two of them."""
+        if self.is_labelled or "completion" not in wanted:
+            return tuple(wanted)
+        return ("chosen", "rejected", *(name for name in wanted if name != "completion"))
 
 
 def find_format(rows: Sequence[RawRow], responses: Sequence[str], source: str) -> Format:
@@ -97,7 +115,8 @@ def read_example(row: RawRow, form: Format, responses: Sequence[str]) -> Example
     known = _known(responses)
     own = _recognise(row.fields, known)
     try:
-        prompt, read = form.read(row.fields, responses)
+        prompt, read = form.read(row.fields, form.laid_out(responses))
+        label = read_label(row.fields, "label") if form.is_labelled else None
     except Unusable as error:
         # Of another format it is only if that one reads everything that this one found here.
         unread = form.kinds.keys() - known[own].kinds.keys() if own is not None else ()
@@ -108,29 +127,28 @@ def read_example(row: RawRow, form: Format, responses: Sequence[str]) -> Example
         text = response if isinstance(response, str) else response["content"]
         if not text.strip():
             raise Unusable("empty response", f"'{name}' holds no text")
-    if len(read) > 1 and read["chosen"] == read["rejected"]:
+    if "rejected" in read and read["chosen"] == read["rejected"]:
         raise Unusable("chosen equals rejected", "a pair needs two different responses")
-    return Example(row, prompt, read)
+    return Example(row, prompt, read, label)
 
 
 def _known(responses: Sequence[str]) -> tuple[Format, ...]:
-    if "gold" in responses:  # a third response has no place in a format that finds the prompt by comparing two
-        return tuple(form for form in PAIR_FORMATS if "prompt" in form.kinds)
-    return PAIR_FORMATS if "rejected" in responses else PAIR_FORMATS + SINGLE_FORMATS
+    known = UNPAIRED_FORMATS + PAIR_FORMATS if "completion" in responses else PAIR_FORMATS
+    if "gold" in responses:  # a further response has no place in a format that finds the prompt by itself
+        return tuple(form for form in known if "prompt" in form.kinds)
+    return known + SINGLE_FORMATS if "chosen" in responses and "rejected" not in responses else known
 
 
 def _recognise(fields: Fields, known: Sequence[Format]) -> int | None:
     """Number of the first format whose columns this row holds, in the right kinds."""
     for number, form in enumerate(known):
-        if all(_kind(fields.get(column)) == kind for column, kind in form.kinds.items()):
+        if all(_is_kind(fields.get(column), kind) for column, kind in form.kinds.items()):
             return number
     return None
 
 
-def _kind(value: object) -> str:
-    if isinstance(value, str):
-        return "text"
-    return "messages" if isinstance(value, list) else "neither"
+def _is_kind(value: object, kind: str) -> bool:
+    return is_label(value) if kind == "label" else isinstance(value, str if kind == "text" else list)
 
 
 def num_shared(first: Sequence[object], second: Sequence[object]) -> int:
@@ -145,62 +163,6 @@ def num_shared(first: Sequence[object], second: Sequence[object]) -> int:
     return low
 
 
-# --- values ---
-
-
-def _value(fields: Fields, column: str) -> object:
-    if column not in fields:
-        found = ", ".join(fields) or "none"
-        raise Unusable("missing field", f"'{column}'; columns of this row: {found}")
-    if fields[column] is None:
-        raise Unusable("null field", f"'{column}'")
-    return fields[column]
-
-
-def _text(fields: Fields, column: str) -> str:
-    value = _value(fields, column)
-    if not isinstance(value, str):
-        raise Unusable("wrong type", f"'{column}': expected text, got {_shown(value)}")
-    return value
-
-
-def _messages(fields: Fields, column: str) -> list[Message]:
-    value = _value(fields, column)
-    if not isinstance(value, list):
-        raise Unusable("wrong type", f"'{column}': expected a list of messages, got {_shown(value)}")
-    if not value:
-        raise Unusable("empty conversation", f"'{column}' holds no messages")
-    for number, message in enumerate(value, start=1):
-        is_message = isinstance(message, dict) and isinstance(message.get("role"), str)
-        if not is_message or not isinstance(message.get("content"), str):
-            expected = "expected {role: text, content: text}"
-            raise Unusable("wrong type", f"'{column}', message {number}: {expected}, got {_shown(message)}")
-    return value
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, default=str)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
-
-
-def _reply(messages: Sequence[Message], column: str) -> Message:
-    """The one assistant message that a response must be."""
-    if not messages or messages[-1]["role"] != "assistant":
-        last = messages[-1]["role"] if messages else "missing"
-        raise Unusable("no final assistant turn", f"'{column}': its last message must be the assistant's, is {last}")
-    if len(messages) > 1:
-        raise Unusable("several turns", f"'{column}': the response must be one message, is {len(messages)}")
-    return messages[0]
-
-
-def _asked(messages: list[Message], column: str) -> list[Message]:
-    """The prompt, if it ends where the assistant is to speak."""
-    if not messages or messages[-1]["role"] not in ("user", "tool"):
-        last = f"{messages[-1]['role']}'s" if messages else "missing"
-        raise Unusable("prompt without user turn", f"'{column}': the prompt's last message must be user's, is {last}")
-    return messages
-
-
 # --- readers, one per format ---
 
 
@@ -208,7 +170,7 @@ def _texts(column: str | None = None) -> Callable[[Fields, Sequence[str]], tuple
     """Prompt and responses as text columns; `column` holds the only response when it is not called `chosen`."""
 
     def read(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[str, Response]]:
-        return _text(fields, "prompt"), {name: _text(fields, column or name) for name in responses}
+        return read_text(fields, "prompt"), {name: read_text(fields, column or name) for name in responses}
 
     return read
 
@@ -217,30 +179,30 @@ def _dialogues(column: str | None = None) -> Callable[[Fields, Sequence[str]], t
     """The same as message lists."""
 
     def read(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[str, Response]]:
-        prompt = _asked(_messages(fields, "prompt"), "prompt")
+        prompt = as_prompt(read_messages(fields, "prompt"), "prompt")
         names = {name: column or name for name in responses}
-        return prompt, {name: _reply(_messages(fields, source), source) for name, source in names.items()}
+        return prompt, {name: as_reply(read_messages(fields, source), source) for name, source in names.items()}
 
     return read
 
 
 def _whole_dialogues(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[str, Response]]:
     """Two conversations: what they share before the last message of the shorter one is the prompt."""
-    chosen, rejected = _messages(fields, "chosen"), _messages(fields, "rejected")
+    chosen, rejected = read_messages(fields, "chosen"), read_messages(fields, "rejected")
     shared = num_shared(chosen[:-1], rejected[:-1])
     if fields.get("prompt") is not None:  # the same prompt once more, as text
-        prompt = _text(fields, "prompt")
+        prompt = read_text(fields, "prompt")
         if not any(prompt.strip() == message["content"].strip() for message in chosen[:shared]):
             raise Unusable("prompt differs", "'prompt' is not among the messages that chosen and rejected share")
     both = {"chosen": chosen, "rejected": rejected}
     replies = {name: _last_turn(messages[shared:], name) for name, messages in both.items()}
-    return _asked(chosen[:shared], "chosen"), {name: replies[name] for name in responses}
+    return as_prompt(chosen[:shared], "chosen"), {name: replies[name] for name in responses}
 
 
 def _last_turn(messages: Sequence[Message], column: str) -> Message:
     if len(messages) > 1:
         raise Unusable("several turns", f"'{column}' holds more turns after the part that chosen and rejected share")
-    return _reply(messages, column)
+    return as_reply(messages, column)
 
 
 def _transcripts(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[str, Response]]:
@@ -248,7 +210,7 @@ def _transcripts(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict
 
     Pairs that part in an earlier turn are bad rows: their responses would hold turns of the human.
     """
-    chosen, rejected = _text(fields, "chosen"), _text(fields, "rejected")
+    chosen, rejected = read_text(fields, "chosen"), read_text(fields, "rejected")
     turn = chosen[: num_shared(chosen, rejected)].rfind(TURN)
     if turn < 0:
         raise Unusable("no common prompt", f"chosen and rejected share no {TURN!r} turn; add a 'prompt' column")
@@ -261,13 +223,13 @@ def _transcripts(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict
 
 
 def _conversation(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[str, Response]]:
-    messages = _messages(fields, "messages")
-    reply = _reply(messages[-1:], "messages")
-    return _asked(messages[:-1], "messages"), dict.fromkeys(responses, reply)
+    messages = read_messages(fields, "messages")
+    reply = as_reply(messages[-1:], "messages")
+    return as_prompt(messages[:-1], "messages"), dict.fromkeys(responses, reply)
 
 
 def _plain(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[str, Response]]:
-    return "", dict.fromkeys(responses, _text(fields, "text"))
+    return "", dict.fromkeys(responses, read_text(fields, "text"))
 
 
 PAIR_FORMATS: tuple[Format, ...] = (
@@ -284,6 +246,15 @@ PAIR_FORMATS: tuple[Format, ...] = (
     ),
     Format("two transcripts", {"chosen": "text", "rejected": "text"}, _transcripts),
     Format("two conversations", {"chosen": "messages", "rejected": "messages"}, _whole_dialogues),
+)
+UNPAIRED_FORMATS: tuple[Format, ...] = (
+    Format("text prompt, completion and label", {"prompt": "text", "completion": "text", "label": "label"}, _texts()),
+    Format(
+        "messages prompt, completion and label",
+        {"prompt": "messages", "completion": "messages", "label": "label"},
+        _dialogues(),
+    ),
+    Format("conversations with a label", {"messages": "messages", "label": "label"}, _conversation),
 )
 SINGLE_FORMATS: tuple[Format, ...] = (
     Format("text prompt and chosen", {"prompt": "text", "chosen": "text"}, _texts()),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from alignkit.data.config import DataConfig
-from alignkit.data.formats import Unusable
+from alignkit.data.fields import Unusable
 from alignkit.data.rows import TokenRow
 from alignkit.errors import DataError
 from alignkit.lazy import numpy
@@ -82,9 +82,10 @@ def _cut_responses(row: TokenRow, max_length: int) -> TokenRow:
         detail = f"it has {len(row.prompt)} tokens and leaves no response within data.max_length: {max_length}"
         raise Unusable("prompt too long", detail)
     responses = _cut(row.responses, room)
-    if len(responses) == 2 and numpy.array_equal(responses["chosen"], responses["rejected"]):
+    if "rejected" in responses and numpy.array_equal(responses["chosen"], responses["rejected"]):
         raise Unusable("chosen equals rejected", f"they differ only beyond data.max_length: {max_length}")
-    return replace(row, responses=responses, critical=_cut(row.critical, room))
+    token_columns = {suffix: _cut(numbers, room) for suffix, numbers in row.token_columns.items()}
+    return replace(row, responses=responses, critical=_cut(row.critical, room), token_columns=token_columns)
 
 
 def _cut(arrays: Mapping[str, np.ndarray], length: int) -> dict[str, np.ndarray]:

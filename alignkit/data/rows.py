@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,13 +15,15 @@ class TokenRow:
     """One example as token ids.
 
     Attributes:
-        index: number of the row in its source, from 0; seeds and error messages refer to it.
+        index: number of the row in its source, from 0; 2i and 2i + 1 for the halves of pair i. Seeds refer to it.
         where: `file:line` (or `data set:row`), for messages.
         prompt: prompt token ids, int64, one BOS at most, never empty.
-        responses: response name (`chosen`, `rejected`) -> token ids, int64, EOS included, never empty.
+        responses: response name (`chosen`, `rejected`, `completion`) -> token ids, int64, EOS included, never empty.
         columns: data columns that a component needs, one number each.
         critical: response name -> bool per token, True on the planted critical tokens; on the built-in world only.
         text: prompt and responses as text, for reports and rewards.
+        label: whether the response is desirable; None where the responses' names say it (`chosen`, `rejected`).
+        token_columns: column suffix -> response name -> float32, one number per response token.
     """
 
     index: int
@@ -31,6 +33,18 @@ class TokenRow:
     columns: Mapping[str, float] = field(default_factory=dict)
     critical: Mapping[str, np.ndarray] = field(default_factory=dict)
     text: Mapping[str, str] = field(default_factory=dict)
+    label: bool | None = None
+    token_columns: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def weighted(self) -> tuple[str, ...]:
+        """Names of the responses that carry token weights: all but a gold one, which comes last."""
+        return tuple(name for name in self.responses if name != "gold")
+
+    @property
+    def without_gold(self) -> TokenRow:
+        """The same row with the responses that carry token weights only."""
+        return replace(self, responses={name: self.responses[name] for name in self.weighted})
 
     @property
     def length(self) -> int:
@@ -48,7 +62,8 @@ class DataReport:
         rows: rows read.
         used: rows kept.
         dropped: reason -> rows.
-        counts: facts counted on the way: `boundary_moved`, `truncated_prompt`, `eos_appended`, `labels_swapped`, ...
+        counts: facts counted on the way: `boundary_moved`, `truncated_prompt`, `eos_appended`, `labels_swapped`,
+            `unpaired` (training rows made from pairs), ...
         fingerprint: blake2b of the token rows, hex.
     """
 

@@ -56,17 +56,26 @@ def choose_held_out(prompts: Mapping[int, str], config: DataConfig, seed: int) -
 
 
 def swap_labels(rows: Sequence[TokenRow], share: float, seed: int) -> tuple[list[TokenRow], int]:
-    """Swaps chosen and rejected of each row with chance `share`, and says how many were swapped.
+    """Swaps chosen and rejected of each row, or flips its label, with chance `share`; says how many were swapped.
 
     The draw belongs to the row's number in its source, so no other option changes it, and the rows swapped at a small
-    share are among those swapped at a larger one. Data columns stay as they are.
+    share are among those swapped at a larger one. Columns of the row stay as they are, those of tokens go along.
     """
     is_swapped = [derive(seed, "label_noise", row.index) < share * 2**63 for row in rows]
-    return [_swapped(row) if swap else row for row, swap in zip(rows, is_swapped, strict=True)], sum(is_swapped)
+    return [swapped(row) if swap else row for row, swap in zip(rows, is_swapped, strict=True)], sum(is_swapped)
 
 
-def _swapped(row: TokenRow) -> TokenRow:
-    return replace(row, responses=_exchange(row.responses), critical=_exchange(row.critical), text=_exchange(row.text))
+def swapped(row: TokenRow) -> TokenRow:
+    """The pair with chosen and rejected exchanged, or the labelled response with the other label."""
+    if row.label is not None:
+        return replace(row, label=not row.label)
+    return replace(
+        row,
+        responses=_exchange(row.responses),
+        critical=_exchange(row.critical),
+        text=_exchange(row.text),
+        token_columns={suffix: _exchange(numbers) for suffix, numbers in row.token_columns.items()},
+    )
 
 
 def _exchange(values: Mapping[str, ValueT]) -> dict[str, ValueT]:
@@ -75,11 +84,18 @@ def _exchange(values: Mapping[str, ValueT]) -> dict[str, ValueT]:
 
 
 def rows_fingerprint(rows: Iterable[TokenRow]) -> str:
-    """blake2b over number, tokens and data columns of every row, in order; hex."""
+    """blake2b over number, tokens, label and data columns of every row, in order; hex."""
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for row in rows:
         names = ",".join(f"{name}:{len(ids)}" for name, ids in row.responses.items())
         digest.update(f"{row.index};{len(row.prompt)};{names};{sorted(row.columns.items())};".encode())
         for ids in (row.prompt, *row.responses.values()):
             digest.update(ids.astype("<i8").tobytes())
+        # Only what is there, so that data without it keeps its fingerprint.
+        if row.label is not None:
+            digest.update(f"label:{row.label};".encode())
+        for suffix, numbers in sorted(row.token_columns.items()):
+            for name, values in numbers.items():
+                digest.update(f"{name}{suffix};".encode())
+                digest.update(values.astype("<f4").tobytes())
     return digest.hexdigest()

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from alignkit.data.checks import Dropped
-from alignkit.data.columns import read_columns, refuse_absent
+from alignkit.data.columns import read_columns, read_token_columns, refuse_absent, token_column
 from alignkit.data.config import DataConfig
-from alignkit.data.formats import Example, Unusable, find_format, read_example
+from alignkit.data.fields import Unusable
+from alignkit.data.formats import Example, Format, find_format, read_example
 from alignkit.data.overflow import fit, refuse_long
 from alignkit.data.rows import DataReport, Tables, TokenRow
 from alignkit.data.sources import WORLD, RawRow, read_source, refuse_misplaced
 from alignkit.data.splitting import choose_held_out, rows_fingerprint, swap_labels
 from alignkit.data.tokenising import Tokeniser
+from alignkit.data.unpairing import refuse_one_sided, unpair
 from alignkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,10 +32,12 @@ class Wanted:
     Attributes:
         responses: names of the responses to lay out.
         columns: data columns that components need.
+        token_columns: suffixes of the data columns with one number per response token.
     """
 
     responses: tuple[str, ...]
     columns: frozenset[str] = frozenset()
+    token_columns: frozenset[str] = frozenset()
 
 
 def load_tables(
@@ -43,27 +47,32 @@ def load_tables(
     responses: tuple[str, ...],
     columns: frozenset[str],
     seed: int,
+    token_columns: frozenset[str] = frozenset(),
     dropped_file: Path | None = None,
 ) -> Tables:
     """The token rows of a run.
 
+    For `("completion",)` each source may hold labelled responses or pairs. Training pairs are taken apart after all
+    else is done; held-out ones stay pairs, so that preferences can be measured on them.
+
     Args:
         config: the `data` section.
         tokenizer: ids, special tokens and chat template come from it.
-        responses: names of the responses to lay out, `("chosen", "rejected")` or `("chosen",)`.
+        responses: names of the responses to lay out, `("chosen", "rejected")`, `("chosen",)` or `("completion",)`.
         columns: data columns that components need, as numbers.
+        token_columns: suffixes: `_weight` reads one number per response token from `chosen_weight` and so on.
         seed: of the run; decides what is held out and which labels are swapped.
         dropped_file: gets a JSON line for each row that is dropped; written anew.
 
     Raises:
         DataError: the data cannot be read or used; names file and line.
     """
-    if config.label_noise and "rejected" not in responses:
+    if config.label_noise and not {"rejected", "completion"}.intersection(responses):
         raise DataError(
             f"data.label_noise: {config.label_noise} needs pairs; this trainer reads {', '.join(responses)}"
         )
     refuse_misplaced(config)
-    wanted = Wanted(responses, columns)
+    wanted = Wanted(responses, columns, token_columns)
     train = _load(config, "train", wanted, tokenizer, seed)
     sources = [train]
     if _has_own_eval(config):
@@ -74,8 +83,11 @@ def load_tables(
         kept = [row for row in train.rows if row.index not in chosen]
         held = [row for row in train.rows if row.index in chosen]
         train.counts["held_out"] = len(held)
-    kept, num_swapped = swap_labels(kept, config.label_noise, seed)
-    train.counts["labels_swapped"] = num_swapped
+    refuse_one_sided(kept, train.name)
+    kept, train.counts["labels_swapped"] = swap_labels(kept, config.label_noise, seed)
+    if "completion" in responses and not train.form.is_labelled:
+        kept = unpair(kept)
+        train.counts["unpaired"] = len(kept)
     if dropped_file is not None:
         dropped_file.unlink(missing_ok=True)
         for source in sources:
@@ -123,19 +135,20 @@ class _Source:
     """What became of one source's rows; `prompts` is row index -> key of its prompt."""
 
     name: str
-    format: str
+    form: Format
     num_rows: int
     rows: list[TokenRow]
     prompts: Mapping[int, str]
     dropped: Dropped
     counts: Counter[str]
 
-    def report(self, used: Sequence[TokenRow]) -> DataReport:
-        """The account of this source once `used` rows are final."""
+    def report(self, final: Sequence[TokenRow]) -> DataReport:
+        """The account of this source once its rows are `final`; two of them may be one row of the source."""
         dropped = self.dropped.counts()
-        assert self.num_rows == len(used) + sum(dropped.values()), "every row is either used or dropped"
+        used = self.num_rows - sum(dropped.values())
+        assert used == len({row.where for row in final}), "every row is either used or dropped"
         return DataReport(
-            self.name, self.format, self.num_rows, len(used), dropped, dict(self.counts), rows_fingerprint(used)
+            self.name, self.form.name, self.num_rows, used, dropped, dict(self.counts), rows_fingerprint(final)
         )
 
 
@@ -173,16 +186,20 @@ def _load(
     return _Source(name, form, len(raw), fitted, prompts, dropped, tokeniser.counts)
 
 
-def _read_examples(raw: Sequence[RawRow], name: str, wanted: Wanted) -> tuple[str, list[Example], Dropped]:
-    """The format's name, the examples, and the rows that are none."""
+def _read_examples(raw: Sequence[RawRow], name: str, wanted: Wanted) -> tuple[Format, list[Example], Dropped]:
+    """The format, the examples, and the rows that are none."""
     form = find_format(raw, wanted.responses, name)
-    refuse_absent(raw, wanted.columns, name)
+    weighted = [response for response in form.laid_out(wanted.responses) if response != "gold"]
+    of_tokens = {token_column(response, suffix) for response in weighted for suffix in wanted.token_columns}
+    refuse_absent(raw, wanted.columns | of_tokens, name)
     dropped = Dropped(name, len(raw))
     examples = []
     for row in raw:
         try:
             example = read_example(row, form, wanted.responses)
-            examples.append(replace(example, columns=read_columns(row, wanted.columns)))
+            columns = read_columns(row, wanted.columns)
+            token_columns = read_token_columns(row, wanted.token_columns, weighted)
+            examples.append(replace(example, columns=columns, token_columns=token_columns))
         except Unusable as error:
             dropped.add(row, error)
-    return form.name, examples, dropped
+    return form, examples, dropped

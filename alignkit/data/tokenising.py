@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alignkit.data.chat import ChatTemplate, Rendered
-from alignkit.data.formats import Example, Unusable, num_shared
+from alignkit.data.columns import token_column
+from alignkit.data.fields import Unusable
+from alignkit.data.formats import Example, num_shared
 from alignkit.data.rows import TokenRow
 from alignkit.errors import DataError
 from alignkit.fingerprints import text_fingerprint
@@ -148,8 +150,12 @@ class Tokeniser:
         begun = self._begun(prompt[:cut])
         for name, ids in responses.items():
             self._check_specials(name, begun, ids)
-        if len(responses) == 2 and responses["chosen"] == responses["rejected"]:
+        if "rejected" in responses and responses["chosen"] == responses["rejected"]:
             raise Unusable("chosen equals rejected", "the two responses have the same tokens")
+        token_columns = {
+            suffix: {name: _per_token(numbers[name], len(responses[name]), name, suffix) for name in numbers}
+            for suffix, numbers in example.token_columns.items()
+        }
         self.counts["boundary_moved"] += cut < len(prompt) or rendered.start < len(rendered.prompt)
         self.counts["bos_added"] += self._template is not None and len(begun) > cut
         self.counts["eos_appended"] += sum(len(responses[name]) > len(ids) - cut for name, (ids, _) in full.items())
@@ -167,6 +173,8 @@ class Tokeniser:
             columns=example.columns,
             critical=critical,
             text={"prompt": rendered.prompt, **texts},
+            label=example.label,
+            token_columns=token_columns,
         )
 
     def _begun(self, prompt: list[int]) -> list[int]:
@@ -202,6 +210,19 @@ def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """blake2b of the chat template, hex; `none` when the tokenizer has none."""
     template = tokenizer.chat_template
     return text_fingerprint(template if isinstance(template, str) else repr(template)) if template else "none"
+
+
+def _per_token(numbers: np.ndarray, length: int, name: str, suffix: str) -> np.ndarray:
+    """[length] float32; one number fewer is one per token but the end token, which then has 0."""
+    if len(numbers) == length - 1:
+        return numpy.append(numbers, numpy.float32(0))
+    if len(numbers) != length:
+        raise Unusable(
+            "wrong length",
+            f"'{token_column(name, suffix)}': {len(numbers)} numbers, but '{name}' has {length} tokens, EOS included; "
+            f"expected {length}, or {length - 1} without one for EOS",
+        )
+    return numbers
 
 
 def _overlaps(offsets: Offsets, spans: Sequence[tuple[int, int]], start: int, length: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from alignkit.models.head import Draw
 from alignkit.models.layout import Example, collate
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Want
-from alignkit.scores import PairScores, TokenScores
+from alignkit.scores import TokenScores
 from alignkit.scoring import Scoring
 from alignkit.seeds import derive
 
@@ -56,9 +56,9 @@ class Evaluation:
         """name -> value, as in `eval.json`; the randomness is the same at every `step`, so changes are the policy's."""
         config = self.scoring.recipe.evaluation
         results: dict[str, float] = {}
-        pairs = self._gathered(self._pair_measures(self._share(self.rows[: config.pairs])))
+        pairs = self._gathered(self._row_measures(self._share(self.rows[: config.pairs])))
         if pairs:
-            results |= _pair_summary(pairs)
+            results |= _row_summary(pairs)
         num_samples = config.samples if self.reference or self.on_world else 0  # nothing else is measured on samples
         samples = self._gathered(self._sample_measures(self._share(self.rows[:num_samples])))
         if samples:
@@ -76,28 +76,31 @@ class Evaluation:
         gathered: Measures = accelerate.utils.gather_object(mine)
         return gathered
 
-    # --- pairs ---
+    # --- rows ---
 
-    def _pair_measures(self, batches: Iterator[Sequence[TokenRow]]) -> Iterator[Mapping[str, float]]:
+    def _row_measures(self, batches: Iterator[Sequence[TokenRow]]) -> Iterator[Mapping[str, float]]:
         weighted = self.scoring.recipe.evaluation.weighted or self._finds_critical()
         for rows in batches:
             with torch.set_grad_enabled(weighted and bool(self.scoring.needs.attributions)):
-                view = self.scoring.score(rows, weigh=weighted).view
-            responses = [view.chosen, view.rejected] if isinstance(view, PairScores) else [view.response]
+                scores = self.scoring.score(rows, weigh=weighted)
+            responses = scores.responses
             columns = {"nll": -responses[0].policy_BT.sum(-1), "tokens": responses[0].length_B}
             if len(responses) == 2:
                 columns |= _pair_columns(*responses, weighted=self.scoring.recipe.evaluation.weighted)
+            elif rows[0].label is not None:
+                columns |= _labelled_columns(responses[0], scores.desirable_B)
             values = {name: column.double().tolist() for name, column in columns.items()}
             for b, row in enumerate(rows):
                 found = {"weight_auc": self._weight_auc(row, responses, b)} if self._finds_critical() else {}
                 yield {name: column[b] for name, column in values.items()} | found
 
     def _finds_critical(self) -> bool:
-        return self.on_world and self.scoring.num_weighted == 2
+        """Whether token weights matter and the planted tokens are known."""
+        return self.on_world and self.scoring.recipe.trainer.gives != "responses"
 
     def _weight_auc(self, row: TokenRow, responses: Sequence[TokenScores], b: int) -> float:
-        """Mean over the two responses."""
-        names = self.scoring.recipe.trainer.responses
+        """Mean over the row's responses."""
+        names = row.weighted
         weights = [
             scores.weights_BT[b, : len(row.critical[name])].cpu().numpy()
             for name, scores in zip(names, responses, strict=True)
@@ -151,11 +154,22 @@ def _pair_columns(chosen: TokenScores, rejected: TokenScores, *, weighted: bool)
     return columns
 
 
-def _pair_summary(measures: Measures) -> dict[str, float]:
-    """Names of `eval.json` from the measures of rows; a tie counts one half towards an accuracy."""
-    summary = {"pairs": float(len(measures))}
-    tokens = sum(m["tokens"] for m in measures)
-    summary["nll"] = sum(m["nll"] for m in measures) / tokens
+def _labelled_columns(response: TokenScores, desirable_B: torch.Tensor) -> dict[str, torch.Tensor]:
+    columns = {"desirable": desirable_B}
+    if response.reference_BT is not None:
+        columns["logratio"] = response.logratio_BT.sum(-1)
+    return columns
+
+
+def _row_summary(measures: Measures) -> dict[str, float]:
+    """Names of `eval.json` from the measures of rows; a tie counts one half towards an accuracy or AUC."""
+    is_labelled = "desirable" in measures[0]
+    summary = {"responses" if is_labelled else "pairs": float(len(measures))}
+    wanted = [m for m in measures if m.get("desirable", 1.0)]  # nobody wants undesirable responses to be likely
+    if wanted:
+        summary["nll"] = sum(m["nll"] for m in wanted) / sum(m["tokens"] for m in wanted)
+    if "logratio" in measures[0]:
+        summary |= _reward_auc(measures)
     for accuracy, difference in (
         ("preference_accuracy", "margin"),
         ("ranking_accuracy", "ranking"),
@@ -167,6 +181,13 @@ def _pair_summary(measures: Measures) -> dict[str, float]:
         if name in measures[0]:
             summary[name] = _mean([m[name] for m in measures])
     return summary
+
+
+def _reward_auc(measures: Measures) -> dict[str, float]:
+    """Chance that a desirable response's log-ratio is above an undesirable one's; nothing when one kind is missing."""
+    up, down = ([m["logratio"] for m in measures if bool(m["desirable"]) is kind] for kind in (True, False))
+    leads = [(1 + _sign(one - other)) / 2 for one in up for other in down]
+    return {"reward_auc": _mean(leads)} if leads else {}
 
 
 def _sample_summary(measures: Measures) -> dict[str, float]:

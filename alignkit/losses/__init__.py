@@ -26,6 +26,7 @@ losses: Registry[Loss] = Registry(
         "tdpo": "alignkit.losses.tdpo:TDPO",
         "tis_dpo": "alignkit.losses.tis_dpo:TISDPO",
         "cdpo": "alignkit.losses.cdpo:CDPO",
+        "kto": "alignkit.losses.kto:KTO",
         "nll": "alignkit.losses.nll:NLL",
         "calibrated_nll": "alignkit.losses.calibrated_nll:CalibratedNLL",
         "triplet": "alignkit.losses.triplet:Triplet",

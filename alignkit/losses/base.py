@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from alignkit.needs import Needs
 from alignkit.registry import Component
-from alignkit.scores import Needs, PairScores, ResponseScores
+from alignkit.scores import PairScores, ResponseScores, Sees, UnpairedScores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +26,7 @@ those and the prompt's but its first; or the tokens of their gold responses."""
 class Loss(Component):
     """Base of the losses; derive from `PairLoss` or `ResponseLoss`."""
 
-    sees: ClassVar[Literal["pairs", "responses"]]
+    sees: ClassVar[Sees]
     """What the trainer must give."""
 
     unit: ClassVar[Unit] = "examples"
@@ -72,3 +73,17 @@ class ResponseLoss(Loss):
     @abstractmethod
     def per_example(self, scores: ResponseScores) -> Tensor:
         """[B] value of each response, to be minimised, not averaged, without the coefficient."""
+
+
+class UnpairedLoss(Loss):
+    """A loss of single responses, each labelled desirable or not."""
+
+    sees = "labelled responses"
+
+    @abstractmethod
+    def per_example(self, scores: UnpairedScores) -> Tensor:
+        """[B] value of each response, to be minimised, not averaged, without the coefficient."""
+
+    def rewards(self, scores: UnpairedScores) -> Tensor | None:
+        """[B] detached implicit rewards for the log, unweighted; None if it has none."""
+        return None

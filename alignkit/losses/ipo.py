@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from alignkit.losses.base import PairLoss
-from alignkit.scores import Needs, PairScores
+from alignkit.needs import Needs
+from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor

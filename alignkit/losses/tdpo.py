@@ -13,7 +13,8 @@ from pydantic_core import PydanticCustomError
 
 from alignkit.lazy import torch
 from alignkit.losses.base import PairLoss
-from alignkit.scores import Needs, PairScores
+from alignkit.needs import Needs
+from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor

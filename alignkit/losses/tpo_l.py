@@ -11,7 +11,8 @@ from pydantic import Field
 
 from alignkit.lazy import torch
 from alignkit.losses.base import PairLoss, Unit
-from alignkit.scores import Needs, PairScores
+from alignkit.needs import Needs
+from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,7 +15,8 @@ from alignkit.anchors import AnchorSlot
 from alignkit.anchors.sample_prompt import SamplePrompt
 from alignkit.lazy import torch
 from alignkit.losses.base import PairLoss
-from alignkit.scores import Needs, PairScores
+from alignkit.needs import Needs
+from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -112,6 +112,26 @@ def _collision(logits_NV: Tensor) -> Tensor:
     return (2 * logits_NV).logsumexp(-1) - 2 * logits_NV.logsumexp(-1)
 
 
+def contrastive_logps(
+    positive: Predictions, negative: Predictions, ids_N: Tensor, chunk: int, strength: float
+) -> Tensor:
+    """[N] log-probs of tokens under softmax((1 + strength) * z+ - strength * z-), nats.
+
+    Args:
+        positive: predictions z+ of one model.
+        negative: predictions z- of another at the same positions.
+        ids_N: [N] int64 tokens to score.
+        chunk: positions whose logits exist at once.
+        strength: how far to go beyond the positive model.
+    """
+    pieces = [ids_N.new_zeros(0, dtype=torch.float32)]
+    for start in range(0, len(ids_N), chunk):
+        stop = start + chunk
+        logits_NV = (1 + strength) * positive.logits(start, stop) - strength * negative.logits(start, stop)
+        pieces.append(logits_NV.log_softmax(-1).gather(-1, ids_N[start:stop, None]).squeeze(-1))
+    return torch.cat(pieces)
+
+
 @dataclass(frozen=True)
 class Draw:
     """How a token is drawn from a distribution, with the randomness given from outside.

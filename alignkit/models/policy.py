@@ -58,6 +58,10 @@ class Policy:
         examples = [
             Example(row.prompt, [*row.responses.values(), *third]) for row, third in zip(rows, thirds, strict=True)
         ]
+        return self.collate(examples)
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Lays out examples."""
         return collate(examples, self.layout, self.eos_id, self.device)
 
 

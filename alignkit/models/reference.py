@@ -18,7 +18,7 @@ from alignkit.models.base import REFERENCE_ADAPTER, ModelSource
 from alignkit.models.layout import Batch
 from alignkit.models.policy import Policy
 from alignkit.models.scorer import Scored, Scorer, Want
-from alignkit.scores import Needs
+from alignkit.needs import Needs
 
 ReferenceKind = Literal["adapter_off", "copy", "cache"]
 
@@ -29,8 +29,7 @@ def reference_kind(source: ModelSource, has_adapter: bool, needs: Needs) -> Refe
     Raises:
         ModelError: the way asked for cannot serve it.
     """
-    attributed = any(attribution.model == "reference" for attribution in needs.attributions)
-    live = needs.reference_logits or needs.anchor is not None or attributed
+    live = needs.live_reference
     if source.reference == "auto":
         return "adapter_off" if has_adapter else "copy" if live else "cache"
     if source.reference == "adapter_off" and not has_adapter:

@@ -6,13 +6,15 @@ predict a response token only. The loop wraps it (DDP, FSDP2); nothing calls the
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from alignkit.lazy import peft, torch
 from alignkit.models.head import Draw, Predictions, token_logps
 from alignkit.models.layout import Batch
-from alignkit.scores import Attribution
+from alignkit.needs import Attribution
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -157,7 +159,7 @@ class Scorer(torch.nn.Module):
 
     def _target(self, attribution: Attribution, hidden_XLD: Tensor, logp_BRT: Tensor, batch: Batch) -> Tensor:
         """[B, R] the scalar of each response that `attribution` differentiates."""
-        if attribution.target == "response_nll":
+        if attribution.target in ("response_nll", "log_ratio"):  # of a log-ratio, this model's half
             return -logp_BRT.sum(-1)
         last_BR1 = batch.last_BR[..., None]
         place_BRT = batch.predictor_BRT if attribution.position == "predict_last" else batch.place_BRT
@@ -192,7 +194,12 @@ def unpack(values_N: Tensor, mask: Tensor) -> Tensor:
 
 
 def importances(
-    scored: Scored, batch: Batch, num_responses: int, *, full_sequence: bool = False
+    scored: Scored,
+    batch: Batch,
+    num_responses: int,
+    *,
+    full_sequence: bool = False,
+    against: Mapping[Attribution, tuple[Tensor, Tensor]] | None = None,
 ) -> dict[Attribution, Tensor]:
     """How much each token's embedding moves the targets, on the graph of the training forward.
 
@@ -201,31 +208,57 @@ def importances(
     that response alone, so one pass serves all responses.
 
     Args:
-        scored: a forward pass with attributions wanted.
+        scored: a forward pass, with the attributions that are wanted.
         batch: what was scored; separate rows when `full_sequence`, because a shared prompt mixes its responses.
         num_responses: attribute the first so many responses of each example (an anchor gets no weights).
         full_sequence: put the prompt's importances first.
+        against: attribution -> gradient and embeddings, [X, L, D] each, of the other model of a log-ratio.
 
     Returns:
         attribution -> [B, R, S] float32 >= 0, 0 off the mask; S = T, or P + T with `full_sequence`.
     """
-    embeddings_XLD = scored.embeddings_XLD
-    assert embeddings_XLD is not None
     found = {}
     for attribution, targets_BR in scored.targets.items():
+        assert scored.embeddings_XLD is not None
         total = targets_BR[:, :num_responses].sum()
-        (gradient_XLD,) = torch.autograd.grad(total, embeddings_XLD, retain_graph=True)
-        size_XL = _sizes(attribution, gradient_XLD.float(), embeddings_XLD.detach().float())
-        size_BRT = size_XL[batch.row_BRT, batch.place_BRT].masked_fill(~batch.mask_BRT, 0.0)[:, :num_responses]
-        if full_sequence:
-            size_BRT = torch.cat([_prompt_sizes(size_XL, batch)[:, :num_responses], size_BRT], dim=-1)
-        found[attribution] = size_BRT
+        (gradient_XLD,) = torch.autograd.grad(total, scored.embeddings_XLD, retain_graph=True)
+        mine = (gradient_XLD, scored.embeddings_XLD.detach())
+        placed = partial(_placed, batch=batch, num_responses=num_responses, full_sequence=full_sequence)
+        theirs = (against or {}).get(attribution)
+        if theirs is None:
+            found[attribution] = placed(_sizes(attribution, [mine]))
+        else:
+            size_BRS = placed(_sizes(attribution, [mine, theirs]))
+            scale_BRS = placed(_sizes(attribution, [mine]) + _sizes(attribution, [theirs]))
+            found[attribution] = _without_rounding(size_BRS, scale_BRS)
     return found
 
 
-def _sizes(attribution: Attribution, gradient_XLD: Tensor, embeddings_XLD: Tensor) -> Tensor:
+ROUNDING = 1e-4
+"""Share of the two models' gradients below which their difference is rounding: the policy has not moved yet."""
+
+
+def _without_rounding(size_BRS: Tensor, scale_BRS: Tensor) -> Tensor:
+    """0 for a whole response whose two gradients do not differ: shares of noise would look like weights."""
+    is_noise_BR1 = size_BRS.sum(-1, keepdim=True) <= ROUNDING * scale_BRS.sum(-1, keepdim=True)
+    return size_BRS.masked_fill(is_noise_BR1, 0.0)
+
+
+def _placed(size_XL: Tensor, batch: Batch, num_responses: int, full_sequence: bool) -> Tensor:
+    """[B, R, S] sizes at the tokens of each response, the prompt's before them if asked for."""
+    size_BRT = size_XL[batch.row_BRT, batch.place_BRT].masked_fill(~batch.mask_BRT, 0.0)[:, :num_responses]
+    if not full_sequence:
+        return size_BRT
+    return torch.cat([_prompt_sizes(size_XL, batch)[:, :num_responses], size_BRT], dim=-1)
+
+
+def _sizes(attribution: Attribution, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """[X, L] size of a target's gradient; of a log-ratio the first part is the policy's, the second is subtracted."""
+    gradients = [gradient_XLD.float() for gradient_XLD, _ in parts]
     if attribution.norm == "grad_x_input":
-        return (gradient_XLD * embeddings_XLD).sum(-1).abs()
+        products = [(g_XLD * e_XLD.float()).sum(-1) for g_XLD, (_, e_XLD) in zip(gradients, parts, strict=True)]
+        return (products[0] - products[1] if len(parts) > 1 else products[0]).abs()
+    gradient_XLD = gradients[0] - gradients[1] if len(parts) > 1 else gradients[0]
     size_XL: Tensor = torch.linalg.vector_norm(gradient_XLD, ord=1 if attribution.norm == "l1" else 2, dim=-1)
     return size_XL
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
+from alignkit.needs import Needs
 from alignkit.registry import Component
-from alignkit.scores import Needs, PairScores
+from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alignkit.errors import DataError
+from alignkit.needs import Needs
 from alignkit.pair_weighting.base import PairWeighting
-from alignkit.scores import Needs, PairScores
+from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor

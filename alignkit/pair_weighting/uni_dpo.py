@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from alignkit.lazy import torch
+from alignkit.needs import Needs
 from alignkit.pair_weighting.base import PairWeighting
-from alignkit.scores import Needs, PairScores
+from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor

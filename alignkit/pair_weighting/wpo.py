@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from alignkit.needs import Needs
 from alignkit.pair_weighting.base import PairWeighting
-from alignkit.scores import Needs, PairScores, TokenScores
+from alignkit.scores import PairScores, TokenScores
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from alignkit.data.sources import refuse_misplaced
+from alignkit.contrasts import contrasts
+from alignkit.data.sources import WORLD, refuse_misplaced
 from alignkit.errors import DataError
 from alignkit.losses import losses
 from alignkit.losses.base import PairLoss
 from alignkit.models.pretrained import Pretrained
 from alignkit.models.scratch import Scratch
+from alignkit.needs import Needs
 from alignkit.pair_weighting.uniform import Uniform as UniformPairs
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import Path
-from alignkit.scores import Needs
+from alignkit.token_values.contrast import Contrastive
+from alignkit.token_values.planted import Planted
 from alignkit.trainers import trainers
 
 Misfit = tuple[Path, str]
@@ -98,6 +101,37 @@ def _adapter_to_switch_off(recipe: Recipe) -> Iterator[Misfit]:
         )
 
 
+def _planted(recipe: Recipe) -> Iterator[Misfit]:
+    if recipe.data.train != WORLD and any(isinstance(v, Planted) for v in recipe.weighting.all_needs().values):
+        yield (
+            ("weighting",),
+            f"'oracle' knows the planted tokens of {WORLD} only, but data.train is {recipe.data.train}; "
+            "use another weighting",
+        )
+
+
+def _contrast(recipe: Recipe) -> Iterator[Misfit]:
+    gives = recipe.trainer.gives
+    for values in recipe.weighting.all_needs().values:
+        if isinstance(values, Contrastive) and gives not in values.contrast.fits:
+            fitting = [name for name, cls in contrasts.classes().items() if gives in cls.fits]
+            yield (
+                ("weighting",),
+                f"contrast '{values.contrast.name}' trains on {' or '.join(values.contrast.fits)}, but trainer "
+                f"'{recipe.trainer.name}' gives {gives}; contrasts that fit: {', '.join(fitting)}",
+            )
+
+
+def _mismatched(recipe: Recipe) -> Iterator[Misfit]:
+    for index, loss in enumerate(recipe.losses):
+        if loss.needs().mismatched and recipe.training.batch_size == 1:
+            yield (
+                ("training", "batch_size"),
+                f"losses.{index}, '{loss.name}', compares with the other responses of the optimizer step, so a batch "
+                "of 1 has nothing to compare with; give at least 2",
+            )
+
+
 def _positions(recipe: Recipe) -> Iterator[Misfit]:
     if isinstance(recipe.model, Scratch) and recipe.model.max_positions < recipe.data.max_length:
         yield (
@@ -138,9 +172,9 @@ def _beyond_a_cache(needs: Needs) -> str | None:
         return "its whole distribution"
     if needs.anchor is not None:
         return "its scores of sampled anchors"
-    if any(attribution.model == "reference" for attribution in needs.attributions):
-        return "its gradients"
-    return None
+    if needs.mismatched:
+        return "its scores of mismatched responses"
+    return "its gradients" if needs.live_reference else None
 
 
 _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
@@ -150,6 +184,9 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _pairs_to_weigh,
     _layout,
     _adapter_to_switch_off,
+    _planted,
+    _contrast,
+    _mismatched,
     _positions,
     _data_options,
 )

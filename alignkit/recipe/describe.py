@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from alignkit.needs import Needs
 from alignkit.recipe.render import scalar
 from alignkit.registry import Component, Registry, Section
-from alignkit.scores import Needs
 
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -50,6 +50,9 @@ def _needed(needs: Needs) -> Iterator[str]:
         yield "log-probs of the prompt"
     if needs.gold:
         yield "data with gold"
+    if needs.mismatched:
+        yield "log-ratios of mismatched responses"
+    yield from sorted(values.words for values in needs.values)
     for wanted in sorted(needs.attributions, key=repr):
         yield f"attribution ({wanted.norm} norm of the gradient of {wanted.target}, {wanted.model})"
     if isinstance(needs.anchor, Component):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alignkit.anchors import anchors
+from alignkit.contrasts import contrasts
 from alignkit.losses import losses
 from alignkit.models import models
 from alignkit.pair_weighting import pair_weightings
@@ -13,7 +14,7 @@ from alignkit.trainers import trainers
 from alignkit.weighting import weightings
 
 KINDS: dict[str, Registry[Any]] = {
-    registry.kind: registry for registry in (weightings, pair_weightings, losses, trainers, anchors, models)
+    registry.kind: registry for registry in (weightings, pair_weightings, losses, trainers, anchors, contrasts, models)
 }
 
 

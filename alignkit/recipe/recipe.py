@@ -10,10 +10,10 @@ from alignkit.data.config import DataConfig
 from alignkit.evaluation.config import EvaluationConfig
 from alignkit.losses import LossSlot
 from alignkit.models import ModelSlot
+from alignkit.needs import Needs
 from alignkit.pair_weighting import PairWeightingSlot
 from alignkit.pair_weighting.uniform import Uniform as UniformPairs
 from alignkit.registry import Section
-from alignkit.scores import Needs
 from alignkit.trainers import TrainerSlot
 from alignkit.trainers.config import TrainingConfig
 from alignkit.weighting import Weighting

@@ -12,6 +12,7 @@ ROWS = (
     ("preference_accuracy", "preference accuracy", "{:.3f}"),
     ("ranking_accuracy", "ranking accuracy", "{:.3f}"),
     ("margin", "margin, nats", "{:.3f}"),
+    ("reward_auc", "AUC of log-ratios by label", "{:.3f}"),
     ("nll", "NLL of chosen, nats/token", "{:.3f}"),
     ("kl", "KL to reference, nats", "{:.3f}"),
     ("true_reward", "true reward", "{:.3f}"),
@@ -37,7 +38,11 @@ def before_after_table(before: Mapping[str, float], after: Mapping[str, float]) 
     for key, name, form in ROWS:
         if key in before or key in after:
             table.add_row(name, _cell(before, key, form), _cell(after, key, form), _change(before, after, key, form))
-    counts = [("pairs", "{:,.0f} pairs"), ("samples", "{:,.0f} sampled responses")]
+    counts = [
+        ("pairs", "{:,.0f} pairs"),
+        ("responses", "{:,.0f} labelled responses"),
+        ("samples", "{:,.0f} sampled responses"),
+    ]
     notes = [form.format(after[key]) for key, form in counts if key in after]
     if any(f"{key}_se" in values for key, *_ in ROWS for values in (before, after)):
         notes.append("+- is one standard error")

@@ -8,17 +8,15 @@ from rich.panel import Panel
 
 from alignkit.data.rows import TokenRow
 from alignkit.report.heatmap import token_heatmap
-from alignkit.scores import PairScores
 from alignkit.scoring import Scoring
 
 
 def weight_heatmaps(scoring: Scoring, row: TokenRow) -> Iterator[Panel]:
-    """A heatmap of the chosen and one of the rejected response; none where single responses are trained on."""
-    view = scoring.score([row]).view
-    if not isinstance(view, PairScores):
+    """A heatmap of each response of the row; none where single responses are imitated."""
+    if scoring.recipe.trainer.gives == "responses":
         return
     tokenizer = scoring.policy.tokenizer
-    for name, scores in (("chosen", view.chosen), ("rejected", view.rejected)):
+    for name, scores in zip(row.weighted, scoring.score([row]).responses, strict=True):
         ids = row.responses[name]
         yield token_heatmap(
             [str(tokenizer.decode([token])) for token in ids.tolist()],

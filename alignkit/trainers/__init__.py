@@ -13,6 +13,7 @@ trainers: Registry[Trainer] = Registry(
     {
         "sft": "alignkit.trainers.sft:SFTTrainer",
         "preference": "alignkit.trainers.preference:PreferenceTrainer",
+        "unpaired": "alignkit.trainers.unpaired:UnpairedTrainer",
     },
 )
 

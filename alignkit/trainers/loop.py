@@ -161,7 +161,7 @@ class _Loop:
         started = time.perf_counter()
         batch = self.order.batch(number)
         totals = self.step.totals(batch)
-        self.step.prepare(number, self._coming(number))
+        self.step.prepare(number, batch, self._coming(number))
         report = self._accumulate(number, self._share(number), totals)
         max_norm = self.config.max_grad_norm or math.inf
         grad_norm = float(self.accelerator.clip_grad_norm_(self.parameters.values(), max_norm))

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
-from alignkit.scores import PairScores, TokenScores
+from alignkit.scores import PairScores, RowScores
 from alignkit.trainers.base import Trainer
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class PreferenceTrainer(Trainer):
@@ -18,6 +12,6 @@ class PreferenceTrainer(Trainer):
     gives = "pairs"
     responses = ("chosen", "rejected")
 
-    def scores(self, responses: Sequence[TokenScores], columns: Mapping[str, Tensor]) -> PairScores:
-        chosen, rejected, *rest = responses
-        return PairScores(chosen, rejected, rest[0] if rest else None, columns)
+    def view(self, scores: RowScores) -> PairScores:
+        chosen, rejected = scores.responses
+        return PairScores(chosen, rejected, scores.sampled, scores.columns, scores.gold)

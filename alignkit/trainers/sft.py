@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
-from alignkit.scores import ResponseScores, TokenScores
+from alignkit.scores import ResponseScores, RowScores
 from alignkit.trainers.base import Trainer
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class SFTTrainer(Trainer):
-    """Trains on single responses; of a preference pair, on the chosen one."""
+    """Trains on single responses."""
 
     gives = "responses"
     responses = ("chosen",)
 
-    def scores(self, responses: Sequence[TokenScores], columns: Mapping[str, Tensor]) -> ResponseScores:
-        (response,) = responses
-        return ResponseScores(response, columns)
+    def view(self, scores: RowScores) -> ResponseScores:
+        return ResponseScores(scores.responses[0], scores.columns)

@@ -29,9 +29,10 @@ class TrainingStep(Protocol):
         for the whole step's rows before the forward pass. They are logged under their names."""
         ...
 
-    def prepare(self, step: int, rows_of_step: Mapping[int, Sequence[TokenRow]]) -> None:
-        """Called before optimizer step `step` (from 0) with this process's rows of this step and of `lookahead` - 1
-        coming ones, keyed by step; refreshes what is costly (anchors) when it is due."""
+    def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
+        """Called on every process before optimizer step `step` (from 0), for what is costly (anchors) or looks at the
+        whole batch. `batch` are the step's rows over all processes; `coming` this process's rows of this step and of
+        `lookahead` - 1 later ones, keyed by step."""
         ...
 
     lookahead: int

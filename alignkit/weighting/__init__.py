@@ -17,6 +17,12 @@ weightings: Registry[TokenWeighting] = Registry(
         "hybrid": "alignkit.weighting.hybrid:Hybrid",
         "random": "alignkit.weighting.random:Random",
         "softmax": "alignkit.weighting.softmax:Softmax",
+        "tis": "alignkit.weighting.tis:TIS",
+        "contrastive": "alignkit.weighting.contrastive:ContrastiveEstimate",
+        "surprisal": "alignkit.weighting.surprisal:Surprisal",
+        "self": "alignkit.weighting.self_log_ratio:SelfLogRatio",
+        "column": "alignkit.weighting.column:Column",
+        "oracle": "alignkit.weighting.oracle:Oracle",
     },
 )
 

@@ -14,8 +14,9 @@ from pydantic_core import PydanticCustomError
 
 from alignkit.errors import NonFiniteError
 from alignkit.lazy import torch
+from alignkit.needs import Needs
 from alignkit.registry import Component
-from alignkit.scores import Needs, Span
+from alignkit.scores import Span
 
 if TYPE_CHECKING:
     from torch import Tensor

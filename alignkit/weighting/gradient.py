@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from alignkit.scores import Attribution, Needs, Span
+from alignkit.needs import Attribution, Needs
+from alignkit.scores import Span
 from alignkit.weighting.base import TokenWeighting, shares
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ class Gradient(TokenWeighting):
     Paper: arXiv:2505.19653 Eq. 5 and 6
     """
 
-    target: Literal["max_logit", "gold_logit", "response_nll"] = "max_logit"
-    """What is differentiated: the largest logit, the logit of the true last token, or the response's summed NLL."""
+    target: Literal["max_logit", "gold_logit", "response_nll", "log_ratio"] = "max_logit"
+    """What is differentiated: the largest logit, the logit of the true last token, the response's summed NLL, or its
+    summed log-ratio, through policy and reference both (through the policy alone that is the NLL)."""
 
     position: Literal["predict_last", "last_token"] = "predict_last"
     """Whose logits: the position that predicts the last response token (paper) or that token itself (released code)."""
@@ -36,7 +38,15 @@ class Gradient(TokenWeighting):
     """Of the gradient over the embedding: sum of absolute values, Euclidean, or |gradient . embedding|."""
 
     model: Literal["policy", "reference"] = "policy"
-    """Which model is asked; the policy's importances change as it learns."""
+    """Which model is asked; the policy's importances change as it learns, the reference's are computed once."""
+
+    refresh_every: int = Field(1, gt=0)
+    """Optimizer steps that a row's importances serve before they are computed anew. Saves time only where rows come
+    again within that many steps: more than those of an epoch."""
+
+    smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of a row's earlier importances that is kept when new ones come: an exponential moving average over the
+    row's visits; 0 keeps none."""
 
     @model_validator(mode="after")
     def _position_has_a_target(self) -> Self:
@@ -48,13 +58,26 @@ class Gradient(TokenWeighting):
             )
         return self
 
+    @model_validator(mode="after")
+    def _reference_is_asked_once(self) -> Self:
+        if self.model == "policy":
+            return self
+        if self.target == "log_ratio":
+            raise PydanticCustomError("model", "target 'log_ratio' asks policy and reference both; leave 'model' out")
+        for key in ("refresh_every", "smoothing"):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise PydanticCustomError(
+                    "model", f"'{key}' has no use with model 'reference', whose importances never change; leave it out"
+                )
+        return self
+
     @property
     def attribution(self) -> Attribution:
         """What the step is asked to compute."""
-        return Attribution(self.target, self.position, self.norm, self.model)
+        return Attribution(self.target, self.position, self.norm, self.model, self.refresh_every, self.smoothing)
 
     def needs(self) -> Needs:
-        return Needs(attributions=frozenset({self.attribution}))
+        return Needs(reference=self.target == "log_ratio", attributions=frozenset({self.attribution}))
 
     def raw(self, span: Span) -> Tensor:
         return shares(span.importance[self.attribution], span.mask_BS)

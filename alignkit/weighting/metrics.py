@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from alignkit.lazy import torch
 from alignkit.scores import Span
+from alignkit.weighting.ranks import average_ranks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,10 +42,7 @@ def silent_metrics(span: Span) -> dict[str, tuple[float, float]]:
 
 
 def _position_spearman_B(weights_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    sorted_BT = weights_BT.masked_fill(~mask_BT, torch.inf).sort(-1).values
-    # Mean of first and last place among equals: ties share their average rank.
-    first_BT, last_BT = (torch.searchsorted(sorted_BT, weights_BT, right=right) for right in (False, True))
-    rank_BT = _centred((first_BT + last_BT).double() / 2, mask_BT)
+    rank_BT = _centred(average_ranks(weights_BT, mask_BT), mask_BT)
     position_BT = _centred((mask_BT.cumsum(-1) - 1).double(), mask_BT)
     scale_B = (rank_BT.square().sum(-1) * position_BT.square().sum(-1)).sqrt()
     return torch.where(scale_B > 0, (rank_BT * position_BT).sum(-1) / scale_B.clamp_min(1e-300), 0.0)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from alignkit.lazy import torch
-from alignkit.scores import Needs, Span
+from alignkit.needs import Needs
+from alignkit.scores import Span
 from alignkit.weighting.base import TokenWeighting
 from alignkit.weighting.gradient import Gradient
 from alignkit.weighting.part import Part

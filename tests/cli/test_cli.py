@@ -78,7 +78,8 @@ def test_show_prints_the_whole_recipe(alignkit):
 def test_list_names_all_kinds(alignkit):
     code, out, _ = alignkit("list")
     headings = [line for line in out.splitlines() if line and not line.startswith(" ")]
-    assert (code, headings) == (0, ["weightings", "pair_weightings", "losses", "trainers", "anchors", "models"])
+    kinds = ["weightings", "pair_weightings", "losses", "trainers", "anchors", "contrasts", "models"]
+    assert (code, headings) == (0, kinds)
     assert out.count("\n  ") == sum(len(registry.names()) for registry in KINDS.values())
 
 
@@ -86,7 +87,7 @@ def test_list_names_all_kinds(alignkit):
 def test_list_of_one_kind_in_the_singular_or_the_plural(alignkit, kind):
     code, out, _ = alignkit("list", kind)
     assert (code, len(out.splitlines())) == (0, len(KINDS["weighting"].names()))
-    assert "hybrid    Mixture of gradient importance and a prior.\n" in out
+    assert "hybrid       Mixture of gradient importance and a prior.\n" in out
 
 
 def test_describe_gives_formula_paper_parameters_and_source(alignkit):
@@ -111,10 +112,10 @@ def test_every_component_can_be_described(alignkit, kind):
 
 
 def test_unknown_kinds_and_names(alignkit):
-    kinds = "known: weighting, pair_weighting, loss, trainer, anchor, model"
+    kinds = "known: weighting, pair_weighting, loss, trainer, anchor, contrast, model"
     assert alignkit("list", "lose") == (2, "", f"unknown kind 'lose'; did you mean 'loss'? {kinds}\n")
     names = (
-        "known: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, nll, orpo, robust, sft, sigmoid_norm, simpo, "
+        "known: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kto, nll, orpo, robust, sft, sigmoid_norm, simpo, "
         "tdpo, tis_dpo, tpo, tpo_l, triplet, weighted_dpo"
     )
     assert alignkit("describe", "loss", "dop") == (2, "", f"unknown loss 'dop'; did you mean 'dpo'? {names}\n")

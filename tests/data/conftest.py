@@ -112,7 +112,14 @@ def load() -> Callable[..., Tables]:
     """`load_tables` on a file with nothing held out and the byte tokenizer, unless told otherwise."""
 
     def load_file(
-        name: str, tokenizer=None, responses=("chosen", "rejected"), columns=(), seed=0, dropped=None, **options
+        name: str,
+        tokenizer=None,
+        responses=("chosen", "rejected"),
+        columns=(),
+        token_columns=(),
+        seed=0,
+        dropped=None,
+        **options,
     ):
         if "eval" not in options:
             options.setdefault("holdout", 0)
@@ -121,6 +128,7 @@ def load() -> Callable[..., Tables]:
             tokenizer or byte_tokenizer(),
             responses=responses,
             columns=frozenset(columns),
+            token_columns=frozenset(token_columns),
             seed=seed,
             dropped_file=dropped,
         )
@@ -132,3 +140,9 @@ def load() -> Callable[..., Tables]:
 def pairs() -> list[dict[str, object]]:
     """Five pairs with different prompts."""
     return [{"prompt": f"Q{n}:", "chosen": f" yes {n}", "rejected": f" no {n}"} for n in range(5)]
+
+
+@pytest.fixture
+def labelled() -> list[dict[str, object]]:
+    """Six responses, two a prompt, the first of them desirable."""
+    return [{"prompt": f"Q{n // 2}:", "completion": f" answer {n}", "label": n % 2 == 0} for n in range(6)]

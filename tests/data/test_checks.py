@@ -75,6 +75,28 @@ ROWS = [
 ]
 
 
+ANSWER = {"prompt": "Q:", "completion": " yes", "label": True}
+TOLD_OFF = {"messages": [USER, BAD], "label": False}
+ANSWERS = [
+    (
+        {**ANSWER, "label": "good"},
+        "wrong type: 'label': expected true or false, got str \"good\"",
+    ),
+    ({**ANSWER, "label": None}, "null field: 'label'"),
+    (
+        {"prompt": "Q:", "completion": " yes"},
+        "missing field: 'label'; columns of this row: prompt, completion",
+    ),
+    ({**ANSWER, "completion": " "}, "empty response: 'completion' holds no text"),
+    ({**ANSWER, "completion": [GOOD]}, "wrong type: 'completion': expected text, got list " + json.dumps([GOOD])),
+    (PAIR, "mixed formats: this row is 'text with a prompt column', most are 'text prompt, completion and label'"),
+    (
+        TOLD_OFF,
+        "mixed formats: this row is 'conversations with a label', most are 'text prompt, completion and label'",
+    ),
+]
+
+
 def lines_of(*rows):
     texts = [json.dumps(row) if isinstance(row, dict) else row for row in rows]
     return b"\n".join(text if isinstance(text, bytes) else text.encode() for text in texts)
@@ -94,6 +116,31 @@ def test_more_than_twenty_mistakes_in_rows(good, bad, complaint, write, load, ma
     tables = load(name, tokenizer, on_bad_row="drop")
     assert [row.where for row in tables.train] == ["a.jsonl:1", "a.jsonl:3"]
     assert tables.reports[0].dropped == {complaint.split(":")[0]: 1}
+
+
+@pytest.mark.parametrize(("bad", "complaint"), ANSWERS, ids=[complaint[:40] for _, complaint in ANSWERS])
+def test_mistakes_in_labelled_rows(bad, complaint, write, load):
+    name = write("a.jsonl", [ANSWER, bad, {**ANSWER, "label": False}])
+    with pytest.raises(DataError) as caught:
+        load(name, responses=("completion",))
+    assert str(caught.value) == (
+        f"a.jsonl: 1 of 3 rows cannot be used: 1 {complaint.split(':')[0]}\n"
+        f"  a.jsonl:2: {complaint}\n"
+        "mend them, or leave them out with data.on_bad_row: drop"
+    )
+    tables = load(name, responses=("completion",), on_bad_row="drop")
+    assert [row.where for row in tables.train] == ["a.jsonl:1", "a.jsonl:3"]
+
+
+def test_labels_that_are_wrong_in_every_row(write, load):
+    """No row is right in any format; the columns say which one was meant."""
+    with pytest.raises(DataError) as caught:
+        load(write("a.jsonl", [{**ANSWER, "label": 0.5}]), responses=("completion",))
+    assert str(caught.value) == (
+        "a.jsonl: 1 of 1 rows cannot be used: 1 wrong type\n"
+        "  a.jsonl:1: wrong type: 'label': expected true or false, got float 0.5\n"
+        "mend them, or leave them out with data.on_bad_row: drop"
+    )
 
 
 def test_five_offenders_and_counts_by_reason(write, load):
@@ -145,6 +192,15 @@ def test_unknown_columns_of_responses(write, load):
     assert str(caught.value) == (
         "a.jsonl: no known format; columns found: answer, question; accepted: prompt + chosen + rejected; "
         "chosen + rejected; prompt + chosen; prompt + completion; messages; text"
+    )
+
+
+def test_unknown_columns_of_completions(write, load):
+    with pytest.raises(DataError) as caught:
+        load(write("a.jsonl", [{"prompt": "Q", "completion": "A"}]), responses=("completion",))
+    assert str(caught.value) == (
+        "a.jsonl: no known format; columns found: completion, prompt; accepted: prompt + completion + label; "
+        "messages + label; prompt + chosen + rejected; chosen + rejected"
     )
 
 

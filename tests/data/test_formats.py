@@ -15,6 +15,7 @@ SCRIPT = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: And now?\n\nAssistant:"
 
 BOTH = ("chosen", "rejected")
 ONE = ("chosen",)
+UNPAIRED = ("completion",)
 CASES = [
     ("text with a prompt column", BOTH, {"prompt": "Q", "chosen": "A", "rejected": "B"}, "Q", ("A", "B")),
     (
@@ -44,6 +45,20 @@ CASES = [
 ]
 
 
+LABELLED = [
+    ("text prompt, completion and label", {"prompt": "Q", "completion": "A", "label": True}, "Q", "A", True),
+    ("text prompt, completion and label", {"prompt": "Q", "completion": "A", "label": "0"}, "Q", "A", False),
+    (
+        "messages prompt, completion and label",
+        {"prompt": TALK, "completion": [GOOD], "label": False},
+        TALK,
+        GOOD,
+        False,
+    ),
+    ("conversations with a label", {"messages": [*TALK, GOOD], "label": 1}, TALK, GOOD, True),
+]
+
+
 @pytest.mark.parametrize(("name", "responses", "fields", "prompt", "read"), CASES, ids=range(len(CASES)))
 def test_formats(name, responses, fields, prompt, read):
     row = RawRow(0, "a.jsonl:1", fields)
@@ -55,6 +70,51 @@ def test_formats(name, responses, fields, prompt, read):
     assert example.prompt == prompt
     assert tuple(example.responses.values()) == read
     assert tuple(example.responses) == responses
+
+
+@pytest.mark.parametrize(("name", "fields", "prompt", "completion", "label"), LABELLED, ids=range(len(LABELLED)))
+def test_labelled_formats(name, fields, prompt, completion, label):
+    row = RawRow(0, "a.jsonl:1", fields)
+    found = find_format([row], UNPAIRED, "a.jsonl")
+    assert (found.name, found.laid_out(UNPAIRED)) == (name, UNPAIRED)
+    example = read_example(row, found, UNPAIRED)
+    assert (example.prompt, dict(example.responses), example.label) == (prompt, {"completion": completion}, label)
+
+
+@pytest.mark.parametrize(("name", "responses", "fields", "prompt", "read"), [case for case in CASES if case[1] == BOTH])
+def test_pairs_serve_where_completions_are_wanted(name, responses, fields, prompt, read):
+    row = RawRow(0, "a.jsonl:1", fields)
+    found = find_format([row], UNPAIRED, "a.jsonl")
+    assert (found.name, found.laid_out(UNPAIRED)) == (name, BOTH)
+    assert read_example(row, found, UNPAIRED) == read_example(row, found, BOTH)
+    assert read_example(row, found, UNPAIRED).label is None
+
+
+def test_labels_go_before_pairs_where_a_row_has_both():
+    pair = {"prompt": "Q", "chosen": "A", "rejected": "B"}
+    both, extra = ({**pair, **more} for more in ({"completion": "C", "label": True}, {"label": True}))
+    assert find_format([RawRow(0, "a:1", both)], UNPAIRED, "a").name == "text prompt, completion and label"
+    assert find_format([RawRow(0, "a:1", extra)], UNPAIRED, "a").name == "text with a prompt column"
+    assert find_format([RawRow(0, "a:1", both)], BOTH, "a").name == "text with a prompt column"
+
+
+def test_a_label_means_nothing_to_a_supervised_run():
+    row = RawRow(0, "a:1", {"prompt": "Q", "completion": "A", "label": "angry"})
+    found = find_format([row], ONE, "a")
+    assert found.name == "text prompt and completion"
+    assert read_example(row, found, ONE).label is None
+
+
+def test_gold_stays_beside_what_a_completion_is_read_from():
+    pair = {"prompt": "Q", "chosen": "A", "rejected": "B", "gold": "G"}
+    single = {"prompt": "Q", "completion": "A", "gold": "G", "label": True}
+    for fields, read in (
+        (pair, {"chosen": "A", "rejected": "B", "gold": "G"}),
+        (single, {"completion": "A", "gold": "G"}),
+    ):
+        row = RawRow(0, "a:1", fields)
+        found = find_format([row], ("completion", "gold"), "a")
+        assert dict(read_example(row, found, ("completion", "gold")).responses) == read
 
 
 def test_the_format_is_that_of_most_rows():

@@ -92,6 +92,37 @@ def test_truncate_response_cuts_the_end_token_too(cut):
     assert report.counts["truncated_response"] == 1
 
 
+def test_numbers_of_tokens_are_cut_with_their_response(write, load, make_bytes):
+    """12 tokens - 8 of the prompt leave 4, so ` yes` loses its EOS; a cut prompt takes nothing from them."""
+    rows = [{**ROWS[0], "chosen_weight": [1, 2, 3, 4, 5], "rejected_weight": [6, 7, 8]}]
+    name, tokenizer = write("a.jsonl", rows), make_bytes(bos=True)
+    for policy, kept in (("truncate_response", [1.0, 2.0, 3.0, 4.0]), ("truncate_prompt", [1.0, 2.0, 3.0, 4.0, 5.0])):
+        (row,) = load(name, tokenizer, token_columns=["_weight"], on_overflow=policy, max_length=12).train
+        assert row.token_columns["_weight"]["chosen"].tolist() == kept
+        assert row.token_columns["_weight"]["rejected"].tolist() == [6.0, 7.0, 8.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "prompt", "completion", "weights"),
+    [
+        ("truncate_prompt", "<s>2345:", " yes</s>", [1.0, 2.0, 3.0, 4.0, 5.0]),
+        ("truncate_response", "<s>Q12345:", " ye", [1.0, 2.0, 3.0]),
+    ],
+)
+def test_completions_are_cut_alike(policy, prompt, completion, weights, write, load, make_bytes):
+    """8 + 5 tokens cut to 11; ` n` at 8 + 3 fits."""
+    long = {"prompt": "Q12345:", "completion": " yes", "label": True, "completion_weight": [1, 2, 3, 4, 5]}
+    short = {"prompt": "Q12345:", "completion": " n", "label": False, "completion_weight": [1, 2, 3]}
+    tokenizer = make_bytes(bos=True)
+    name, options = write("a.jsonl", [long, short]), {"responses": ("completion",), "token_columns": ["_weight"]}
+    tables = load(name, tokenizer, on_overflow=policy, max_length=11, **options)
+    first, second = tables.train
+    assert [tokenizer.decode(ids) for ids in (first.prompt, first.responses["completion"])] == [prompt, completion]
+    assert first.token_columns["_weight"]["completion"].tolist() == weights
+    assert (second.length, tokenizer.decode(second.responses["completion"])) == (11, " n</s>")
+    assert tables.reports[0].counts[policy.replace("truncate", "truncated")] == 1
+
+
 def test_truncate_response_needs_a_difference_and_a_token(cut):
     with pytest.raises(DataError) as caught:
         cut(9, "truncate_response", rows=ROWS[:1])

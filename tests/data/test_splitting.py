@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from alignkit.data.config import DataConfig
 from alignkit.data.rows import TokenRow
 from alignkit.data.splitting import choose_held_out, rows_fingerprint, swap_labels
 from alignkit.errors import DataError
+from alignkit.fingerprints import DIGEST_BYTES
 
 
 def token_row(index, chosen=(5, 1), rejected=(6, 1)):
@@ -19,6 +21,15 @@ def token_row(index, chosen=(5, 1), rejected=(6, 1)):
     critical = {"chosen": np.array([True, False]), "rejected": np.array([False, True])}
     text = {"prompt": "Q", "chosen": "good", "rejected": "bad"}
     return TokenRow(index, f"a:{index}", np.array([2, 3]), responses, {"quality": 0.5}, critical, text)
+
+
+def labelled_row(index, label=True):
+    text = {"prompt": "Q", "completion": "good"}
+    return TokenRow(index, f"a:{index}", np.array([2, 3]), {"completion": np.array([5, 1])}, text=text, label=label)
+
+
+def weights(chosen, rejected):
+    return {"_weight": {"chosen": np.array(chosen, np.float32), "rejected": np.array(rejected, np.float32)}}
 
 
 def held_out(prompts, holdout, seed=0):
@@ -81,6 +92,26 @@ def test_swapping_exchanges_everything_that_belongs_to_a_response():
     assert row.columns == {"quality": 0.5}
 
 
+def test_swapping_exchanges_numbers_of_tokens():
+    (row,), _ = swap_labels([replace(token_row(0), token_columns=weights([1, 2], [3, 4]))], 1.0, seed=0)
+    assert {name: array.tolist() for name, array in row.token_columns["_weight"].items()} == {
+        "chosen": [3.0, 4.0],
+        "rejected": [1.0, 2.0],
+    }
+
+
+def test_swapping_flips_a_label_and_nothing_else():
+    """The draw is that of a pair with the same number."""
+    rows = [labelled_row(index, index % 2 == 0) for index in range(200)]
+    noisy, count = swap_labels(rows, 0.3, seed=0)
+    flipped = {row.index for row, other in zip(rows, noisy, strict=True) if row.label is not other.label}
+    pairs, _ = swap_labels([token_row(index) for index in range(200)], 0.3, seed=0)
+    assert flipped == {row.index for row in pairs if row.text["chosen"] == "bad"}
+    assert count == len(flipped) > 0
+    restored = [replace(other, label=row.label) for row, other in zip(rows, noisy, strict=True)]
+    assert restored == rows
+
+
 def test_share_of_swaps_is_seeded_per_row_and_nested():
     """2,000 draws at 0.2: 400 expected, standard deviation 18."""
     rows = [token_row(index) for index in range(2000)]
@@ -116,6 +147,31 @@ def test_fingerprint_sees_tokens_order_and_columns():
     assert len(set(prints)) == 6
     assert rows_fingerprint([row, token_row(1)]) == prints[0]
     assert rows_fingerprint([replace(row, where="b:7", text={}), token_row(1)]) == prints[0]
+
+
+def test_fingerprint_sees_labels_and_numbers_of_tokens():
+    row = token_row(0)
+    rows = [
+        labelled_row(0),
+        labelled_row(0, label=False),
+        labelled_row(0, label=None),
+        row,
+        replace(row, token_columns=weights([1, 2], [3, 4])),
+        replace(row, token_columns=weights([1, 2], [3, 5])),
+        replace(row, token_columns=weights([3, 4], [1, 2])),
+        replace(row, token_columns={"_other": weights([1, 2], [3, 4])["_weight"]}),
+    ]
+    assert len({rows_fingerprint([other]) for other in rows}) == len(rows)
+    assert rows_fingerprint([row]) == rows_fingerprint([replace(row, token_columns={}, label=None)])
+
+
+def test_fingerprint_of_data_without_labels_is_that_of_before():
+    """Caches of earlier runs are found again: what was digested then, by hand."""
+    row = token_row(0)
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    digest.update(b"0;2;chosen:2,rejected:2;[('quality', 0.5)];")
+    digest.update(np.array([2, 3, 5, 1, 6, 1], "<i8").tobytes())
+    assert rows_fingerprint([row]) == digest.hexdigest()
 
 
 # --- through load_tables ---

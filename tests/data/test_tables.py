@@ -10,6 +10,7 @@ import transformers
 
 from alignkit.data.config import DataConfig
 from alignkit.data.preview import preview
+from alignkit.data.splitting import rows_fingerprint
 from alignkit.data.tables import load_tables, training_texts
 from alignkit.errors import DataError
 from alignkit.world.config import WorldConfig
@@ -78,6 +79,22 @@ def test_hh(bpe):
         assert row.length <= 512
 
 
+def test_hh_unpaired(bpe):
+    """Two rows for each of the pairs that a preference run trains on; the same pairs are held out."""
+    options = {"max_length": 512, "on_overflow": "truncate_prompt", "on_bad_row": "drop", "max_rows": 600}
+    paired = load_source(HH, bpe, **options)
+    tables = load_source(HH, bpe, responses=("completion",), **options)
+    assert len(tables.train) == tables.reports[0].counts["unpaired"] == 2 * len(paired.train) > 0
+    for pair, *halves in zip(paired.train, tables.train[::2], tables.train[1::2], strict=True):
+        for row, (name, label) in zip(halves, (("chosen", True), ("rejected", False)), strict=True):
+            assert (row.where, row.label, list(row.responses)) == (pair.where, label, ["completion"])
+            assert row.prompt.tolist() == pair.prompt.tolist()
+            assert row.responses["completion"].tolist() == pair.responses[name].tolist()
+    assert len({row.index for row in tables.train}) == len(tables.train)
+    assert rows_fingerprint(tables.eval) == rows_fingerprint(paired.eval)
+    assert (tables.reports[0].used, tables.reports[0].dropped) == (paired.reports[0].used, paired.reports[0].dropped)
+
+
 def test_gsm8k(bpe):
     """1,929 pairs on 582 prompts: none equal, none bad; a prompt is on one side only."""
     tables = load_source(GSM8K, bpe, max_length=2048)
@@ -118,6 +135,19 @@ def test_world_critical_words_follow_a_swap():
     for row, other in zip(plain, swapped, strict=True):
         assert row.critical["chosen"].tolist() == other.critical["rejected"].tolist()
         assert row.responses["chosen"].tolist() == other.responses["rejected"].tolist()
+
+
+def test_world_critical_words_go_with_the_halves_of_a_pair():
+    tokenizer = build_tokenizer()
+    paired = load_source("builtin:world", tokenizer, world=WorldConfig(pairs=20, eval_pairs=10))
+    tables = load_source(
+        "builtin:world", tokenizer, responses=("completion",), world=WorldConfig(pairs=20, eval_pairs=10)
+    )
+    assert (len(tables.train), len(tables.eval)) == (40, 10)
+    for pair, chosen, rejected in zip(paired.train, tables.train[::2], tables.train[1::2], strict=True):
+        for row, name in ((chosen, "chosen"), (rejected, "rejected")):
+            assert row.critical["completion"].tolist() == pair.critical[name].tolist()
+            assert row.text == {"prompt": pair.text["prompt"], "completion": pair.text[name]}
 
 
 def test_training_texts_leave_out_held_out_and_bad_rows(write, load, pairs):

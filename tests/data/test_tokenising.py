@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alignkit.data.formats import Unusable
+from alignkit.data.fields import Unusable
 from alignkit.data.tokenising import template_fingerprint
 from alignkit.errors import DataError
 from alignkit.fingerprints import text_fingerprint

@@ -17,8 +17,8 @@ from alignkit.models.generation import sample
 from alignkit.models.head import Draw
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scorer
-from alignkit.scores import Needs, PairScores, TokenScores
-from alignkit.scoring import Scores
+from alignkit.needs import Needs
+from alignkit.scores import RowScores, TokenScores
 from alignkit.seeds import derive
 
 ALONE = SimpleNamespace(process_index=0, num_processes=1)
@@ -35,7 +35,6 @@ def evaluation(of, held_out, reference=None, model=None, accelerator=ALONE, on_w
 class Fixed:
     """Stands for a scoring whose log-ratios are known; policy log-probs are -1 per token."""
 
-    num_weighted = 2
     needs = Needs()
     autocast = nullcontext
     policy = None
@@ -51,7 +50,7 @@ class Fixed:
             policy_BT = -torch.ones_like(logratio_BT)
             weights_BT = torch.tensor([[2.0, 0.0]]).expand_as(logratio_BT) if weigh else torch.ones_like(logratio_BT)
             sides[name] = TokenScores(policy_BT, policy_BT < 0, weights_BT, policy_BT - logratio_BT)
-        return Scores(PairScores(**sides), ())
+        return RowScores(tuple(sides.values()), (), torch.ones(len(rows), dtype=torch.bool))
 
 
 class TestPairs:

@@ -15,7 +15,8 @@ from alignkit.losses.dpo import DPO
 from alignkit.losses.sft import SFT
 from alignkit.losses.tdpo import TDPO
 from alignkit.losses.triplet import Triplet
-from alignkit.scores import Needs, PairScores, ResponseScores, TokenScores
+from alignkit.needs import Needs
+from alignkit.scores import PairScores, ResponseScores, TokenScores
 from alignkit.weighting.hybrid import Hybrid
 
 

@@ -23,7 +23,8 @@ from alignkit.losses.simpo import SimPO
 from alignkit.losses.tis_dpo import TISDPO
 from alignkit.losses.tpo import TPO
 from alignkit.losses.triplet import Triplet
-from alignkit.scores import Needs, PairScores, TokenScores
+from alignkit.needs import Needs
+from alignkit.scores import PairScores, TokenScores
 
 REFERENCE_FREE = ("simpo", "orpo", "cpo", "tpo", "tpo_l", "nll")
 OF_SUMS = dict.fromkeys(("dpo", "robust", "hinge", "ipo", "tis_dpo", "cdpo"), "logratio_BT")

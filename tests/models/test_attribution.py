@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from alignkit.models.layout import Example, collate
 from alignkit.models.scorer import Scorer, Want, causal_lm, importances
-from alignkit.scores import Attribution
+from alignkit.needs import Attribution
 
 KINDS = [
     *(Attribution(norm=norm) for norm in ("l1", "l2", "grad_x_input")),

@@ -9,7 +9,7 @@ from engine_toy import CLOSE, EOS, batch, build, gradients, llama, rows, zoo
 
 from alignkit.models.layout import Example, collate
 from alignkit.models.scorer import Scorer, Want, importances
-from alignkit.scores import Attribution
+from alignkit.needs import Attribution
 
 EXAMPLE = Example(np.array([5, 6]), [np.array([7, 8]), np.array([9])])
 LONGER = Example(np.array([1]), [np.array([2]), np.array([3, 4, 5])])

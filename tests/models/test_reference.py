@@ -12,13 +12,15 @@ from alignkit.models.base import REFERENCE_ADAPTER
 from alignkit.models.pretrained import Pretrained
 from alignkit.models.reference import Reference, frozen_copy, reference_kind
 from alignkit.models.scorer import Scorer, Want, importances
-from alignkit.scores import Attribution, Needs
+from alignkit.needs import Attribution, Needs
 
 NEEDS = {
     "log-probs": Needs(reference=True),
     "distribution": Needs(reference=True, reference_logits=True),
     "anchor": Needs(reference=True, anchor=object()),
     "attribution": Needs(reference=True, attributions=frozenset({Attribution(model="reference")})),
+    "log-ratio": Needs(reference=True, attributions=frozenset({Attribution("log_ratio")})),
+    "mismatch": Needs(reference=True, mismatched=True),
     "policy attribution": Needs(reference=True, attributions=frozenset({Attribution()})),
 }
 
@@ -33,7 +35,9 @@ class TestKind:
             ("auto", False, "policy attribution", "cache"),
             ("auto", False, "distribution", "copy"),
             ("auto", False, "anchor", "copy"),
-            ("auto", False, "attribution", "copy"),
+            ("auto", False, "attribution", "cache"),
+            ("auto", False, "log-ratio", "copy"),
+            ("auto", False, "mismatch", "copy"),
             ("adapter_off", True, "anchor", "adapter_off"),
             ("copy", True, "log-probs", "copy"),
             ("cache", True, "log-probs", "cache"),
@@ -57,7 +61,7 @@ class TestKind:
                     needs,
                     "model.reference: 'cache' holds log-probs of the data only, this recipe needs more; use auto",
                 )
-                for needs in ("distribution", "anchor", "attribution")
+                for needs in ("distribution", "anchor", "log-ratio", "mismatch")
             ),
         ],
     )

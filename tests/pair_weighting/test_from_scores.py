@@ -10,11 +10,12 @@ import torch
 from pydantic import ValidationError
 
 from alignkit.errors import DataError
+from alignkit.needs import Needs
 from alignkit.pair_weighting import pair_weightings
 from alignkit.pair_weighting.column import Column
 from alignkit.pair_weighting.uni_dpo import UniDPO
 from alignkit.pair_weighting.wpo import WPO
-from alignkit.scores import Needs, PairScores, TokenScores
+from alignkit.scores import PairScores, TokenScores
 
 
 def response(*policy: float, collision: float = 0.0, weight: float = 1.0) -> TokenScores:

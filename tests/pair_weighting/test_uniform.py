@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from alignkit.needs import Needs
 from alignkit.pair_weighting import pair_weightings
-from alignkit.scores import Needs
 
 
 def test_every_pair_counts_one(worked) -> None:

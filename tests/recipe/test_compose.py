@@ -41,7 +41,7 @@ MISFITS = {
         "model.reference: 'cache' holds the reference's log-probs of the data's responses only, but loss 'triplet' "
         "needs its scores of sampled anchors; use 'auto' or 'copy'"
     ),
-    "model.reference=cache\nweighting={name: gradient, model: reference}": (
+    "model.reference=cache\nweighting={name: gradient, target: log_ratio}": (
         "model.reference: 'cache' holds the reference's log-probs of the data's responses only, but weighting "
         "'gradient' needs its gradients; use 'auto' or 'copy'"
     ),

@@ -20,7 +20,7 @@ losses: [dpo]
 trainer: preference
 """
 
-WEIGHTINGS = "gradient, hybrid, prior, random, softmax, uniform"
+WEIGHTINGS = "column, contrastive, gradient, hybrid, oracle, prior, random, self, softmax, surprisal, tis, uniform"
 
 # What is put on line 5 of the recipe above -> the line it gives.
 ADDED = {
@@ -85,8 +85,8 @@ def test_a_wrong_line(tmp_path, monkeypatch, line, message):
 REPLACED = {
     ("losses: [dpo]", "losses: []"): ["3: losses: too few items: needs at least 1, got 0"],
     ("losses: [dpo]", "losses: [{beta: 0.1}]"): [
-        "3: losses.0.name: missing; choose one of: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, nll, orpo, robust, sft, "
-        "sigmoid_norm, simpo, tdpo, tis_dpo, tpo, tpo_l, triplet, weighted_dpo"
+        "3: losses.0.name: missing; choose one of: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kto, nll, orpo, robust, "
+        "sft, sigmoid_norm, simpo, tdpo, tis_dpo, tpo, tpo_l, triplet, weighted_dpo"
     ],
     ("losses: [dpo]", "losses: {name: dpo}"): ["3: losses: expected a list, got a mapping"],
     ("losses: [dpo]", "losses: [{name: tdpo, version: '2'}]"): [

@@ -70,8 +70,8 @@ class ToyStep:
     def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:
         return {"examples": len(rows), "tokens": sum(len(row.responses["chosen"]) for row in rows)}
 
-    def prepare(self, step: int, rows_of_step: Mapping[int, Sequence[TokenRow]]) -> None:
-        self.prepared.append({key: [row.index for row in rows] for key, rows in rows_of_step.items()})
+    def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
+        self.prepared.append({key: [row.index for row in rows] for key, rows in coming.items()})
         if step % 3 == 0:
             self.anchor = self.plain.embedding.weight.detach().mean()
 

@@ -39,7 +39,7 @@ def test_a_step_is_that_of_plain_torch(tmp_path):
     optimizer = torch.optim.AdamW([plain.plain.embedding.weight], lr=0.1, weight_decay=0.1)
     order = DataOrder(make_rows(21), 8, seed=3)
     for number in range(2):
-        plain.prepare(number, {})
+        plain.prepare(number, (), {})
         rows = order.batch(number)
         optimizer.zero_grad()
         plain.loss(rows, number, plain.totals(rows))[0].backward()

@@ -7,14 +7,19 @@ import torch
 from pydantic import ValidationError
 
 from alignkit.errors import NonFiniteError
-from alignkit.scores import Attribution, Span
+from alignkit.needs import Attribution
+from alignkit.scores import Span
 from alignkit.weighting import weightings
-from alignkit.weighting.base import TokenWeighting
+from alignkit.weighting.base import TokenWeighting, shares
 from alignkit.weighting.gradient import Gradient
 from alignkit.weighting.hybrid import Hybrid
 from alignkit.weighting.uniform import Uniform
 
-BUILT_IN = [weightings.build(name, {}) for name in ("gradient", "hybrid", "prior", "random", "softmax", "uniform")]
+NAMES = (
+    *("column", "contrastive", "gradient", "hybrid", "oracle", "prior", "random", "self", "softmax", "surprisal"),
+    *("tis", "uniform"),
+)
+BUILT_IN = [weightings.build(name, {"rescale": "mean1"}) for name in NAMES]
 RESCALES = ("mean1", "sum1", "raw", "max1")
 
 
@@ -22,7 +27,17 @@ def span_of(importance_BS, mask_BS=None, num_prompt: int = 0, seeds_B: tuple[int
     importance_BS = torch.as_tensor(importance_BS, dtype=torch.float32)
     mask_BS = torch.ones_like(importance_BS, dtype=torch.bool) if mask_BS is None else torch.as_tensor(mask_BS)
     seeds_B = tuple(range(len(mask_BS))) if seeds_B is None else seeds_B
-    return Span(mask_BS, num_prompt, {Attribution(): importance_BS}, seeds_B)
+    whatever_BS = shares(importance_BS.nan_to_num(), mask_BS)  # for strategies that look at something else
+    return Span(
+        mask_BS,
+        num_prompt,
+        {Attribution(): importance_BS},
+        seeds_B,
+        policy_BS=-whatever_BS,
+        reference_BS=torch.zeros_like(whatever_BS),
+        desirable_B=torch.ones(len(mask_BS), dtype=torch.bool),
+        values=dict.fromkeys((v for weighting in BUILT_IN for v in weighting.needs().values), whatever_BS),
+    )
 
 
 @pytest.fixture(params=BUILT_IN, ids=lambda weighting: weighting.name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from alignkit.scores import Attribution, Span
+from alignkit.needs import Attribution
+from alignkit.scores import Span
 from alignkit.weighting.metrics import silent_metrics, weight_metrics
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from alignkit.needs import Attribution, Needs
 from alignkit.registry import dump_component
-from alignkit.scores import Attribution, Needs, Span
+from alignkit.scores import Span
 from alignkit.weighting import weightings
 from alignkit.weighting.gradient import Gradient
 from alignkit.weighting.hybrid import Hybrid

@@ -1,0 +1,69 @@
+"""What every contrast shares: it gives two models' predictions of the same response tokens."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from alignkit.data.rows import TokenRow
+from alignkit.registry import Component
+from alignkit.scores import Sees
+
+if TYPE_CHECKING:
+    from alignkit.models.layout import Batch
+    from alignkit.models.reference import Reference
+    from alignkit.models.scorer import Scored
+    from alignkit.token_values.bench import Bench
+
+
+class Contrast(Component):
+    """Base of the contrasts. The two models are used before training, and gone when it starts."""
+
+    fits: ClassVar[tuple[Sees, ...]] = ("pairs", "labelled responses", "responses")
+    """What a trainer must give for the two models to be had."""
+
+    @abstractmethod
+    def scored(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[tuple[Batch, Scored, Scored]]:
+        """Batches of the rows, with the scores of the positive and of the negative model, predictions included.
+
+        Both score the batch's response tokens in the same order. Called on every process, each with its share.
+        """
+
+    @abstractmethod
+    def depends_on(self, bench: Bench) -> dict[str, Any]:
+        """JSON values, beside own parameters, starting model and scored rows, that decide the scores."""
+
+
+class TrainedContrast(Contrast):
+    """Base of the contrasts that train two copies of the starting model for a few steps.
+
+    Batch, schedule and optimizer are the recipe's `training`. For the length of this both copies are in memory beside
+    the policy.
+    """
+
+    steps: int = Field(100, gt=0)
+    """Optimizer steps of each of the two trainings."""
+
+    learning_rate: float | None = Field(None, gt=0)
+    """Peak learning rate of the two trainings; null means the recipe's."""
+
+    @abstractmethod
+    def train(self, sign: str, rows: Sequence[TokenRow], bench: Bench) -> Reference:
+        """The model trained towards desirable (`positive`) or undesirable (`negative`) responses."""
+
+    def training(self) -> dict[str, Any]:
+        """What the two trainings change of the recipe's `training`."""
+        changes: dict[str, Any] = {"steps": self.steps, "epochs": None}
+        return changes if self.learning_rate is None else {**changes, "learning_rate": self.learning_rate}
+
+    def scored(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[tuple[Batch, Scored, Scored]]:
+        models = [self.train(sign, bench.train, bench) for sign in ("positive", "negative")]
+        both = (bench.scored(model, rows) for model in models)
+        for (batch, positive), (_, negative) in zip(*both, strict=True):
+            yield batch, positive, negative
+
+    def depends_on(self, bench: Bench) -> dict[str, Any]:
+        return bench.training_facts(self.training())

@@ -1,0 +1,65 @@
+"""One model under two instructions, one that asks for desirable and one that asks for undesirable responses.
+
+The cheapest contrast: nothing is trained. It works as far as the starting model follows instructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from alignkit.contrasts.base import Contrast
+from alignkit.data.rows import TokenRow
+from alignkit.errors import DataError
+from alignkit.lazy import numpy
+
+if TYPE_CHECKING:
+    from alignkit.models.layout import Batch
+    from alignkit.models.scorer import Scored
+    from alignkit.token_values.bench import Bench
+
+
+class Prompts(Contrast):
+    """The starting model with a text put before each prompt, after BOS; chat templates stay as they are behind it.
+
+    Paper: arXiv:2410.04350, prompt-based estimation
+    """
+
+    positive: str = Field("You are a harmless and helpful assistant.\n\n", min_length=1)
+    """Text before the prompt of the positive model."""
+
+    negative: str = Field("You are a harmful and unhelpful assistant.\n\n", min_length=1)
+    """Text before the prompt of the negative model."""
+
+    def scored(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[tuple[Batch, Scored, Scored]]:
+        reference = bench.reference()
+        both = (bench.scored(reference, self._after(text, rows, bench)) for text in (self.positive, self.negative))
+        for (batch, positive), (_, negative) in zip(*both, strict=True):
+            yield batch, positive, negative
+
+    def depends_on(self, bench: Bench) -> dict[str, Any]:
+        return {"before": [self._ids(text, bench) for text in (self.positive, self.negative)]}
+
+    def _ids(self, text: str, bench: Bench) -> list[int]:
+        ids: list[int] = bench.policy.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _after(self, text: str, rows: Sequence[TokenRow], bench: Bench) -> list[TokenRow]:
+        """The rows with the text before their prompts."""
+        ids = numpy.array(self._ids(text, bench), dtype=numpy.int64)
+        room, bos = bench.max_positions, bench.policy.tokenizer.bos_token_id
+        longest = max((row.length for row in rows), default=0) + len(ids)
+        if room is not None and longest > room:
+            raise DataError(
+                f"contrast 'prompts': with {text!r} before it the longest row has {longest} tokens, but the model has "
+                f"{room} positions; give a shorter text or a smaller data.max_length"
+            )
+
+        def begun(prompt: numpy.ndarray) -> numpy.ndarray:
+            cut = int(bos is not None and prompt[0] == bos)
+            return numpy.concatenate([prompt[:cut], ids, prompt[cut:]])
+
+        return [replace(row, prompt=begun(row.prompt)) for row in rows]

@@ -1,0 +1,107 @@
+"""What components ask of the training step. Nothing is computed that nobody needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from alignkit.errors import RecipeError
+
+if TYPE_CHECKING:
+    from alignkit.token_values.base import TokenValues
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """One way to ask how much each input token matters to a response: the gradient of a target by its embedding.
+
+    Attributes:
+        target: the scalar that is differentiated; `log_ratio` through policy and reference both.
+        position: whose logits, for targets of the last token.
+        norm: of the gradient over the embedding.
+        model: which model is asked.
+        refresh_every: optimizer steps that a row's importances serve before they are computed anew.
+        smoothing: share of a row's earlier importances that is kept when they are.
+    """
+
+    target: Literal["max_logit", "gold_logit", "response_nll", "log_ratio"] = "max_logit"
+    position: Literal["predict_last", "last_token"] = "predict_last"
+    norm: Literal["l1", "l2", "grad_x_input"] = "l1"
+    model: Literal["policy", "reference"] = "policy"
+    refresh_every: int = 1
+    smoothing: float = 0.0
+
+    @property
+    def is_static(self) -> bool:
+        """The model it asks never changes, so that it is known before training."""
+        return self.model == "reference"
+
+    @property
+    def is_remembered(self) -> bool:
+        """What a row was given is needed when the row comes again."""
+        return self.refresh_every > 1 or self.smoothing > 0
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a component asks of the step. Nothing is computed that nobody needs.
+
+    Attributes:
+        reference: per-token log-probs of the reference.
+        reference_logits: the reference's whole distribution at each response position (TDPO's KL).
+        attributions: gradients of a target by the input embeddings.
+        full_sequence: importances of the prompt tokens too.
+        anchor: a third response per example; the component that makes it (an `alignkit.anchors.Anchor`).
+        columns: data columns, one number per example.
+        policy_kl: KL(policy || reference) too, where `reference_logits` gives KL(reference || policy); asks for both.
+        collision: the policy's sum of squared probabilities at each response position (WPO).
+        prompt: log-probs of the prompt tokens but the first.
+        gold: a gold response per example, from the data (TPO).
+        values: numbers per response token that are known before training (an `alignkit.token_values.TokenValues`).
+        mismatched: the mean log-ratio of responses under prompts of other examples (KTO); asks for the reference too.
+    """
+
+    reference: bool = False
+    reference_logits: bool = False
+    attributions: frozenset[Attribution] = frozenset()
+    full_sequence: bool = False
+    anchor: object | None = None
+    columns: frozenset[str] = frozenset()
+    policy_kl: bool = False
+    collision: bool = False
+    prompt: bool = False
+    gold: bool = False
+    values: frozenset[TokenValues] = frozenset()
+    mismatched: bool = False
+
+    @property
+    def live_reference(self) -> bool:
+        """Whether the reference must be at hand while training: its log-probs of the data alone can be kept on disk."""
+        log_ratio = any(attribution.target == "log_ratio" for attribution in self.attributions)
+        return self.reference_logits or self.anchor is not None or self.mismatched or log_ratio
+
+    def __or__(self, other: Needs) -> Needs:
+        """What both ask for together.
+
+        Raises:
+            RecipeError: they ask for two different anchors.
+        """
+        if self.anchor is not None and other.anchor is not None and self.anchor != other.anchor:
+            raise RecipeError(
+                f"losses: one anchor is sampled per pair, but two are asked for, {self.anchor!r} and {other.anchor!r}; "
+                "give these losses the same anchor"
+            )
+        return Needs(
+            reference=self.reference or other.reference,
+            reference_logits=self.reference_logits or other.reference_logits,
+            attributions=self.attributions | other.attributions,
+            full_sequence=self.full_sequence or other.full_sequence,
+            anchor=self.anchor or other.anchor,
+            columns=self.columns | other.columns,
+            policy_kl=self.policy_kl or other.policy_kl,
+            collision=self.collision or other.collision,
+            prompt=self.prompt or other.prompt,
+            gold=self.gold or other.gold,
+            values=self.values | other.values,
+            mismatched=self.mismatched or other.mismatched,
+        )

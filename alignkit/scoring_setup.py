@@ -1,0 +1,69 @@
+"""What a run scores with: the reference in the way the recipe asks for, and all that is computed before training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alignkit.data.rows import Tables
+from alignkit.models.policy import Policy, build_policy
+from alignkit.models.reference import Reference, frozen_copy, reference_kind
+from alignkit.recipe.recipe import Recipe
+from alignkit.scoring import Scoring, tabulated
+from alignkit.token_values.bench import Bench
+from alignkit.token_values.reference_logps import ReferenceLogps
+from alignkit.token_values.table import load_table
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def build_scoring(
+    recipe: Recipe,
+    policy: Policy,
+    tables: Tables,
+    model: str,
+    accelerator: Accelerator,
+    folder: Path,
+    note: Callable[[str], None],
+) -> tuple[Scoring, Callable[[], Reference] | None]:
+    """The scoring of the recipe, and what makes a live reference for its evaluation, or None when it has none.
+
+    Args:
+        recipe: with its learning rate resolved.
+        policy: the model before training.
+        tables: all rows that will be scored.
+        model: fingerprint of the model before training.
+        accelerator: tells the processes apart.
+        folder: for trainings that token weights need beforehand.
+        note: gets what the user should know while waiting.
+
+    Raises:
+        AlignkitError: the reference cannot be had in the way asked for, or a part of the work failed.
+    """
+    needs = recipe.needs()
+    kind = reference_kind(recipe.model, policy.has_adapter, needs) if needs.reference else None
+    reference: Reference | None = None
+    if kind in ("adapter_off", "copy"):
+        reference = Reference(policy.scorer, policy) if kind == "adapter_off" else frozen_copy(policy)
+
+    def start() -> Reference:
+        """The model before training, as long as it is not trained yet."""
+        return reference or Reference(policy.scorer, policy if policy.has_adapter else None)
+
+    def reload() -> Reference:
+        """The starting model again: with cached log-probs no copy of it is kept while training."""
+        fresh = build_policy(
+            recipe.model, policy.tokenizer, seed=recipe.seed, separate=False, device=accelerator.device
+        )
+        return frozen_copy(fresh)
+
+    bench = Bench(recipe, policy, start, tables.train, accelerator, folder / "contrast", model, note)
+    wanted = tabulated(needs) | ({ReferenceLogps()} if kind == "cache" else set())
+    rows = (*tables.train, *tables.eval)
+    found = {values: load_table(values, rows, bench) for values in sorted(wanted, key=repr)}
+    scoring = Scoring(recipe, policy, reference, found, accelerator.autocast)
+    if kind is None:
+        return scoring, None
+    return scoring, (lambda: reference) if reference is not None else reload

@@ -1,0 +1,42 @@
+"""What every kind of token values shares: how they are computed, and what decides whether a kept file still serves.
+
+They stand in recipes' needs, so their modules load no torch; what computes for them is the `Bench` they are given.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from alignkit.data.rows import TokenRow
+from alignkit.registry import Section
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from alignkit.token_values.bench import Bench
+
+
+class TokenValues(Section):
+    """Base of the token values; equal ones are computed once and share a file."""
+
+    lasting: ClassVar[bool] = False
+    """Worth a file on disk."""
+
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """What they are, as `alignkit describe` says it."""
+
+    @abstractmethod
+    def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:
+        """For each row, one [N] tensor of numbers: its weighted responses one after the other.
+
+        Called on every process, with its share of the rows (perhaps none), so work of all processes together goes
+        before the first value.
+        """
+
+    def depends_on(self, bench: Bench) -> dict[str, Any]:
+        """JSON values, beside own parameters, model, precision and rows, that decide the values; none by default."""
+        return {}

@@ -1,0 +1,147 @@
+"""What token values are computed with: a run that is about to start, its models, and short trainings on the side."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignkit.data.rows import TokenRow
+from alignkit.data.splitting import rows_fingerprint
+from alignkit.lazy import torch
+from alignkit.losses.base import Loss
+from alignkit.models.layout import Batch
+from alignkit.models.policy import Policy
+from alignkit.models.reference import Reference
+from alignkit.models.scorer import Scored, Want, causal_lm, importances
+from alignkit.needs import Attribution
+from alignkit.objective import ObjectiveStep
+from alignkit.pair_weighting.uniform import Uniform as UniformPairs
+from alignkit.recipe.recipe import Recipe
+from alignkit.scoring import Scoring
+from alignkit.trainers.base import Trainer
+from alignkit.trainers.config import FREE_ON_RESUME
+from alignkit.trainers.loop import train
+from alignkit.weighting.uniform import Uniform
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A run that is about to start.
+
+    Attributes:
+        recipe: the run's recipe, its learning rate resolved.
+        policy: the model before training.
+        reference: gives the reference, live; may copy a model.
+        train: the training rows.
+        accelerator: tells the processes apart.
+        folder: for side trainings, which can be interrupted and resumed.
+        model: fingerprint of the model before training.
+        note: gets what the user should know while waiting, on every process.
+    """
+
+    recipe: Recipe
+    policy: Policy
+    reference: Callable[[], Reference]
+    train: Sequence[TokenRow]
+    accelerator: Accelerator
+    folder: Path
+    model: str
+    note: Callable[[str], None] = lambda _: None
+
+    def scored(self, model: Reference, rows: Sequence[TokenRow]) -> Iterator[tuple[Batch, Scored]]:
+        """Batches of the rows with their log-probs and predictions under `model`, without gradient."""
+        for batch in self._batches(rows):
+            yield batch, model.score(batch, Want(predictions=True))
+
+    def importances(
+        self, attribution: Attribution, rows: Sequence[TokenRow], *, full_sequence: bool
+    ) -> Iterator[tuple[Batch, Tensor]]:
+        """Batches of the rows with their [B, R, S] importances under the reference."""
+        reference = self.reference()
+        for batch in self._batches(rows):
+            with torch.enable_grad(), reference.active() as scorer:
+                scored = scorer(batch, Want(frozenset({attribution})))
+                found = importances(scored, batch, batch.mask_BRT.shape[1], full_sequence=full_sequence)
+            yield batch, found[attribution]
+
+    def _batches(self, rows: Sequence[TokenRow]) -> Iterator[Batch]:
+        """Rows of one shape (pairs or single responses), as many at a time as an evaluation takes."""
+        size, start = self.recipe.evaluation.batch_size, 0
+        while start < len(rows):
+            names = rows[start].weighted
+            stop = start + 1
+            while stop < min(start + size, len(rows)) and rows[stop].weighted == names:
+                stop += 1
+            yield self.policy.batch([row.without_gold for row in rows[start:stop]])
+            start = stop
+
+    @property
+    def max_positions(self) -> int | None:
+        """Longest prompt + response that the model has positions for; None when its configuration does not say."""
+        return getattr(causal_lm(self.policy.model).config.get_text_config(), "max_position_embeddings", None)
+
+    def training_facts(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """JSON values that decide what a side training with these changes gives."""
+        config = self.recipe.training.model_copy(update=dict(changes)).model_dump(mode="json")
+        decides = {key: value for key, value in config.items() if key not in FREE_ON_RESUME}
+        return {"training": decides, "seed": self.recipe.seed, "trained_on": rows_fingerprint(self.train)}
+
+    def trained(
+        self,
+        name: str,
+        rows: Sequence[TokenRow],
+        *,
+        trainer: Trainer,
+        loss: Loss,
+        training: Mapping[str, Any],
+    ) -> Reference:
+        """A copy of the model trained on the side, by all processes together; frozen.
+
+        Args:
+            name: of its folder, below `folder`.
+            rows: what it is trained on.
+            trainer: how the rows are laid out.
+            loss: what is minimised, with uniform weights.
+            training: what differs from the run's own `training`.
+
+        Raises:
+            SystemExit: 128 + signal, after a signal was answered with a checkpoint.
+        """
+        config = self.recipe.training.model_copy(
+            update={"save_every": None, "eval_every": None, "trackers": (), **training}
+        )
+        recipe = self.recipe.model_copy(
+            update={
+                "weighting": Uniform(name="uniform"),
+                "pair_weighting": UniformPairs(name="uniform"),
+                "losses": (loss,),
+                "trainer": trainer,
+                "training": config,
+            }
+        )
+        policy = replace(self.policy, scorer=copy.deepcopy(self.policy.scorer))
+        reference = self.reference() if loss.needs().reference else None
+        self.note(f"training the contrastive model '{name}': {config.steps} steps on {len(rows):,} rows")
+        result = train(
+            ObjectiveStep(Scoring(recipe, policy, reference, {}, self.accelerator.autocast)),
+            [row.without_gold for row in rows],
+            config,
+            seed=recipe.seed,
+            folder=self.folder / name,
+            accelerator=self.accelerator,
+            fingerprint={"model": self.model, "side": name},
+            on_log=lambda step, values: None,
+            on_note=lambda text: None,
+            resume=True,
+        )
+        if result.stopped_by_signal is not None:
+            raise SystemExit(128 + result.stopped_by_signal)
+        policy.scorer.requires_grad_(False).eval()
+        return Reference(policy.scorer)

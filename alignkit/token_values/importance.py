@@ -1,0 +1,40 @@
+"""Importances under the reference: it never changes, so one pass over the data serves the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from alignkit.data.rows import TokenRow
+from alignkit.lazy import torch
+from alignkit.needs import Attribution
+from alignkit.token_values.base import TokenValues
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from alignkit.token_values.bench import Bench
+
+
+class ReferenceImportance(TokenValues):
+    """Size of the gradient of the reference's target by each token's embedding, not normalised."""
+
+    lasting = True
+
+    attribution: Attribution
+    """Which target, position and norm."""
+
+    full_sequence: bool = False
+    """The prompt's importances too, before each response's."""
+
+    @property
+    def words(self) -> str:
+        return "importances under the reference"
+
+    def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:
+        for batch, size_BRS in bench.importances(self.attribution, rows, full_sequence=self.full_sequence):
+            mask_BRS = batch.mask_BRT
+            if self.full_sequence:
+                prompt_BRP = batch.prompt_mask_BP[:, None].expand(-1, mask_BRS.shape[1], -1)
+                mask_BRS = torch.cat([prompt_BRP, mask_BRS], dim=-1)
+            yield from (size_RS[mask_RS] for size_RS, mask_RS in zip(size_BRS, mask_BRS, strict=True))

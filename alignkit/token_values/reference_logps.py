@@ -1,0 +1,28 @@
+"""Log-probs of the data's responses under the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from alignkit.data.rows import TokenRow
+from alignkit.token_values.base import TokenValues
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from alignkit.token_values.bench import Bench
+
+
+class ReferenceLogps(TokenValues):
+    """log ref(y_t | x, y_<t) of every token of the weighted responses; nats."""
+
+    lasting = True
+
+    @property
+    def words(self) -> str:
+        return "log-probs under the reference"
+
+    def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:
+        for batch, scored in bench.scored(bench.reference(), rows):
+            yield from (logp_RT[mask_RT] for logp_RT, mask_RT in zip(scored.logp_BRT, batch.mask_BRT, strict=True))

@@ -1,0 +1,35 @@
+"""Tokens on which the policy has already moved count more: the size of its own log-ratio, which costs nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from alignkit.needs import Needs
+from alignkit.scores import Span
+from alignkit.weighting.base import TokenWeighting
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class SelfLogRatio(TokenWeighting):
+    """Absolute log-ratio of policy to reference at each token, as a constant.
+
+    It amplifies what training has begun. Before the first step all log-ratios are 0 but for rounding, and `floor` keeps
+    that from being taken for weights.
+
+    Formula: |log pi(y_t | x, y_<t) - log ref(y_t | x, y_<t)| + floor
+    Paper: none; ours
+    """
+
+    floor: float = Field(0.01, gt=0)
+    """Added to every token, nats: log-ratios much smaller than this leave the weights equal; usual 0.001 to 0.1."""
+
+    def needs(self) -> Needs:
+        return Needs(reference=True)
+
+    def raw(self, span: Span) -> Tensor:
+        assert span.policy_BS is not None and span.reference_BS is not None, "needs() asked for both"
+        return (span.policy_BS - span.reference_BS).abs() + self.floor

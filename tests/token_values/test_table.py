@@ -1,0 +1,127 @@
+"""Token values on disk: the same as computed live, computed once, told apart by everything that decides them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+import torch
+from engine_toy import CLOSE, bench, llama, policy, rows
+
+from alignkit.models.reference import frozen_copy
+from alignkit.models.scorer import Want
+from alignkit.token_values.base import TokenValues
+from alignkit.token_values.reference_logps import ReferenceLogps
+from alignkit.token_values.table import cache_folder, load_table
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALIGNKIT_CACHE", str(tmp_path))
+    return tmp_path / "values"
+
+
+class Counted(TokenValues):
+    """Number each token by its place, and count how often that is asked for."""
+
+    lasting: ClassVar[bool] = True
+    words: ClassVar[str] = "numbers"
+    times: ClassVar[list[int]] = []
+    offset: int = 0
+
+    def compute(self, rows, bench) -> Iterator[torch.Tensor]:
+        self.times.append(len(rows))
+        for row in rows:
+            yield torch.arange(sum(len(row.responses[name]) for name in row.weighted)) + self.offset
+
+    def depends_on(self, bench) -> dict:
+        return {"seed": bench.recipe.seed}
+
+
+@pytest.fixture
+def counted(monkeypatch) -> Counted:
+    monkeypatch.setattr(Counted, "times", [])
+    return Counted()
+
+
+def test_equals_the_copy_in_any_order_and_batch() -> None:
+    trained = policy(llama())
+    table = load_table(ReferenceLogps(), rows(), bench(trained.model, rows()))
+    for picked in (rows(), rows()[::-1], rows()[1:2]):
+        batch = trained.batch(picked)
+        wanted = frozen_copy(trained).score(batch, Want()).logp_BRT
+        got = table.lookup(picked, batch.mask_BRT)
+        torch.testing.assert_close(got, wanted, **CLOSE)
+        assert got.dtype == torch.float32 and not got.requires_grad
+        assert (got[~batch.mask_BRT] == 0).all()
+
+
+def test_pads_to_a_wider_batch() -> None:
+    """With an anchor in the batch the mask is wider than the cached responses."""
+    trained = policy(llama())
+    table = load_table(ReferenceLogps(), rows(), bench(trained.model, rows()))
+    batch = trained.batch(rows())
+    wider = torch.nn.functional.pad(batch.mask_BRT, (0, 3))
+    torch.testing.assert_close(table.lookup(rows(), wider)[..., :-3], table.lookup(rows(), batch.mask_BRT))
+
+
+def test_a_gold_response_is_left_out() -> None:
+    """It carries no weights, and its log-probs need no reference."""
+    golden = [replace(row, responses={**row.responses, "gold": row.prompt}) for row in rows()]
+    bare, with_gold = (load_table(ReferenceLogps(), some, bench(llama(), some)) for some in (rows(), golden))
+    mask = policy(llama()).batch(rows()).mask_BRT
+    torch.testing.assert_close(with_gold.lookup(golden, mask), bare.lookup(rows(), mask), **CLOSE)
+
+
+def test_is_computed_once(folder, counted) -> None:
+    first = load_table(counted, rows(), bench(llama(), rows()))
+    again = load_table(counted, rows(), bench(llama(), rows()))
+    mask = policy(llama()).batch(rows()).mask_BRT
+    assert torch.equal(first.lookup(rows(), mask), again.lookup(rows(), mask))
+    assert counted.times == [3] and len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("other", ["model", "rows", "parameters", "what it depends on"])
+def test_is_told_apart_by(other, folder, counted) -> None:
+    load_table(counted, rows(), bench(llama(), rows()))
+    of = bench(llama(seed=1) if other == "model" else llama(), rows())
+    if other == "what it depends on":
+        of = replace(of, recipe=of.recipe.model_copy(update={"seed": 5}))
+    values = counted.model_copy(update={"offset": 1}) if other == "parameters" else counted
+    load_table(values, rows()[:2] if other == "rows" else rows(), of)
+    assert len(counted.times) == 2 and len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"no tensors here"], ids=["empty", "garbage"])
+def test_a_damaged_file_is_computed_again(folder, counted, damage) -> None:
+    load_table(counted, rows(), bench(llama(), rows()))
+    (file,) = folder.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(damage)
+    load_table(counted, rows(), bench(llama(), rows()))
+    assert counted.times == [3, 3] and file.read_bytes() == whole
+
+
+def test_what_costs_nothing_leaves_no_file(folder, counted, monkeypatch) -> None:
+    monkeypatch.setattr(Counted, "lasting", False)
+    load_table(counted, rows(), bench(llama(), rows()))
+    assert not folder.exists()
+
+
+def test_training_and_held_out_rows_of_one_number_are_told_apart() -> None:
+    train, held_out = rows()[0], replace(rows([(3, 4, 2)])[0], index=0, where="eval.jsonl:1")
+    trained = policy(llama())
+    table = load_table(ReferenceLogps(), [train, held_out], bench(trained.model, rows()))
+    batch = trained.batch([held_out])
+    torch.testing.assert_close(
+        table.lookup([held_out], batch.mask_BRT), frozen_copy(trained).score(batch, Want()).logp_BRT, **CLOSE
+    )
+
+
+def test_where_it_lies(folder, monkeypatch, tmp_path) -> None:
+    assert cache_folder() == folder
+    monkeypatch.delenv("ALIGNKIT_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache/alignkit/values"
