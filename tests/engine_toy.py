@@ -185,5 +185,5 @@ def computed(needs: Needs, model: Any, of: Sequence[TokenRow] | None = None) -> 
     tables = {}
     for values in tabulated(needs):
         numbers = values.compute(wanted, bench(model, wanted))
-        tables[values] = Table({(r.index, r.where): n.float() for r, n in zip(wanted, numbers, strict=True)})
+        tables[values] = Table({r.key: n.float() for r, n in zip(wanted, numbers, strict=True)})
     return tables

@@ -29,7 +29,9 @@ RECIPE = FOLDER / "recipe.yaml"
 TEXT = """
 model: {name: world, start: random}
 data: {train: "builtin:world", world: {pairs: 40, eval_pairs: 8}}
-weighting: {name: hybrid}
+weighting:
+  name: hybrid
+  gradient: {name: gradient, refresh_every: 4, smoothing: 0.5}
 losses:
   - {name: weighted_dpo, beta: 1.0}
   - name: triplet
@@ -39,10 +41,11 @@ trainer: {name: preference}
 training: {steps: 7, batch_size: 8, micro_batch_size: 4, learning_rate: 1.0e-3, save_every: 2}
 evaluation: {pairs: 4, samples: 2, max_new_tokens: 4}
 """
+KTO = ("losses=[{name: kto, beta: 1.0}]", "trainer=unpaired", "training.steps=4")
 
 
-def train(name: str, *, resume: bool = False, micro_batch_size: int = 4) -> None:
-    run(load_recipe(RECIPE, [f"training.micro_batch_size={micro_batch_size}"]), FOLDER / name, resume, False)
+def train(name: str, *more: str, resume: bool = False, micro_batch_size: int = 4) -> None:
+    run(load_recipe(RECIPE, [f"training.micro_batch_size={micro_batch_size}", *more]), FOLDER / name, resume, False)
 
 
 def die() -> None:
@@ -93,7 +96,7 @@ def interrupted(name: str, expected: int, owner: object, attribute: str, calls: 
     wait(in_child(lambda: train(name, resume=True)), 0)
 
 
-def two_processes(name: str) -> None:
+def two_processes(name: str, *more: str) -> None:
     """Two children that train one model with DDP on gloo."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -102,7 +105,7 @@ def two_processes(name: str) -> None:
     def job(rank: int) -> None:
         os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"}
-        train(name)
+        train(name, *more)
 
     for pid in [in_child(lambda rank=rank: job(rank)) for rank in range(2)]:
         wait(pid, 0)
@@ -112,6 +115,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     RECIPE.write_text(TEXT)
     wait(in_child(lambda: train("whole")), 0)
+    # Rows come again from step 6 on: some keep their importances, others get new ones, smoothed.
     # Step 5 (from 1) is amid a window of anchors, which were drawn before step 4; the checkpoint is that of step 4.
     interrupted("within_a_step", -signal.SIGKILL, ObjectiveStep, "loss", 9, die)
     interrupted("while_anchors_are_drawn", -signal.SIGKILL, LlamaForCausalLM, "generate", 3, die)
@@ -121,3 +125,5 @@ if __name__ == "__main__":
     wait(in_child(lambda: train("one_by_8", micro_batch_size=8)), 0)
     wait(in_child(lambda: train("eight_by_1", micro_batch_size=1)), 0)
     two_processes("two_by_4")
+    wait(in_child(lambda: train("kto", *KTO)), 0)
+    two_processes("kto_two_by_4", *KTO)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from engine_toy import DPO, HYBRID, LENGTHS, TRIPLET, gradients, llama, move, recipe, rows, scoring, view_of, with_lora
 
+from alignkit.data.rows import TokenRow
+from alignkit.data.unpairing import unpair
 from alignkit.errors import ModelError
 from alignkit.models.reference import Reference
 from alignkit.objective import ObjectiveStep
@@ -25,20 +27,29 @@ RECIPES = {
     "teacher forced": recipe([DPO, TEACHER], weighting={"name": "random"}),
     "orpo": recipe([{"name": "orpo", "nll_on": "full"}, {"name": "nll", "coefficient": 0.2}], weighting=HYBRID),
     "uni": recipe([{"name": "sigmoid_norm"}, {"name": "cpo"}], pair_weighting={"name": "wpo"}),
+    "kto": recipe([{"name": "kto"}], "unpaired"),
+    "ti-kto": recipe([{"name": "kto", "undesirable_weight": 0.5}], "unpaired", weighting=HYBRID),
+    "log-ratio": recipe(weighting={"name": "gradient", "target": "log_ratio", "smoothing": 0.5}),
+    "self": recipe(weighting={"name": "self"}),
+    "surprisal": recipe([{"name": "simpo"}], weighting={"name": "surprisal"}),
     "tdpo": recipe([{"name": "tdpo"}, TRIPLET | {"coefficient": 0.3}], weighting={"name": "prior"}),
 }
+
+
+def rows_for(of) -> list[TokenRow]:
+    return unpair(MANY)[:7] if of.trainer.name == "unpaired" else MANY
 
 
 def step_of(of, layout: str = "shared") -> ObjectiveStep:
     """A step whose policy has moved from its reference, prepared for optimizer step 0."""
     step = ObjectiveStep(scoring(of, move(llama()), llama(), layout))
-    step.prepare(0, MANY, {0: MANY})
+    step.prepare(0, rows_for(of), {0: rows_for(of)})
     return step
 
 
 def values(step: ObjectiveStep, *parts):
     """Objective, gradients and added metrics of the micro-batches `parts` of one optimizer step."""
-    totals = step.totals(MANY)
+    totals = step.totals(rows_for(step.recipe))
     objective, metrics = 0.0, {}
     for part in parts:
         loss, found = step.loss(part, 0, totals)
@@ -85,23 +96,28 @@ class TestMicroBatches:
     def test_add_up_to_the_whole(self, name) -> None:
         """Objective, every gradient and every metric; the split puts rows of other lengths together."""
         of = RECIPES[name]
-        whole, split = values(step_of(of), MANY), values(step_of(of), MANY[:1], MANY[1:4], MANY[4:])
+        many = rows_for(of)
+        whole, split = values(step_of(of), many), values(step_of(of), many[:1], many[1:4], many[4:])
         assert split[0] == pytest.approx(whole[0], abs=1e-6)
         torch.testing.assert_close(split[1], whole[1], rtol=1e-5, atol=2e-6)
         assert split[2].keys() == whole[2].keys()
         for key, (value, count) in whole[2].items():
+            if key == "kl/mismatched":  # of the whole step, whatever its parts
+                assert split[2][key] == (pytest.approx(3 * value), 3 * count)
+                continue
             assert split[2][key][1] == count, key
             assert split[2][key][0] == pytest.approx(value, rel=1e-5, abs=1e-4), key
 
     def test_layouts_agree(self, name) -> None:
-        shared, separate = (values(step_of(RECIPES[name], layout), MANY) for layout in ("shared", "separate"))
+        of = RECIPES[name]
+        shared, separate = (values(step_of(of, layout), rows_for(of)) for layout in ("shared", "separate"))
         assert shared[0] == pytest.approx(separate[0], abs=2e-6)
         torch.testing.assert_close(shared[1], separate[1], rtol=1e-4, atol=2e-5)
 
     def test_the_objective_is_the_sum_of_its_terms(self, name) -> None:
         """Mean over its unit of each logged loss and of the likelihood beside it, times the coefficient."""
         of = RECIPES[name].model_copy(update={"pair_weighting": Uniform()})  # metrics are unweighted
-        objective, _, metrics = values(step_of(of), MANY)
+        objective, _, metrics = values(step_of(of), rows_for(of))
         terms = []
         for loss in of.losses:
             means = [
@@ -213,6 +229,17 @@ def test_rewards_are_beta_times_log_ratios() -> None:
     margins_B = 0.5 * ((view.chosen.logratio_BT).sum(-1) - (view.rejected.logratio_BT).sum(-1)).detach()
     assert metrics["rewards/margins"][0] == pytest.approx(margins_B.sum().item(), abs=1e-4)
     assert metrics["rewards/accuracies"][0] == (margins_B > 0).sum().item()
+
+
+def test_unpaired_metrics_are_apart_by_label() -> None:
+    """Seven responses, four of them desirable."""
+    _, _, metrics = values(step_of(RECIPES["kto"]), rows_for(RECIPES["kto"]))
+    counts = {f"{kind}/{name}": n for kind in ("rewards", "logps") for name, n in (("chosen", 4.0), ("rejected", 3.0))}
+    weights = {f"weights/{name}": 7.0 for name in ("ess", "max", "position_spearman")}
+    assert {name: count for name, (_, count) in metrics.items()} == counts | weights | {
+        "loss/kto": 7.0,
+        "kl/mismatched": 1.0,
+    }
 
 
 class TestAnchors:

@@ -94,14 +94,17 @@ def test_an_interrupted_run_is_the_uninterrupted_one(runs: Path, name: str):
         assert (runs / name / file).read_bytes() == (runs / "whole" / file).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["one_by_8", "eight_by_1", "two_by_4"])
-def test_how_a_step_is_split_does_not_matter(runs: Path, name: str):
-    whole, split = metrics_of(runs / "whole"), metrics_of(runs / name)
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [*(("whole", name) for name in ("one_by_8", "eight_by_1", "two_by_4")), ("kto", "kto_two_by_4")],
+)
+def test_how_a_step_is_split_does_not_matter(runs: Path, base: str, name: str):
+    whole, split = metrics_of(runs / base), metrics_of(runs / name)
     for ours, theirs in zip(whole, split, strict=True):
         if ours["step"] <= 2:  # the first learning rate is 0, so until step 2 each pair is a tie that rounding decides
             ours, theirs = ({k: v for k, v in line.items() if k != "rewards/accuracies"} for line in (ours, theirs))
         assert theirs == pytest.approx(ours, rel=2e-4, abs=2e-5)
-    weights, others = (load_file(runs / folder / "final" / "model.safetensors") for folder in ("whole", name))
+    weights, others = (load_file(runs / folder / "final" / "model.safetensors") for folder in (base, name))
     # Adam divides by the gradient's size, so where that is rounding noise a step may differ by up to a learning rate.
     worst = max(float((weights[key] - others[key]).abs().max()) for key in weights)
     assert worst < 2e-4

@@ -204,7 +204,7 @@ class TestOnlyWhatIsNeeded:
 
     def test_a_cache_stands_in_for_the_reference(self) -> None:
         packed = {
-            (row.index, row.where): torch.cat([gold_logp(llama(), row.prompt, ids) for ids in row.responses.values()])
+            row.key: torch.cat([gold_logp(llama(), row.prompt, ids) for ids in row.responses.values()])
             for row in rows()
         }
         tables = {ReferenceLogps(): Table({key: value.detach() for key, value in packed.items()})}

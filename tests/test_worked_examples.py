@@ -31,7 +31,7 @@ RELEASED = {"mix": 0.2, "prior": Prior(name="prior", sigma_divisor=8, sigma_min=
 # key -> where the number is asserted instead: the toy model is not a weighting's business
 ELSEWHERE = {"toy attribution last logits", "toy attribution argmax", "toy attribution I"}
 
-# By the beginning of the key: asserted in test_worked_methods.py, or waiting there for its component.
+# By the beginning of the key: asserted in test_worked_methods.py, or of methods that are not there yet.
 LATER = (
     *("dpo_label_smoothing", "dpo_robust", "dpo_hinge", "ipo_", "dpo_sigmoid_norm", "mean_logp_", "simpo ", "orpo"),
     *("prompt_logps", "cpo ", "gold_logps", "tpo", "kto_", "tis_", "kl_policy_ref_", "cdpo", "uni"),

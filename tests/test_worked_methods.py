@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from alignkit.losses import losses
+from alignkit.models.head import Predictions, contrastive_logps
 from alignkit.pair_weighting import pair_weightings
-from alignkit.scores import PairScores, TokenScores
+from alignkit.scores import PairScores, Span, TokenScores, UnpairedScores
+from alignkit.weighting import weightings
 from alignkit.weighting.hybrid import Hybrid
 
 KEYS = (
@@ -21,14 +23,6 @@ KEYS = (
     *("prompt_logps", "cpo ", "gold_logps", "tpo", "kto_", "tis_", "kl_policy_ref_", "cdpo", "uni"),
 )
 """Beginnings of the keys that belong here."""
-
-WAITING = {
-    *("kto_z", "kto_chosen", "kto_rejected", "kto_mean"),  # the unpaired trainer
-    *("tis_log(pi+/pi-)_chosen", "tis_log(pi+/pi-)_rejected", "tis_w_chosen exp-clamp", "tis_w_rejected exp-clamp"),
-    *("tis_w_chosen rank[.7,1.3]", "tis_w_rejected rank[.7,1.3]"),  # the weighting by two contrastive models
-    "cdpo_ce softmax(2*pos-1*neg) for pos=[2,1,0] neg=[1,2,0]",
-}
-"""Numbers of components that are not there yet."""
 
 
 def tokens(*probabilities: float) -> TokenScores:
@@ -145,7 +139,45 @@ def mean(policy: float, reference: float) -> TokenScores:
     return TokenScores(policy * one, one.bool(), one, reference * one)
 
 
-PARTS = (pairwise, token_level, uni_dpo)
+def kto(worked, pair: PairScores) -> dict:
+    """One response of each kind; the mismatched sums -3, -4 stand against -3.2, -3.9 of the reference."""
+    mismatch = torch.tensor([-3.0 + 3.2, -4.0 + 3.9], dtype=torch.float64).mean()
+    values = {
+        label: float(
+            losses.build("kto", {}).per_example(UnpairedScores(response, torch.tensor([label]), mismatch)).sum()
+        )
+        for label, response in ((True, pair.chosen), (False, pair.rejected))
+    }
+    return {
+        "kto_z": float(mismatch.clamp_min(0)),
+        "kto_chosen": values[True],
+        "kto_rejected": values[False],
+        "kto_mean": (values[True] + values[False]) / 2,
+    }
+
+
+def contrastive(worked, pair: PairScores) -> dict:
+    """TIS-DPO's weights from two models' probabilities of both sides, and cDPO's estimate from two models' logits."""
+    models = {
+        "chosen": ((0.6, 0.5, 0.4), (0.5, 0.25, 0.4)),
+        "rejected": ((0.2, 0.3, 0.5, 0.1), (0.4, 0.2, 0.5, 0.4)),
+    }
+    found = {}
+    for side, (positive, negative) in models.items():
+        ratio_BS = tokens(*positive).policy_BT - tokens(*negative).policy_BT
+        found[f"tis_log(pi+/pi-)_{side}"] = ratio_BS[0].tolist()
+        for transform, key in (("clamp", "exp-clamp"), ("rank", "rank[.7,1.3]")):
+            weighting = weightings.build("tis", {"transform": transform, "weigh_last": True})
+            (values,) = weighting.needs().values
+            desirable_B = torch.tensor([side == "chosen"])
+            span = Span(torch.ones_like(ratio_BS).bool(), desirable_B=desirable_B, values={values: ratio_BS})
+            found[f"tis_w_{side} {key}"] = weighting.weights(span)[0].tolist()
+    logits = [Predictions(torch.tensor([z] * 3).double(), torch.nn.Identity()) for z in ([2, 1, 0], [1, 2, 0])]
+    estimate_N = contrastive_logps(*logits, torch.arange(3), chunk=2, strength=1.0).exp()
+    return found | {"cdpo_ce softmax(2*pos-1*neg) for pos=[2,1,0] neg=[1,2,0]": estimate_N.tolist()}
+
+
+PARTS = (pairwise, token_level, uni_dpo, kto, contrastive)
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
@@ -156,5 +188,4 @@ def test_numbers(part, worked, examples) -> None:
 
 def test_every_number_has_its_place(worked, examples) -> None:
     here = {key for part in PARTS for key in part(worked, worked.pair())}
-    assert here.isdisjoint(WAITING)
-    assert here | WAITING == {key for key in examples if key.startswith(KEYS)}
+    assert here == {key for key in examples if key.startswith(KEYS)}

@@ -88,7 +88,7 @@ def _number(row: RawRow, column: str) -> float:
     value = _given(row, column)
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):  # an integer can be beyond every float
         number = math.nan
     if not math.isfinite(number):
         raise Unusable("not a number", f"'{column}': expected a finite number, got {value!r}")

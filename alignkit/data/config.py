@@ -53,7 +53,8 @@ class DataConfig(Section):
     """With `on_bad_row: drop`, stop after all when more rows than this are bad."""
 
     label_noise: float = Field(0.0, ge=0, le=1)
-    """Chance that a training pair has its chosen and rejected swapped, drawn per row from the seed."""
+    """Chance that a training pair has its chosen and rejected swapped, or a labelled response its label, drawn per row
+    from the seed."""
 
     world: WorldConfig | None = None
     """Options of `builtin:world`; null means its defaults. Refused for any other source."""

@@ -135,7 +135,7 @@ def read_example(row: RawRow, form: Format, responses: Sequence[str]) -> Example
 def _known(responses: Sequence[str]) -> tuple[Format, ...]:
     known = UNPAIRED_FORMATS + PAIR_FORMATS if "completion" in responses else PAIR_FORMATS
     if "gold" in responses:  # a further response has no place in a format that finds the prompt by itself
-        return tuple(form for form in known if "prompt" in form.kinds)
+        return tuple(form for form in known if "prompt" in form.kinds and form.read is not _whole_dialogues)
     return known + SINGLE_FORMATS if "chosen" in responses and "rejected" not in responses else known
 
 

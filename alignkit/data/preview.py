@@ -28,7 +28,8 @@ def preview(row: TokenRow, tokenizer: PreTrainedTokenizerBase, max_tokens: int =
     shown.append(f"prompt ({len(row.prompt)} tokens): ", style="bold")
     shown.append(("..." if hidden > 0 else "") + _decoded(tokenizer, row.prompt[-max_tokens:]), style="cyan")
     for name, ids in row.responses.items():
-        shown.append(f"\n{name} ({len(ids)} tokens): ", style="bold")
+        label = "" if row.label is None else ", desirable" if row.label else ", undesirable"
+        shown.append(f"\n{name} ({len(ids)} tokens{label}): ", style="bold")
         shown.append("|", style="bold yellow")
         shown.append(_decoded(tokenizer, ids[:max_tokens]), style=_STYLES.get(name, "default"))
         if len(ids) > max_tokens:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,12 @@ class TokenRow:
     def weighted(self) -> tuple[str, ...]:
         """Names of the responses that carry token weights: all but a gold one, which comes last."""
         return tuple(name for name in self.responses if name != "gold")
+
+    @property
+    def key(self) -> Hashable:
+        """Tells rows apart, in whatever table they stand: number and place do not, where a pair was taken apart or its
+        labels swapped."""
+        return (self.index, self.where, *((name, self.responses[name].tobytes()) for name in self.weighted))
 
     @property
     def without_gold(self) -> TokenRow:

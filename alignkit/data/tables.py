@@ -69,7 +69,8 @@ def load_tables(
     """
     if config.label_noise and not {"rejected", "completion"}.intersection(responses):
         raise DataError(
-            f"data.label_noise: {config.label_noise} needs pairs; this trainer reads {', '.join(responses)}"
+            f"data.label_noise: {config.label_noise} needs pairs or labelled responses; this trainer reads "
+            f"{', '.join(responses)}"
         )
     refuse_misplaced(config)
     wanted = Wanted(responses, columns, token_columns)

@@ -58,7 +58,9 @@ class Bench:
     def scored(self, model: Reference, rows: Sequence[TokenRow]) -> Iterator[tuple[Batch, Scored]]:
         """Batches of the rows with their log-probs and predictions under `model`, without gradient."""
         for batch in self._batches(rows):
-            yield batch, model.score(batch, Want(predictions=True))
+            with self.accelerator.autocast():
+                scored = model.score(batch, Want(predictions=True))
+            yield batch, scored
 
     def importances(
         self, attribution: Attribution, rows: Sequence[TokenRow], *, full_sequence: bool
@@ -66,7 +68,7 @@ class Bench:
         """Batches of the rows with their [B, R, S] importances under the reference."""
         reference = self.reference()
         for batch in self._batches(rows):
-            with torch.enable_grad(), reference.active() as scorer:
+            with self.accelerator.autocast(), torch.enable_grad(), reference.active() as scorer:
                 scored = scorer(batch, Want(frozenset({attribution})))
                 found = importances(scored, batch, batch.mask_BRT.shape[1], full_sequence=full_sequence)
             yield batch, found[attribution]
@@ -129,18 +131,21 @@ class Bench:
         policy = replace(self.policy, scorer=copy.deepcopy(self.policy.scorer))
         reference = self.reference() if loss.needs().reference else None
         self.note(f"training the contrastive model '{name}': {config.steps} steps on {len(rows):,} rows")
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
         result = train(
             ObjectiveStep(Scoring(recipe, policy, reference, {}, self.accelerator.autocast)),
             [row.without_gold for row in rows],
             config,
             seed=recipe.seed,
-            folder=self.folder / name,
+            folder=folder,
             accelerator=self.accelerator,
             fingerprint={"model": self.model, "side": name},
             on_log=lambda step, values: None,
             on_note=lambda text: None,
             resume=True,
         )
+        self.accelerator.free_memory()  # or it would hold on to model and optimizer
         if result.stopped_by_signal is not None:
             raise SystemExit(128 + result.stopped_by_signal)
         policy.scorer.requires_grad_(False).eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,15 +25,15 @@ class Table:
     """The values of known rows.
 
     Args:
-        packed: (row index, `where`) -> [N] float32, the row's weighted responses one after the other.
+        packed: key of a row -> [N] float32, the row's weighted responses one after the other.
     """
 
-    def __init__(self, packed: Mapping[tuple[int, str], Tensor]) -> None:
+    def __init__(self, packed: Mapping[Hashable, Tensor]) -> None:
         self._packed = packed
 
     def lookup(self, rows: Sequence[TokenRow], mask: Tensor) -> Tensor:
         """The rows' values on the True positions of `mask`, a [B, R, T] or [B, R, S] bool, and 0 off it."""
-        packed_N = torch.cat([self._packed[row.index, row.where] for row in rows]).to(mask.device)
+        packed_N = torch.cat([self._packed[row.key] for row in rows]).to(mask.device)
         return torch.zeros(mask.shape, device=mask.device).masked_scatter(mask, packed_N)
 
 
@@ -61,7 +61,7 @@ def load_table(values: TokenValues, rows: Sequence[TokenRow], bench: Bench) -> T
             path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, safetensors_torch.save({"values": flat_N, "lengths": torch.tensor(lengths)}))
     pieces = torch.split(flat_N, lengths)
-    return Table({(row.index, row.where): piece for row, piece in zip(rows, pieces, strict=True)})
+    return Table({row.key: piece for row, piece in zip(rows, pieces, strict=True)})
 
 
 def _file(values: TokenValues, rows: Sequence[TokenRow], bench: Bench) -> Path:
@@ -88,8 +88,7 @@ def _read(path: Path, num_rows: int) -> tuple[Tensor, list[int]] | None:
 
 def _computed(values: TokenValues, rows: Sequence[TokenRow], bench: Bench) -> tuple[Tensor, list[int]]:
     first, stride = bench.accelerator.process_index, bench.accelerator.num_processes
-    with bench.accelerator.autocast():
-        mine = [value_N.float().cpu() for value_N in values.compute(rows[first::stride], bench)]
+    mine = [value_N.float().cpu() for value_N in values.compute(rows[first::stride], bench)]
     by_process = [mine] if stride == 1 else accelerate.utils.gather_object([mine])
     in_order = [by_process[place % stride][place // stride] for place in range(len(rows))]
     return torch.cat(in_order), [len(value_N) for value_N in in_order]

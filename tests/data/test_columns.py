@@ -166,19 +166,14 @@ def test_numbers_of_tokens_missing_in_a_row(write, load):
     assert str(caught.value).splitlines()[1] == "  a.jsonl:2: missing field: 'rejected_weight'"
 
 
-@pytest.mark.parametrize(
-    ("responses", "column", "found"),
-    [
-        (("chosen", "rejected"), "rejected_weight", "chosen, chosen_weight, prompt, rejected"),
-        (("completion",), "rejected_weight", "chosen, chosen_weight, prompt, rejected"),
-    ],
-)
-def test_numbers_of_tokens_in_no_row(responses, column, found, write, load):
+@pytest.mark.parametrize("responses", [("chosen", "rejected"), ("completion",)])
+def test_numbers_of_tokens_in_no_row(responses, write, load):
     name = write("a.jsonl", [{**PAIR, "chosen_weight": [1] * 5}])
     with pytest.raises(DataError) as caught:
         load(name, responses=responses, token_columns=["_weight"])
     assert str(caught.value) == (
-        f"a.jsonl: no column '{column}', which the recipe's components need; columns found: {found}"
+        "a.jsonl: no column 'rejected_weight', which the recipe's components need; columns found: chosen, "
+        "chosen_weight, prompt, rejected"
     )
 
 

@@ -193,7 +193,7 @@ def test_load_splits_and_counts(write, load):
 def test_label_noise_needs_pairs(write, load, pairs):
     with pytest.raises(DataError) as caught:
         load(write("a.jsonl", pairs), responses=("chosen",), label_noise=0.1)
-    assert str(caught.value) == "data.label_noise: 0.1 needs pairs; this trainer reads chosen"
+    assert str(caught.value) == "data.label_noise: 0.1 needs pairs or labelled responses; this trainer reads chosen"
 
 
 def test_own_eval_file(write, load, pairs):

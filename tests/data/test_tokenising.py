@@ -127,9 +127,10 @@ def test_text_alone_is_the_response_to_bos(write, load, make_bytes):
     assert decoded(tokenizer, row) == ["<s>", "abc</s>"]
 
 
-def test_equal_only_as_tokens(write, load, make_bytes):
+@pytest.mark.parametrize("responses", [("chosen", "rejected"), ("chosen", "rejected", "gold"), ("completion",)])
+def test_equal_only_as_tokens(responses, write, load, make_bytes):
     with pytest.raises(DataError) as caught:
-        load(write("a.jsonl", [{**PAIR, "chosen": "d</s>"}]), make_bytes())
+        load(write("a.jsonl", [{**PAIR, "chosen": "d</s>", "gold": "e"}]), make_bytes(), responses=responses)
     assert str(caught.value).splitlines()[1] == (
         "  a.jsonl:1: chosen equals rejected: the two responses have the same tokens"
     )

@@ -10,7 +10,7 @@ import torch
 from alignkit.losses import losses
 from alignkit.losses.base import Loss
 from alignkit.losses.dpo import DPO
-from alignkit.scores import PairScores, ResponseScores, Span, TokenScores
+from alignkit.scores import PairScores, ResponseScores, Span, TokenScores, UnpairedScores, View
 from alignkit.weighting.uniform import Uniform
 
 # Every built-in loss, and every branch of it that has a formula of its own.
@@ -38,6 +38,8 @@ VARIANTS: dict[str, dict] = {
     "tis_dpo kl": {"name": "tis_dpo", "kl_alpha": 0.5},
     "cdpo": {"name": "cdpo"},
     "cdpo per_position": {"name": "cdpo", "form": "per_position", "weigh_chosen": True},
+    "kto": {"name": "kto"},
+    "kto weighed": {"name": "kto", "desirable_weight": 1.3, "undesirable_weight": 0.7},
     "nll": {"name": "nll"},
     "calibrated_nll": {"name": "calibrated_nll"},
     # A margin of 30 keeps every pair inside the hinge, where the loss has a gradient.
@@ -76,9 +78,12 @@ def trio() -> dict[str, TokenScores]:
     return {side: response(lengths, seed) for seed, (side, lengths) in enumerate(LENGTHS.items())}
 
 
-def view(loss: Loss, trio: dict[str, TokenScores]) -> PairScores | ResponseScores:
+def view(loss: Loss, trio: dict[str, TokenScores]) -> View:
     if loss.sees == "responses":
         return ResponseScores(trio["chosen"])
+    if loss.sees == "labelled responses":  # desirable where its length says so, so that it moves with its row
+        desirable_B = trio["chosen"].length_B != 5
+        return UnpairedScores(trio["chosen"], desirable_B, torch.tensor(0.3, dtype=torch.float64))
     columns = {name: torch.full((len(trio["chosen"].mask_BT),), 5.0) for name in loss.needs().columns}
     if loss.name == "calibrated_nll":  # counts only where the reference finds the chosen response likelier
         chosen = trio["chosen"]

@@ -45,6 +45,35 @@ MISFITS = {
         "model.reference: 'cache' holds the reference's log-probs of the data's responses only, but weighting "
         "'gradient' needs its gradients; use 'auto' or 'copy'"
     ),
+    "model.reference=cache\nlosses=[kto]\ntrainer=unpaired": (
+        "model.reference: 'cache' holds the reference's log-probs of the data's responses only, but loss 'kto' needs "
+        "its scores of mismatched responses; use 'auto' or 'copy'"
+    ),
+    "losses=[kto]\ntrainer=unpaired\ntraining.batch_size=1": (
+        "training.batch_size: losses.0, 'kto', compares with the other responses of the optimizer step, so a batch of "
+        "1 has nothing to compare with; give at least 2"
+    ),
+    "losses=[kto]": (
+        "losses.0.name: 'kto' is a loss of labelled responses, but trainer 'preference' gives pairs; losses that fit: "
+        "calibrated_nll, cdpo, cpo, dpo, hinge, ipo, nll, orpo, robust, sigmoid_norm, simpo, tdpo, tis_dpo, tpo, "
+        "tpo_l, triplet, weighted_dpo; trainers that fit: unpaired"
+    ),
+    "weighting=tis\nlosses=[kto]\ntrainer=unpaired": (
+        "weighting: contrast 'dpo' trains on pairs, but trainer 'unpaired' gives labelled responses; contrasts that "
+        "fit: prompts, sft"
+    ),
+    "weighting={name: contrastive, contrast: sft}\nlosses=[sft]\ntrainer=sft": (
+        "weighting: contrast 'sft' trains on pairs or labelled responses, but trainer 'sft' gives responses; contrasts "
+        "that fit: prompts"
+    ),
+    "data.train=pairs.jsonl\nweighting=oracle": (
+        "weighting: 'oracle' knows the planted tokens of builtin:world only, but data.train is pairs.jsonl; use "
+        "another weighting"
+    ),
+    "data.train=pairs.jsonl\nweighting={name: hybrid, prior: oracle}": (
+        "weighting: 'oracle' knows the planted tokens of builtin:world only, but data.train is pairs.jsonl; use "
+        "another weighting"
+    ),
     "model.layout=shared\nweighting={name: uniform, scope: full_sequence}": (
         "model.layout: 'shared' computes a prompt once for both responses, but weighting.scope 'full_sequence' needs "
         "it once for each; use layout 'auto' or 'separate', or scope 'response'"

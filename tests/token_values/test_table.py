@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import pytest
 import torch
-from engine_toy import CLOSE, bench, llama, policy, rows
+from engine_toy import CLOSE, bench, gold_logp, llama, policy, rows
 
+from alignkit.data.splitting import swapped
 from alignkit.models.reference import frozen_copy
 from alignkit.models.scorer import Want
 from alignkit.token_values.base import TokenValues
@@ -125,3 +126,14 @@ def test_where_it_lies(folder, monkeypatch, tmp_path) -> None:
     monkeypatch.delenv("ALIGNKIT_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache/alignkit/values"
+
+
+def test_a_row_taken_apart_or_swapped_is_told_from_the_row(counted) -> None:
+    """All have the same number and place, as when data.eval names the file of data.train."""
+    pair = rows()[0]
+    half = replace(pair, responses={"completion": pair.responses["chosen"]}, label=True)
+    values = load_table(ReferenceLogps(), [pair, swapped(pair), half], bench(llama(), rows()))
+    for row in (pair, swapped(pair), half):
+        mask_BRT = policy(llama()).batch([row]).mask_BRT
+        wanted = [gold_logp(llama(), row.prompt, ids) for ids in row.responses.values()]
+        torch.testing.assert_close(values.lookup([row], mask_BRT)[mask_BRT], torch.cat(wanted), **CLOSE)

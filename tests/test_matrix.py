@@ -1,0 +1,218 @@
+"""Everything composes: each weighting x loss x trainer and each pair weighting x loss trains two steps with finite loss
+and gradient, or is refused with a sentence. The registries say what there is: a plugin enters by being registered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+from engine_toy import bench, llama, move, policy, rows
+
+from alignkit.data.rows import TokenRow
+from alignkit.data.unpairing import unpair
+from alignkit.errors import RecipeError
+from alignkit.losses import losses
+from alignkit.models.reference import Reference, frozen_copy
+from alignkit.objective import ObjectiveStep
+from alignkit.pair_weighting import pair_weightings
+from alignkit.recipe.load import load_recipe
+from alignkit.recipe.recipe import Recipe
+from alignkit.scoring import Scoring, tabulated
+from alignkit.token_values.reference_logps import ReferenceLogps
+from alignkit.token_values.table import load_table
+from alignkit.trainers import trainers
+from alignkit.trainers.order import DataOrder
+from alignkit.weighting import weightings
+
+CONTRAST = "{name: %s, steps: 1, learning_rate: 0.001}"
+PROMPTS = "{name: prompts, positive: 'a b', negative: 'c'}"
+WEIGHTINGS: dict[str, str] = {
+    **{name: f"{{name: {name}}}" for name in weightings.names()},
+    "gradient log_ratio": "{name: gradient, target: log_ratio}",
+    "gradient reference": "{name: gradient, model: reference}",
+    "gradient smoothed": "{name: gradient, refresh_every: 2, smoothing: 0.5}",
+    "gradient released": "{name: gradient, position: last_token, scope: full_sequence}",
+    "tis": f"{{name: tis, contrast: {CONTRAST % 'dpo'}}}",
+    "tis sft": f"{{name: tis, transform: clamp, contrast: {CONTRAST % 'sft'}}}",
+    "tis prompts": f"{{name: tis, transform: threshold, contrast: {PROMPTS}}}",
+    "contrastive": f"{{name: contrastive, contrast: {CONTRAST % 'sft'}}}",
+    "contrastive prompts": f"{{name: contrastive, contrast: {PROMPTS}}}",
+}
+"""Every weighting by its name, small where it costs something, and the options that change what is computed."""
+
+PAIR_WEIGHTINGS = {name: f"{{name: {name}}}" for name in pair_weightings.names()}
+PAIR_WEIGHTINGS["column"] = "{name: column, column: trust}"
+
+LOSSES: dict[str, str] = {
+    **{name: f"{{name: {name}}}" for name in losses.names()},
+    "tis_dpo kl": "{name: tis_dpo, kl_alpha: 0.5}",
+    "orpo full": "{name: orpo, nll_on: full}",
+    "triplet": "{name: triplet, margin: 30.0, anchor: {name: sample_prompt, max_new_tokens: 4}}",
+    "triplet teacher_forced": "{name: triplet, margin: 30.0, anchor: teacher_forced}",
+}
+
+RECIPE = """
+model: {name: scratch, max_positions: 64}
+data: {train: "builtin:world", max_length: 64}
+losses: [dpo]
+trainer: preference
+training: {batch_size: 4, micro_batch_size: 2, learning_rate: 0.001}
+"""
+
+REASONS = (" is a loss of ", ": contrast '", " weighs pairs, but trainer ", " weighs no loss, ")
+"""Parts of the sentences that may refuse a combination."""
+
+
+def data(trainer: str) -> list[TokenRow]:
+    """Four rows with everything that a component may read of them."""
+    random = torch.Generator().manual_seed(0)
+    found = []
+    for row in rows([(4, 6, 3), (2, 1, 5), (7, 4, 4), (3, 2, 2)]):
+        weights = {name: torch.rand(len(ids), generator=random).numpy() for name, ids in row.responses.items()}
+        critical = {name: numbers > 0.5 for name, numbers in weights.items()}
+        columns = {"trust": 0.5, "score_chosen": 8.0, "score_rejected": 5.0}
+        found.append(replace(row, columns=columns, critical=critical, token_columns={"_weight": weights}))
+    if trainer == "sft":
+        return [replace(row, responses={"chosen": row.responses["chosen"]}) for row in found]
+    return unpair(found[:2]) if trainer == "unpaired" else found
+
+
+class Words:
+    """A tokenizer of letters, for the texts of the contrast by prompts."""
+
+    eos_token_id, bos_token_id = 40, None
+
+    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+        return {"input_ids": [ord(letter) % 40 for letter in text]}
+
+
+def prepared(of: Recipe, folder: Path) -> tuple[ObjectiveStep, list[TokenRow]]:
+    """The step of a recipe on a toy model that has moved from its reference, as a run builds it."""
+    train = data(of.trainer.name)
+    needs = of.needs()
+    if needs.gold:
+        train = [replace(row, responses={**row.responses, "gold": row.responses["chosen"][::-1]}) for row in train]
+    layout = "separate" if needs.full_sequence else "shared"
+    start = replace(policy(llama(), layout), tokenizer=Words())
+    live = frozen_copy(start)
+    tools = replace(bench(start.model, train, folder, of), policy=start, reference=lambda: live)
+    wanted = tabulated(needs) | (frozenset() if needs.live_reference else {ReferenceLogps()})
+    tables = {values: load_table(values, train, tools) for values in sorted(wanted, key=repr)}
+    moved = replace(start, scorer=type(start.scorer)(move(llama()), 4096).eval())
+    reference: Reference | None = live if needs.live_reference else None
+    return ObjectiveStep(Scoring(of, moved, reference, tables, tools.accelerator.autocast)), train
+
+
+def train_two_steps(of: Recipe, folder: Path) -> Iterator[tuple[float, float]]:
+    """(loss, gradient norm) of each."""
+    step, train = prepared(of, folder)
+    parameters = list(step.module.parameters())
+    optimizer = torch.optim.SGD(parameters, lr=1e-3)
+    for number in range(2):
+        batch = DataOrder(train, 4, of.seed).batch(number)
+        coming = {ahead: DataOrder(train, 4, of.seed).batch(ahead) for ahead in range(number, number + step.lookahead)}
+        step.prepare(number, batch, coming)
+        total = 0.0
+        for part in (batch[:2], batch[2:]):
+            loss, metrics = step.loss(part, number, step.totals(batch))
+            loss.backward()
+            total += loss.item()
+            assert all(math.isfinite(value) for value, _ in metrics.values())
+        yield total, float(torch.nn.utils.clip_grad_norm_(parameters, math.inf))
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads cost more than they bring on a model of 16 dimensions."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Token values are kept from one combination to the next, as they are from run to run."""
+    path = tmp_path_factory.mktemp("matrix")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("ALIGNKIT_CACHE", str(path / "cache"))
+        yield path
+
+
+def outcome(folder: Path, *overrides: str) -> str | list[tuple[float, float]]:
+    """What refused the recipe, or what two steps gave."""
+    (folder / "recipe.yaml").write_text(RECIPE)
+    try:
+        of = load_recipe(folder / "recipe.yaml", overrides).recipe
+    except RecipeError as error:
+        return str(error)
+    with TemporaryDirectory(dir=folder) as side:
+        return list(train_two_steps(of, Path(side)))
+
+
+def trains(found: str | list[tuple[float, float]]) -> bool:
+    """Two steps were trained, rightly; or nothing was, for a reason that is given."""
+    if isinstance(found, str):
+        assert any(reason in found for reason in REASONS), found
+        return False
+    assert len(found) == 2
+    assert all(math.isfinite(loss) and math.isfinite(norm) and norm > 0 for loss, norm in found), found
+    return True
+
+
+def name_of(text: str) -> str:
+    """`dpo` of `{name: dpo, ...}`."""
+    return text.removeprefix("{name: ").split(",")[0].rstrip("}")
+
+
+def fits(loss: str, trainer: str) -> bool:
+    """Whether the loss sees what the trainer gives."""
+    return losses.get(name_of(LOSSES[loss])).sees == trainers.get(trainer).gives
+
+
+FITTING = [(trainer, loss) for trainer in trainers.names() for loss in LOSSES if fits(loss, trainer)]
+OTHERS = [(trainer, loss) for trainer in trainers.names() for loss in LOSSES if not fits(loss, trainer)]
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize(("trainer", "loss"), FITTING)
+def test_weighting_and_loss(weighting: str, trainer: str, loss: str, folder: Path) -> None:
+    found = outcome(folder, f"weighting={WEIGHTINGS[weighting]}", f"losses=[{LOSSES[loss]}]", f"trainer={trainer}")
+    assert trains(found) or ": contrast '" in found
+
+
+@pytest.mark.parametrize(("trainer", "loss"), OTHERS)
+def test_a_loss_that_does_not_fit_the_trainer_is_refused(trainer: str, loss: str, folder: Path) -> None:
+    found = outcome(folder, f"losses=[{LOSSES[loss]}]", f"trainer={trainer}")
+    assert not trains(found) and " is a loss of " in found and "trainers that fit: " in found
+
+
+@pytest.mark.parametrize("pairs", PAIR_WEIGHTINGS)
+@pytest.mark.parametrize(("trainer", "loss"), FITTING)
+def test_pair_weighting_and_loss(pairs: str, trainer: str, loss: str, folder: Path) -> None:
+    found = outcome(
+        folder, f"pair_weighting={PAIR_WEIGHTINGS[pairs]}", f"losses=[{LOSSES[loss]}]", f"trainer={trainer}"
+    )
+    outside = losses.build(name_of(LOSSES[loss]), {})
+    weighs = pairs == "uniform" or getattr(outside, "pair_weighted", False)
+    assert trains(found) is weighs
+
+
+def test_most_combinations_train(folder: Path) -> None:
+    """Only weightings whose contrast needs pairs or labels are refused, where a trainer does not give them."""
+    refused = {
+        (weighting, trainer)
+        for weighting in WEIGHTINGS
+        for trainer, loss in (("preference", "dpo"), ("unpaired", "kto"), ("sft", "sft"))
+        if not trains(outcome(folder, f"weighting={WEIGHTINGS[weighting]}", f"losses=[{loss}]", f"trainer={trainer}"))
+    }
+    assert refused == {
+        *{("tis", "unpaired"), ("tis", "sft"), ("tis sft", "sft"), ("contrastive", "sft")},
+    }

@@ -1,0 +1,49 @@
+"""KTO's baseline: log-ratios of the row before's response under a row's prompt, over the whole optimizer step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from engine_toy import gold_logp, llama, move, recipe, rows, scoring
+
+from alignkit.data.unpairing import unpair
+from alignkit.mismatch import mean_mismatch
+
+KTO = recipe([{"name": "kto"}], "unpaired")
+ROWS = unpair(rows())
+
+
+def wanted(batch) -> float:
+    """From full logits, one row at a time."""
+    ours, theirs = move(llama()), llama()
+    total = 0.0
+    for place, row in enumerate(batch):
+        response = batch[place - 1].responses["completion"]
+        total += sum(
+            sign * gold_logp(model, row.prompt, response).sum().item() for sign, model in ((1, ours), (-1, theirs))
+        )
+    return total / len(batch)
+
+
+@pytest.mark.parametrize("layout", ["shared", "separate"])
+@pytest.mark.parametrize("micro_batch_size", [1, 4, 8])
+def test_equals_plain_computation(layout, micro_batch_size) -> None:
+    of = KTO.model_copy(update={"training": KTO.training.model_copy(update={"micro_batch_size": micro_batch_size})})
+    got = mean_mismatch(scoring(of, move(llama()), llama(), layout), ROWS)
+    assert got.item() == pytest.approx(wanted(ROWS), abs=1e-5) and not got.requires_grad
+    assert abs(got.item()) > 0.01
+
+
+def test_a_batch_of_one_row_has_none() -> None:
+    assert mean_mismatch(scoring(KTO, move(llama()), llama()), ROWS[:1]).item() == 0.0
+
+
+def test_is_0_before_training() -> None:
+    assert abs(mean_mismatch(scoring(KTO, llama(), llama()), ROWS).item()) < 1e-6
+
+
+def test_leaves_no_gradient() -> None:
+    found = scoring(KTO, move(llama()), llama())
+    mean_mismatch(found, ROWS)
+    assert all(p.grad is None for p in found.policy.model.parameters())
+    assert torch.is_grad_enabled()
