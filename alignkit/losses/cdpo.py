@@ -1,6 +1,6 @@
 """Critical-token DPO (Lin et al. 2024, "Critical Tokens Matter", arXiv:2411.19943): blame the tokens that went wrong.
 
-Not conservative DPO, which is `dpo` with label smoothing. Weights say how much a rejected token caused the error: a
+Weights say how much a rejected token caused the error: a
 token weighting gives them, 1 - s_t of contrastive estimation (`rescale: raw`) in the paper; the chosen response counts
 evenly, whatever weights it was given.
 """
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 class CDPO(PairLoss):
     """Logistic loss of the margin between the chosen and the token-weighted rejected log-ratios.
+
+    Not conservative DPO, which is `dpo` with label smoothing. Its weights come from the token weighting `contrastive`.
+    The summed form is our reading of the derivation; the paper's equation is unverified.
 
     The authors' code takes the logistic loss at each position and averages (`per_position`); the summed margin follows
     from their derivation. Departure from that code: it also averages over prompt and padding, which adds ln 2 for each

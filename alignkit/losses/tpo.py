@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class TPO(PairLoss):
     """Logistic loss of the margin between log-probs, and the likelihood of a gold response, per token.
 
+    Triple, not tree-of-thought: its "reference" is the gold response, a data column, and no model.
+
     The likelihood is divided by the optimizer step's number of gold tokens, the rest by its number of pairs; token
     weights do not enter it, as the gold response has none. With the chosen response as gold it is `cpo`.
 
