@@ -22,12 +22,13 @@ from alignkit.data.rows import TokenRow
 from alignkit.data.tables import load_tables, training_texts
 from alignkit.models.policy import Policy, build_policy
 from alignkit.models.reference import Reference
-from alignkit.models.reference_cache import ReferenceCache
 from alignkit.models.scorer import Want
 from alignkit.models.scratch import Scratch
 from alignkit.objective import ObjectiveStep
 from alignkit.recipe.recipe import Recipe
 from alignkit.scoring import Scoring
+from alignkit.token_values.reference_logps import ReferenceLogps
+from alignkit.token_values.table import Table
 
 BATCH, NUM_BATCHES, WARM_UP = 4, 16, 2
 SOURCE = Scratch(name="scratch", layers=4, width=256, heads=4, vocab_size=8192)
@@ -45,7 +46,7 @@ RATIOS = (
 )
 
 
-def step_of(layout: str, weighting: str, policy: Policy, cache: ReferenceCache) -> Callable[[Sequence[TokenRow]], None]:
+def step_of(layout: str, weighting: str, policy: Policy, cache: Table) -> Callable[[Sequence[TokenRow]], None]:
     """Scores, backward, clip and update, with the reference's log-probs at hand."""
     recipe = Recipe.model_validate(
         {
@@ -57,7 +58,7 @@ def step_of(layout: str, weighting: str, policy: Policy, cache: ReferenceCache) 
         }
     )
     laid = Policy(policy.scorer, layout, policy.tokenizer, policy.has_adapter)
-    step = ObjectiveStep(Scoring(recipe, laid, None, cache, nullcontext))
+    step = ObjectiveStep(Scoring(recipe, laid, None, {ReferenceLogps(): cache}, nullcontext))
     # A rate so small that all variants keep the same model.
     optimizer = torch.optim.AdamW(policy.scorer.parameters(), lr=1e-12, weight_decay=0.0)
 
@@ -84,8 +85,8 @@ def main(path: str) -> None:
     logps = {}
     for row in rows:
         batch = policy.batch([row])
-        logps[row.index, row.where] = reference.score(batch, Want()).logp_BRT[batch.mask_BRT]
-    steps = {name: step_of(*variant, policy, ReferenceCache(logps)) for name, variant in VARIANTS.items()}
+        logps[row.key] = reference.score(batch, Want()).logp_BRT[batch.mask_BRT]
+    steps = {name: step_of(*variant, policy, Table(logps)) for name, variant in VARIANTS.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number, start in enumerate(range(0, len(rows), BATCH)):
         for name, step in steps.items():

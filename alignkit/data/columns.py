@@ -27,9 +27,10 @@ def refuse_absent(rows: Sequence[RawRow], columns: frozenset[str], name: str) ->
     """
     found = set[str]().union(*(row.fields for row in rows))
     if absent := sorted(columns - found):
+        instead = "; with pairs alone use loss 'cpo', which imitates the chosen response" if "gold" in absent else ""
         raise DataError(
             f"{name}: no column '{absent[0]}', which the recipe's components need; columns found: "
-            f"{', '.join(sorted(found)) or 'none'}"
+            f"{', '.join(sorted(found)) or 'none'}{instead}"
         )
 
 

@@ -192,7 +192,7 @@ def _read_examples(raw: Sequence[RawRow], name: str, wanted: Wanted) -> tuple[Fo
     form = find_format(raw, wanted.responses, name)
     weighted = [response for response in form.laid_out(wanted.responses) if response != "gold"]
     of_tokens = {token_column(response, suffix) for response in weighted for suffix in wanted.token_columns}
-    refuse_absent(raw, wanted.columns | of_tokens, name)
+    refuse_absent(raw, wanted.columns | of_tokens | {"gold"}.intersection(wanted.responses), name)
     dropped = Dropped(name, len(raw))
     examples = []
     for row in raw:

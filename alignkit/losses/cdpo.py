@@ -1,8 +1,7 @@
 """Critical-token DPO (Lin et al. 2024, "Critical Tokens Matter", arXiv:2411.19943): blame the tokens that went wrong.
 
-Weights say how much a rejected token caused the error: a
-token weighting gives them, 1 - s_t of contrastive estimation (`rescale: raw`) in the paper; the chosen response counts
-evenly, whatever weights it was given.
+Weights say how much a rejected token caused the error: a token weighting gives them, 1 - s_t of contrastive estimation
+(`rescale: raw`) in the paper; the chosen response counts evenly, whatever weights it was given.
 """
 
 from __future__ import annotations

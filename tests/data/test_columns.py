@@ -53,6 +53,15 @@ def test_a_column_in_no_row(write, load):
     )
 
 
+def test_no_gold_response_in_any_row(write, load):
+    with pytest.raises(DataError) as caught:
+        load(write("a.jsonl", [PAIR, PAIR]), responses=("chosen", "rejected", "gold"))
+    assert str(caught.value) == (
+        "a.jsonl: no column 'gold', which the recipe's components need; columns found: chosen, prompt, rejected; with "
+        "pairs alone use loss 'cpo', which imitates the chosen response"
+    )
+
+
 # --- per response token ---
 
 

@@ -1,0 +1,122 @@
+"""The losses that are compared, as each toolkit calls them, and the trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from peer.peer_inputs import Rows
+
+from alignkit.data.rows import TokenRow
+from alignkit.trainers.order import DataOrder
+
+ORDER_SEED = 11
+
+
+@dataclass(frozen=True)
+class Case:
+    """One loss in both toolkits.
+
+    Attributes:
+        name: of the case.
+        peer: class of TRL's trainer.
+        arguments: of its configuration; everything else is TRL's default.
+        loss: the recipe's loss that gives the same numbers.
+        trainer: the recipe's trainer.
+        swapped: policy and reference change places.
+    """
+
+    name: str
+    peer: str
+    arguments: dict[str, Any]
+    loss: dict[str, Any]
+    trainer: str = "preference"
+    swapped: bool = False
+
+    @property
+    def needs_gold(self) -> bool:
+        """Whether it has a gold response."""
+        return self.peer == "TPOTrainer"
+
+    def rows(self, rows: Rows) -> list[TokenRow]:
+        """The rows that its trainer takes."""
+        return rows.unpaired() if self.trainer == "unpaired" else rows.paired(gold=self.needs_gold)
+
+
+def _dpo(name: str, loss_type: str, loss: dict[str, Any], **arguments: Any) -> Case:
+    return Case(name, "DPOTrainer", {"loss_type": [loss_type], **arguments}, loss)
+
+
+_KTO = {"beta": 0.1, "desirable_weight": 1.25, "undesirable_weight": 0.75}
+
+CASES = (
+    _dpo("dpo", "sigmoid", {"name": "dpo", "beta": 0.1}, beta=0.1),
+    _dpo("dpo_smoothing_ignored", "sigmoid", {"name": "dpo", "beta": 0.1}, beta=0.1, label_smoothing=0.2),
+    _dpo("hinge", "hinge", {"name": "hinge", "beta": 0.25}, beta=0.25),
+    _dpo("ipo", "ipo", {"name": "ipo", "beta": 0.2}, beta=0.2),
+    _dpo("robust", "robust", {"name": "robust", "beta": 0.1, "label_smoothing": 0.2}, beta=0.1, label_smoothing=0.2),
+    _dpo("sigmoid_norm", "sigmoid_norm", {"name": "sigmoid_norm", "beta": 3.0}, beta=3.0),
+    Case("kto", "KTOTrainer", _KTO, {"name": "kto", **_KTO}, "unpaired"),
+    Case("kto_below_zero", "KTOTrainer", _KTO, {"name": "kto", **_KTO}, "unpaired", swapped=True),
+    Case(
+        "cpo",
+        "CPOTrainer",
+        {"loss_type": "sigmoid", "beta": 0.1, "cpo_alpha": 1.0},
+        {"name": "cpo", "beta": 0.1, "alpha": 1.0},
+    ),
+    Case(
+        "cpo_smoothed",
+        "CPOTrainer",
+        {"loss_type": "sigmoid", "beta": 0.1, "cpo_alpha": 0.5, "label_smoothing": 0.2},
+        {"name": "cpo", "beta": 0.1, "alpha": 0.5, "label_smoothing": 0.2},
+    ),
+    Case(
+        "simpo",
+        "CPOTrainer",
+        {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 1.0, "cpo_alpha": 0.0},
+        {"name": "simpo", "beta": 2.0, "gamma_beta_ratio": 0.5},
+    ),
+    Case("orpo", "ORPOTrainer", {"beta": 0.1}, {"name": "orpo", "odds_weight": 0.1, "nll_on": "full"}),
+    # At p = 0.002 the odds are nearly p itself: with this weight the loss tells them apart by more than the tolerance.
+    Case("orpo_odds", "ORPOTrainer", {"beta": 20.0}, {"name": "orpo", "odds_weight": 20.0, "nll_on": "full"}),
+    Case(
+        "tpo",
+        "TPOTrainer",
+        {"loss_type": "sigmoid", "beta": 0.01, "tpo_alpha": 1.0},
+        {"name": "tpo", "beta": 0.01, "alpha": 1.0},
+    ),
+    Case(
+        "tpo_l",
+        "TPOTrainer",
+        {"loss_type": "tpo-l", "beta": 2.0, "tpo_l_gamma": 0.5, "tpo_alpha": 0.5},
+        {"name": "tpo_l", "beta": 2.0, "gamma": 0.5, "alpha": 0.5},
+    ),
+)
+BY_NAME = {case.name: case for case in CASES}
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Twenty optimizer steps of a case: AdamW at a constant learning rate, gradients clipped at a norm of 1."""
+
+    name: str
+    case: Case
+    batch_size: int
+    steps: int = 20
+    learning_rate: float = 1e-3
+    optimizer: dict[str, Any] = field(
+        default_factory=lambda: {"name": "adamw", "betas": [0.9, 0.999], "weight_decay": 0.0, "max_grad_norm": 1.0}
+    )
+
+    def batches(self, rows: Sequence[TokenRow]) -> list[list[int]]:
+        """Places in `rows` of each step's batch: alignkit's own order, given to TRL."""
+        order = DataOrder(range(len(rows)), self.batch_size, ORDER_SEED)
+        return [list(order.batch(step)) for step in range(self.steps)]
+
+
+TRAJECTORIES = (
+    Trajectory("dpo", BY_NAME["dpo"], 4),
+    Trajectory("simpo", BY_NAME["simpo"], 4),
+    Trajectory("kto", BY_NAME["kto"], 8),
+)

@@ -1,0 +1,154 @@
+"""Hands the inputs to TRL's environment, runs it, and writes what is kept under `tests/reference`.
+
+From the repository, `PYTHONPATH=tests .venv/bin/python -m peer.peer_job` records anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import venv
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from peer.peer_cases import CASES, ORDER_SEED, TRAJECTORIES, Case
+from peer.peer_inputs import (
+    DATA,
+    MODEL_SEED,
+    MOVE_SEED,
+    RECORDED,
+    Rows,
+    fingerprint,
+    make_model,
+    make_policy,
+    read_rows,
+    tokenizer,
+)
+from torch import Tensor
+
+FIRST = "torch==2.13.0"
+"""Installed alone: a looser requirement among others would let pip pick a build with gigabytes of CUDA."""
+
+PINS = ("trl==1.16.0", "transformers==5.23.0", "accelerate==1.15.0", "datasets==5.2.0", "peft==0.21.2")
+
+
+def environment() -> Path:
+    """Python of an environment with TRL, made on the first call; `ALIGNKIT_PEER_ENV` says where."""
+    folder = Path(os.environ.get("ALIGNKIT_PEER_ENV") or Path.home() / ".cache" / "alignkit-peer" / "trl-1.16")
+    python, stamp = folder / "bin" / "python", folder / "installed"
+    pins = "\n".join((FIRST, *PINS))
+    if not (stamp.is_file() and stamp.read_text() == pins):
+        venv.create(folder, with_pip=True)
+        for wanted in ([FIRST], PINS):
+            pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
+            _run(pip)
+        stamp.write_text(pins)
+    return python
+
+
+def _run(command: list[Any]) -> None:
+    outcome = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, f"{command}:\n{outcome.stdout[-2000:]}\n{outcome.stderr[-4000:]}"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What TRL found.
+
+    Attributes:
+        values: its `values.json`.
+        gradients: case -> parameter -> gradient.
+    """
+
+    values: dict[str, Any]
+    gradients: dict[str, dict[str, Tensor]]
+
+
+def run_peer(folder: Path) -> Peer:
+    """Runs TRL on the inputs; `folder` is empty."""
+    given, out = folder / "in", folder / "out"
+    out.mkdir(parents=True)
+    for name, model in (("policy", make_policy()), ("reference", make_model())):
+        model.save_pretrained(given / name)
+        tokenizer().save_pretrained(given / name)
+    (given / "job.json").write_text(json.dumps(_job(read_rows())))
+    _run([environment(), "-I", Path(__file__).with_name("trl_side.py"), given, out])
+    gradients = {case.name: safetensors.torch.load_file(out / f"{case.name}.safetensors") for case in CASES}
+    return Peer(json.loads((out / "values.json").read_text()), gradients)
+
+
+def _job(rows: Rows) -> dict[str, Any]:
+    def case_of(case: Case) -> dict[str, Any]:
+        return {**asdict(case), "rows": case.trainer}
+
+    trajectories = []
+    for one in TRAJECTORIES:
+        batches = one.batches(one.case.rows(rows))
+        trajectories.append({**asdict(one), "case": case_of(one.case), "batches": batches})
+    return {
+        "rows": {"preference": _pairs_of(rows), "unpaired": _halves_of(rows)},
+        "cases": [case_of(case) for case in CASES],
+        "trajectories": trajectories,
+    }
+
+
+def _pairs_of(rows: Rows) -> list[dict[str, Any]]:
+    found = []
+    for index, (pair, row) in enumerate(zip(rows.pairs, rows.paired(gold=True), strict=True)):
+        ids = {"prompt": row.prompt, **row.responses}
+        ids["reference"] = ids.pop("gold")
+        text = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+        text["reference"] = rows.pairs[rows.gold(index)].chosen
+        found.append({**text, "ids": {name: one.tolist() for name, one in ids.items()}})
+    return found
+
+
+def _halves_of(rows: Rows) -> list[dict[str, Any]]:
+    found = []
+    for row in rows.unpaired():
+        pair = rows.pairs[row.index // 2]
+        ids = {"prompt": row.prompt.tolist(), "completion": row.responses["completion"].tolist()}
+        text = {"prompt": pair.prompt, "completion": pair.chosen if row.label else pair.rejected}
+        found.append({**text, "label": row.label, "ids": ids})
+    return found
+
+
+def record(peer: Peer) -> None:
+    """Writes the values under `tests/reference`, with all that is needed to make them again."""
+    rows = read_rows()
+    made_from = {
+        "versions": peer.values["versions"],
+        "data": {"file": DATA.name, "lines": [pair.line for pair in rows.pairs]},
+        "seeds": {"model": MODEL_SEED, "move": MOVE_SEED, "order": ORDER_SEED},
+        "fingerprint": fingerprint(rows, make_policy(), make_model()),
+    }
+    steps = {
+        case.name: {"peer": case.peer, "arguments": case.arguments, **peer.values["cases"][case.name]} for case in CASES
+    }
+    RECORDED.mkdir(exist_ok=True)
+    _write("trl_single_step.json", {**made_from, "cases": steps})
+    for one in TRAJECTORIES:
+        how = {key: value for key, value in asdict(one).items() if key not in ("case", "name")}
+        how |= {"peer": one.case.peer, "arguments": one.case.arguments, "batches": one.batches(one.case.rows(rows))}
+        _write(f"trl_{one.name}_20_steps.json", {**made_from, **how, "losses": peer.values["trajectories"][one.name]})
+
+
+def _write(name: str, values: dict[str, Any]) -> None:
+    lines = [f"{json.dumps(key)}: {_value(value)}" for key, value in values.items()]
+    (RECORDED / name).write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _value(value: Any) -> str:
+    """JSON; of the cases one line each."""
+    if isinstance(value, dict) and all(isinstance(one, dict) for one in value.values()):
+        return "{\n" + ",\n".join(f"  {json.dumps(key)}: {json.dumps(one)}" for key, one in value.items()) + "\n}"
+    return json.dumps(value)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        record(run_peer(Path(scratch)))

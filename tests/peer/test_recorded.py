@@ -1,0 +1,59 @@
+"""alignkit gives the losses, rewards and 20-step trajectories that TRL 1.16 gave for the same inputs.
+
+The numbers in `tests/reference` were made by `peer_job.py`; where TRL differs by choice, see `test_trl.py`.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from peer.our_side import single_step, trajectory
+from peer.peer_cases import CASES, TRAJECTORIES, Case, Trajectory
+from peer.peer_inputs import RECORDED, Rows, fingerprint, make_model, make_policy
+
+CLOSE = 1e-4
+OURS_IS_A_MEAN = {"sigmoid_norm"}
+"""Losses whose logged reward is of mean log-ratios here and of sums in TRL."""
+
+
+def read(name: str, rows: Rows) -> dict:
+    """A recording, if its inputs are today's."""
+    values = json.loads((RECORDED / name).read_text())
+    lines = [pair.line for pair in rows.pairs]
+    assert lines == values["data"]["lines"], f"{name} was recorded on other lines of {values['data']['file']}"
+    found = fingerprint(rows, make_policy(), make_model())
+    assert found == values["fingerprint"], (
+        f"{name} was recorded with other token ids or weights ({values['fingerprint']}, now {found}): the inputs, not "
+        "the losses, have changed; record again, see tests/peer/peer_job.py"
+    )
+    return values
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_step_is_that_of_trl(case: Case, rows: Rows):
+    """Loss of the step, and the rewards: their means, and of pairs each one."""
+    theirs = read("trl_single_step.json", rows)["cases"][case.name]
+    assert theirs["arguments"] == case.arguments
+    ours = single_step(case, case.rows(rows))
+    assert ours.loss == pytest.approx(theirs["loss"], abs=CLOSE, rel=0)
+    if "kl" in theirs:
+        assert max(0.0, ours.logged["kl/mismatched"]) == pytest.approx(theirs["kl"], abs=CLOSE, rel=0)
+    for side, ids in zip(("rewards/chosen", "rewards/rejected"), (rows.chosen, rows.rejected), strict=True):
+        mean, each = theirs[side], theirs.get("per_pair", {}).get(side)
+        if case.name in OURS_IS_A_MEAN:
+            each = [reward / len(one) for reward, one in zip(each, ids, strict=True)]
+            mean = sum(each) / len(each)
+        assert ours.logged[side] == pytest.approx(mean, abs=CLOSE, rel=0)
+        if each:
+            assert ours.per_pair[side] == pytest.approx(each, abs=CLOSE, rel=0)
+
+
+@pytest.mark.parametrize("one", TRAJECTORIES, ids=lambda one: one.name)
+def test_twenty_steps_are_those_of_trl(one: Trajectory, rows: Rows, tmp_path):
+    """The loss of each of 20 optimizer steps, in alignkit's loop and TRL's."""
+    values = read(f"trl_{one.name}_20_steps.json", rows)
+    of_case = one.case.rows(rows)
+    assert (values["batches"], values["learning_rate"]) == (one.batches(of_case), one.learning_rate)
+    assert (values["arguments"], values["optimizer"]) == (one.case.arguments, one.optimizer)
+    assert trajectory(one, of_case, tmp_path) == pytest.approx(values["losses"], abs=CLOSE, rel=0)
