@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Waiting threads sleep (alignkit sets this too, but tests load torch first); tests never ask the Hub.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow test-peer check clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -22,6 +22,10 @@ test: check
 # The marker given last wins over the one in pyproject.toml.
 test-slow: .venv/installed-dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "slow and not peer"
+
+# Installs TRL in an environment of its own (some 1.5 GB) and compares with it.
+test-peer: .venv/installed-dev
+	$(BIN)/python -m pytest -m peer tests/peer
 
 check: .venv/installed-dev
 	$(BIN)/ruff check
