@@ -20,7 +20,7 @@ def text_fingerprint(text: str) -> str:
 
 
 def model_fingerprint(model: nn.Module) -> str:
-    """blake2b over name, dtype, shape and bytes of every parameter, in order of name; hex.
+    """blake2b over name, dtype, shape and bytes of every parameter, in order of name, and scales of adapters; hex.
 
     Buffers are left out: they follow from the configuration. Tied parameters count once.
     """
@@ -29,4 +29,8 @@ def model_fingerprint(model: nn.Module) -> str:
         digest.update(f"{name}:{parameter.dtype}:{tuple(parameter.shape)}:".encode())
         # As bytes, because numpy has no bfloat16; flat, because a scalar cannot be viewed as bytes.
         digest.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    for name, module in model.named_modules():
+        scaling = getattr(module, "scaling", None)
+        if isinstance(scaling, dict):  # of a LoRA layer, per adapter: alpha / rank, which no parameter holds
+            digest.update(f"{name}:{sorted(scaling.items())}:".encode())
     return digest.hexdigest()

@@ -13,13 +13,13 @@ import platform
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self
+from typing import IO, Literal, Self
 
 import yaml
 
@@ -47,6 +47,7 @@ class RunFolder:
         self.path = path
         self.resumed = resumed
         self._lock = lock
+        self._has_begun = False
 
     @classmethod
     def open(cls, output: Path | None, recipe_name: str, *, resume: bool) -> Self:
@@ -94,10 +95,12 @@ class RunFolder:
         """`final/`, the trained model or adapter with its tokenizer."""
         return self.path / "final"
 
-    @property
-    def is_done(self) -> bool:
-        """Whether all planned steps were taken and recorded."""
-        return (self.path / "DONE").exists()
+    def begin(self, recipe: str, *, seed: int, command: Sequence[str], fingerprints: Mapping[str, str]) -> None:
+        """Records recipe and start, once; from then on the run can be resumed."""
+        if not self._has_begun:
+            self.record_recipe(recipe)
+            self.record_start(seed=seed, command=command, fingerprints=fingerprints)
+        self._has_begun = True
 
     def record_recipe(self, text: str) -> None:
         """Writes the resolved recipe; of a resumed run, insists that it has not changed.
@@ -167,12 +170,6 @@ class RunFolder:
             moment: {key: math.nan if value is None else value for key, value in values.items()}
             for moment, values in recorded.items()
         }
-
-    def record_dropped(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Writes `dropped.jsonl`, a line per dropped row; no file when none was dropped."""
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-        if lines:
-            write_text(self.path / "dropped.jsonl", "".join(lines))
 
     def finish(self) -> None:
         """Records the end in `run.json`, then writes `DONE`: the last write of a run that took all its steps."""

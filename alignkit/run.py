@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from signal import Signals
 from tempfile import TemporaryDirectory
@@ -33,6 +34,7 @@ from alignkit.report.progress import Progress
 from alignkit.report.table import before_after_table, verdict
 from alignkit.report.weights import weight_heatmaps
 from alignkit.scoring_setup import build_scoring
+from alignkit.token_values.bench import SideRuns
 from alignkit.token_values.columns import TokenColumns
 from alignkit.trainers.accelerator import make_accelerator
 from alignkit.trainers.config import TrainingConfig
@@ -78,16 +80,15 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
     console = Console(quiet=not state.is_main_process)
     if dry_run:
         with TemporaryDirectory() as scratch:  # for what token weights need beforehand; the values are kept
-            prepared = prepare(loaded, Path(scratch), None, note=console.print)
+            prepared = prepare(loaded, Path(scratch), None, lambda _: None, console.print)
         _show_start(console, prepared, "none: dry run")
         console.print(preview(prepared.tables.train[0], prepared.policy.tokenizer))
         return None
     with _folder(loaded, output, resume=resume) as (path, folder):
-        prepared = prepare(loaded, path, path / "dropped.jsonl" if folder else None, note=console.print)
+        begin = partial(_begin, loaded, folder)
+        prepared = prepare(loaded, path, path / "dropped.jsonl" if folder else None, begin, console.print)
+        begin(prepared.fingerprints)
         _show_start(console, prepared, str(path))
-        if folder:
-            folder.record_recipe(loaded.to_yaml(origin=True))
-            folder.record_start(seed=loaded.recipe.seed, command=sys.argv, fingerprints=prepared.fingerprints)
         before = _evaluate(prepared, folder, "before")
         result = _train(console, prepared, path, resume=resume)
         if result.stopped_by_signal is not None:
@@ -101,7 +102,11 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
 
 
 def prepare(
-    loaded: LoadedRecipe, path: Path, dropped_file: Path | None, note: Callable[[str], None] = lambda _: None
+    loaded: LoadedRecipe,
+    path: Path,
+    dropped_file: Path | None,
+    begin: Callable[[Mapping[str, str]], None],
+    note: Callable[[str], None],
 ) -> Prepared:
     """Data, model, reference and step of a recipe, checked.
 
@@ -109,6 +114,7 @@ def prepare(
         loaded: the recipe.
         path: run folder, for trackers and for trainings that token weights need beforehand.
         dropped_file: where dropped rows go; None keeps them nowhere.
+        begin: called with the fingerprints before anything is trained.
         note: gets what the user should know while waiting.
 
     Raises:
@@ -137,10 +143,12 @@ def prepare(
     }
     config = _resolved(recipe.training, has_adapter=policy.has_adapter)
     resolved = recipe.model_copy(update={"training": config})
-    scoring, reference = build_scoring(resolved, policy, tables, fingerprints["model"], accelerator, path, note)
+    side = SideRuns(path / "contrast", partial(begin, fingerprints), note)
+    scoring, reference = build_scoring(resolved, policy, tables, fingerprints["model"], accelerator, side)
     step = ObjectiveStep(scoring)
     step.check_start(tables.train[: recipe.training.micro_batch_size])
-    evaluation = Evaluation(scoring, tables.eval, reference, accelerator, recipe.data.train == WORLD)
+    on_world = recipe.data.train == WORLD and recipe.data.eval in (None, WORLD)
+    evaluation = Evaluation(scoring, tables.eval, reference, accelerator, on_world)
     return Prepared(loaded, config, accelerator, tables, policy, step, evaluation, fingerprints)
 
 
@@ -171,6 +179,13 @@ def _train(console: Console, prepared: Prepared, path: Path, *, resume: bool) ->
 
 
 # --- records and what the user sees ---
+
+
+def _begin(loaded: LoadedRecipe, folder: RunFolder | None, fingerprints: Mapping[str, str]) -> None:
+    """Records what the run is, on the main process."""
+    if folder:
+        recipe = loaded.to_yaml(origin=True)
+        folder.begin(recipe, seed=loaded.recipe.seed, command=sys.argv, fingerprints=fingerprints)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignkit.data.rows import Tables
@@ -11,7 +10,7 @@ from alignkit.models.policy import Policy, build_policy
 from alignkit.models.reference import Reference, frozen_copy, reference_kind
 from alignkit.recipe.recipe import Recipe
 from alignkit.scoring import Scoring, tabulated
-from alignkit.token_values.bench import Bench
+from alignkit.token_values.bench import Bench, SideRuns
 from alignkit.token_values.reference_logps import ReferenceLogps
 from alignkit.token_values.table import load_table
 
@@ -25,8 +24,7 @@ def build_scoring(
     tables: Tables,
     model: str,
     accelerator: Accelerator,
-    folder: Path,
-    note: Callable[[str], None],
+    side: SideRuns,
 ) -> tuple[Scoring, Callable[[], Reference] | None]:
     """The scoring of the recipe, and what makes a live reference for its evaluation, or None when it has none.
 
@@ -36,8 +34,7 @@ def build_scoring(
         tables: all rows that will be scored.
         model: fingerprint of the model before training.
         accelerator: tells the processes apart.
-        folder: for trainings that token weights need beforehand.
-        note: gets what the user should know while waiting.
+        side: what trainings that token weights need beforehand have to know of the run.
 
     Raises:
         AlignkitError: the reference cannot be had in the way asked for, or a part of the work failed.
@@ -59,7 +56,7 @@ def build_scoring(
         )
         return frozen_copy(fresh)
 
-    bench = Bench(recipe, policy, start, tables.train, accelerator, folder / "contrast", model, note)
+    bench = Bench(recipe, policy, start, tables.train, accelerator, model, side)
     wanted = tabulated(needs) | ({ReferenceLogps()} if kind == "cache" else set())
     rows = (*tables.train, *tables.eval)
     found = {values: load_table(values, rows, bench) for values in sorted(wanted, key=repr)}

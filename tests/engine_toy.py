@@ -25,7 +25,7 @@ from alignkit.needs import Needs
 from alignkit.recipe.recipe import Recipe
 from alignkit.scoring import Scoring, tabulated
 from alignkit.token_values.base import TokenValues
-from alignkit.token_values.bench import Bench
+from alignkit.token_values.bench import Bench, SideRuns
 from alignkit.token_values.table import Table
 
 VOCABULARY = 41
@@ -174,8 +174,8 @@ def bench(model: Any, train: Sequence[TokenRow], folder: Path | None = None, of:
         lambda: Reference(start.scorer),
         train,
         accelerate.Accelerator(cpu=True),
-        folder or Path("."),
         model_fingerprint(model),
+        SideRuns(folder or Path(".")),
     )
 
 

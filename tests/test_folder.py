@@ -53,23 +53,19 @@ def test_default_folders_are_named_by_recipe_and_second_and_never_shared(tmp_pat
 
 def test_a_whole_run_leaves_these_files(tmp_path):
     with begin(tmp_path / "run") as folder:
-        folder.record_dropped([{"where": "a.jsonl:3", "reason": "empty response: chosen", "row": {"chosen": "é"}}])
         folder.record_evaluation("before", {"margin": 0.0, "kl": 0.0})
         folder.record_evaluation("after", {"margin": 1.5, "kl": float("nan")})
-        assert not folder.is_done
+        assert not (folder.path / "DONE").exists()
         folder.finish()
-        assert folder.is_done
+        assert (folder.path / "DONE").exists()
         assert (
             str(folder.evaluations()) == "{'before': {'margin': 0.0, 'kl': 0.0}, 'after': {'margin': 1.5, 'kl': nan}}"
         )
     assert sorted(entry.name for entry in folder.path.iterdir()) == [
-        ".lock", "DONE", "dropped.jsonl", "eval.json", "recipe.yaml", "run.json",
+        ".lock", "DONE", "eval.json", "recipe.yaml", "run.json",
     ]  # fmt: skip
     assert (folder.path / "recipe.yaml").read_text() == RECIPE
     assert json.loads((folder.path / "eval.json").read_text())["after"] == {"margin": 1.5, "kl": None}
-    assert (folder.path / "dropped.jsonl").read_text(encoding="utf-8") == (
-        '{"where": "a.jsonl:3", "reason": "empty response: chosen", "row": {"chosen": "é"}}\n'
-    )
     record = json.loads((folder.path / "run.json").read_text())
     assert list(record) == [
         "command", "started", "platform", "versions", "ended", "seed", "fingerprints", "resumed",
@@ -83,12 +79,6 @@ def test_a_whole_run_leaves_these_files(tmp_path):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", record["started"])
     assert record["started"] <= record["ended"]
     assert (folder.path / "DONE").read_text() == record["ended"] + "\n"
-
-
-def test_no_dropped_rows_leave_no_file(tmp_path):
-    with begin(tmp_path / "run") as folder:
-        folder.record_dropped([])
-        assert not (folder.path / "dropped.jsonl").exists()
 
 
 def test_a_finished_run_is_refused_with_and_without_resume(tmp_path):

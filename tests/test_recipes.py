@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from alignkit import run
+from alignkit.contrasts.base import TrainedContrast
 from alignkit.recipe.load import load_recipe
 from alignkit.recipe.schema import recipe_schema
 
@@ -34,6 +35,32 @@ WORLD = ("data.world.pairs=16", "data.world.eval_pairs=8")
 NOT_HUB = ("data.train=builtin:world", "data.split=null", "data.eval=null", "data.eval_split=null")
 SCRATCH = "model={name: scratch, layers: 1, width: 32, heads: 2, vocab_size: 512}"
 
+OF_PAPER = "llama-3.2-3b/tidpo.yaml"
+OF_TABLE_1 = {
+    "sft": {"losses.0", "trainer", "training.learning_rate"},
+    "ipo": {"losses.0"},
+    "kto": {"losses.0", "trainer", "training.batch_size"},
+    "simpo": {"losses.0", "training.learning_rate"},
+    "tdpo": {"losses.0"},
+    "cpo": {"losses.0"},
+    "tpo": {"losses.0", *(f"data.{key}" for key in ("train", "split", "eval", "eval_split", "holdout"))},
+    "cdpo": {"losses.0", "weighting"},
+    "tis_dpo": {"losses.0", "weighting"},
+}
+OF_TIDPO: dict[str, set[str]] = {
+    "table1/tidpo": set(),
+    "table1/tidpo_b13": {"losses.0"},
+    "table1/dpo": {"weighting", "losses.0", "losses.1"},
+    "table2/full": set(),
+    "table2/no_triplet": {"losses.1"},
+    "table2/uniform": {"weighting"},
+    "table2/random": {"weighting"},
+    "table2/no_prior": {"weighting.mix"},
+    "table2/softmax_prior": {"weighting.prior"},
+    **{f"table_b11/mix_{mix}": {"weighting.mix"} for mix in ("0", "0_1", "0_3", "0_5", "0_9", "1")},
+    "table_b11/mix_0_7": set(),
+    **{f"table_b12/alpha_{alpha}": {"losses.0"} for alpha in ("0_1", "0_2", "0_3", "0_5")},
+}
 OF_LORA = {"model.adapter", "training.learning_rate"}
 DIFFERENCES = {
     ("tidpo.yaml", "dpo.yaml"): {"weighting", "losses.0", "losses.1"},
@@ -72,6 +99,30 @@ DIFFERENCES = {
     ("methods/uni_dpo.yaml", "methods/dual_level.yaml"): {"weighting"},
     ("hh/tidpo.yaml", "hh/dpo.yaml"): {"weighting", "losses.0", "losses.1"},
     ("gsm8k/tidpo.yaml", "gsm8k/dpo.yaml"): {"weighting", "losses.0", "losses.1"},
+    ("tidpo.yaml", "methods/tidpo.yaml"): set(),
+    ("dpo.yaml", "methods/dpo.yaml"): set(),
+    ("methods/dpo.yaml", "methods/sft.yaml"): {"losses.0", "trainer"},
+    ("methods/dpo.yaml", "methods/kto.yaml"): {"losses.0", "trainer", "training.batch_size"},
+    ("methods/dpo.yaml", "methods/surprisal.yaml"): {"losses.0", "weighting"},
+    ("methods/surprisal.yaml", "methods/self.yaml"): {"weighting"},
+    ("methods/surprisal.yaml", "methods/oracle.yaml"): {"weighting"},
+    ("methods/surprisal.yaml", "methods/log_ratio_gradient.yaml"): {"weighting"},
+    ("ablations/no_triplet.yaml", "methods/cached_gradient.yaml"): {"weighting.gradient.model"},
+    ("ablations/no_triplet.yaml", "methods/smoothed_gradient.yaml"): {
+        "weighting.gradient.refresh_every",
+        "weighting.gradient.smoothing",
+    },
+    ("methods/dpo.yaml", "methods/tis_dpo.yaml"): {"losses.0", "weighting"},
+    ("methods/dpo.yaml", "methods/cdpo.yaml"): {"losses.0", "weighting"},
+    ("methods/tis_dpo.yaml", "methods/tis_prompts.yaml"): {"weighting.transform", "weighting.contrast"},
+    ("methods/tis_dpo.yaml", "methods/tis_triplet.yaml"): {"losses.1"},
+    ("methods/simpo.yaml", "methods/ti_simpo.yaml"): {"weighting"},
+    ("methods/ipo.yaml", "methods/ti_ipo.yaml"): {"weighting"},
+    ("methods/kto.yaml", "methods/ti_kto.yaml"): {"weighting"},
+    **{("paper/table1/dpo.yaml", f"paper/table1/{name}.yaml"): keys for name, keys in OF_TABLE_1.items()},
+    **{(OF_PAPER, f"paper/{name}.yaml"): keys for name, keys in OF_TIDPO.items()},
+    ("paper/table1/tidpo_b13.yaml", "paper/table_b12/alpha_0_5.yaml"): set(),
+    ("paper/table1/tidpo_b13.yaml", "paper/table_b12/alpha_0_1.yaml"): {"losses.0.alpha"},
 }
 
 
@@ -89,10 +140,14 @@ def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
 def swaps(name: str) -> list[str]:
     """What makes a recipe two steps of a tiny run: the `--set` arguments that a user would write."""
     folder = name.partition("/")[0]
-    anchored = [i for i, loss in enumerate(load_recipe(FOLDER / name).recipe.losses) if loss.needs().anchor]
+    recipe = load_recipe(FOLDER / name).recipe
+    anchored = [index for index, loss in enumerate(recipe.losses) if loss.needs().anchor]
     small = [*SMALL, *(f"losses.{index}.anchor.max_new_tokens=4" for index in anchored)]
-    if folder in ("llama-3.2-3b", "mistral-7b"):
+    if isinstance(getattr(recipe.weighting, "contrast", None), TrainedContrast):
+        small.append("weighting.contrast.steps=1")
+    if folder in ("llama-3.2-3b", "mistral-7b", "paper"):
         adapter = "{rank: 2, alpha: 4}" if "lora" in name else "null"
+        small += ["data.holdout=null"] if recipe.data.holdout else []
         return [*small, *NOT_HUB, *WORLD, f"model={{name: world, adapter: {adapter}}}"]
     if folder in ("hh", "gsm8k"):
         file = DATA / PAIRS[folder]
@@ -102,7 +157,7 @@ def swaps(name: str) -> list[str]:
 
 
 def test_all_recipes_are_here():
-    assert (len(RECIPES), len(FILES) - len(RECIPES)) == (39, 3)
+    assert (len(RECIPES), len(FILES) - len(RECIPES)) == (85, 4)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -124,6 +179,11 @@ def test_the_head_says_what_it_is_and_how_to_run_it(name: str):
 def test_a_recipe_differs_from_its_base_in_these_keys_only(base: str, name: str):
     trees = [load_recipe(FOLDER / file).tree() for file in (base, name)]
     assert set(differences(*trees)) == DIFFERENCES[base, name]
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "methods").iterdir()), ids=lambda path: path.stem)
+def test_a_method_takes_fifteen_lines_at_most(path: Path):
+    assert len(path.read_text().splitlines()) <= 15
 
 
 def test_the_shipped_schema_is_the_one_that_alignkit_schema_prints():

@@ -19,7 +19,7 @@ else:
 
 
 def describe(
-    kind: Annotated[str, typer.Argument(help="weighting, pair_weighting, loss, trainer, anchor or model.")],
+    kind: Annotated[str, typer.Argument(help="weighting, pair_weighting, loss, trainer, anchor, contrast or model.")],
     name: Annotated[str, typer.Argument(help="A name that `alignkit list KIND` shows.")],
 ) -> None:
     """Explain one component: idea, formula, paper, parameters, what it needs, where its source is."""

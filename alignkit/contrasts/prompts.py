@@ -13,8 +13,9 @@ from pydantic import Field
 
 from alignkit.contrasts.base import Contrast
 from alignkit.data.rows import TokenRow
+from alignkit.data.tokenising import SpecialTokens
 from alignkit.errors import DataError
-from alignkit.lazy import numpy
+from alignkit.lazy import accelerate, numpy
 
 if TYPE_CHECKING:
     from alignkit.models.layout import Batch
@@ -50,8 +51,9 @@ class Prompts(Contrast):
     def _after(self, text: str, rows: Sequence[TokenRow], bench: Bench) -> list[TokenRow]:
         """The rows with the text before their prompts."""
         ids = numpy.array(self._ids(text, bench), dtype=numpy.int64)
-        room, bos = bench.max_positions, bench.policy.tokenizer.bos_token_id
-        longest = max((row.length for row in rows), default=0) + len(ids)
+        special, room = SpecialTokens.of(bench.policy.tokenizer), bench.max_positions
+        lengths: list[int] = accelerate.utils.gather_object([max((row.length for row in rows), default=0)])
+        longest = max(lengths) + len(ids)  # over all processes, or one would stop and the others wait
         if room is not None and longest > room:
             raise DataError(
                 f"contrast 'prompts': with {text!r} before it the longest row has {longest} tokens, but the model has "
@@ -59,7 +61,7 @@ class Prompts(Contrast):
             )
 
         def begun(prompt: numpy.ndarray) -> numpy.ndarray:
-            cut = int(bos is not None and prompt[0] == bos)
+            cut = special.num_leading(prompt.tolist())
             return numpy.concatenate([prompt[:cut], ids, prompt[cut:]])
 
         return [replace(row, prompt=begun(row.prompt)) for row in rows]

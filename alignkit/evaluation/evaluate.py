@@ -88,7 +88,8 @@ class Evaluation:
             if len(responses) == 2:
                 columns |= _pair_columns(*responses, weighted=self.scoring.recipe.evaluation.weighted)
             elif rows[0].label is not None:
-                columns |= _labelled_columns(responses[0], scores.desirable_B)
+                config = self.scoring.recipe.evaluation
+                columns |= _labelled_columns(responses[0], scores.desirable_B, weighted=config.weighted)
             values = {name: column.double().tolist() for name, column in columns.items()}
             for b, row in enumerate(rows):
                 found = {"weight_auc": self._weight_auc(row, responses, b)} if self._finds_critical() else {}
@@ -154,10 +155,12 @@ def _pair_columns(chosen: TokenScores, rejected: TokenScores, *, weighted: bool)
     return columns
 
 
-def _labelled_columns(response: TokenScores, desirable_B: torch.Tensor) -> dict[str, torch.Tensor]:
+def _labelled_columns(response: TokenScores, desirable_B: torch.Tensor, *, weighted: bool) -> dict[str, torch.Tensor]:
     columns = {"desirable": desirable_B}
     if response.reference_BT is not None:
         columns["logratio"] = response.logratio_BT.sum(-1)
+        if weighted:
+            columns["weighted_logratio"] = response.logratio_B
     return columns
 
 
@@ -168,8 +171,9 @@ def _row_summary(measures: Measures) -> dict[str, float]:
     wanted = [m for m in measures if m.get("desirable", 1.0)]  # nobody wants undesirable responses to be likely
     if wanted:
         summary["nll"] = sum(m["nll"] for m in wanted) / sum(m["tokens"] for m in wanted)
-    if "logratio" in measures[0]:
-        summary |= _reward_auc(measures)
+    for name, logratio in (("reward_auc", "logratio"), ("weighted_reward_auc", "weighted_logratio")):
+        if logratio in measures[0] and (leads := _leads(measures, logratio)):
+            summary[name] = _mean(leads)
     for accuracy, difference in (
         ("preference_accuracy", "margin"),
         ("ranking_accuracy", "ranking"),
@@ -183,11 +187,10 @@ def _row_summary(measures: Measures) -> dict[str, float]:
     return summary
 
 
-def _reward_auc(measures: Measures) -> dict[str, float]:
-    """Chance that a desirable response's log-ratio is above an undesirable one's; nothing when one kind is missing."""
-    up, down = ([m["logratio"] for m in measures if bool(m["desirable"]) is kind] for kind in (True, False))
-    leads = [(1 + _sign(one - other)) / 2 for one in up for other in down]
-    return {"reward_auc": _mean(leads)} if leads else {}
+def _leads(measures: Measures, name: str) -> list[float]:
+    """1, 1/2 or 0 for each desirable and undesirable response: the former's value is above, equal, below."""
+    up, down = ([m[name] for m in measures if bool(m["desirable"]) is kind] for kind in (True, False))
+    return [(1 + _sign(one - other)) / 2 for one in up for other in down]
 
 
 def _sample_summary(measures: Measures) -> dict[str, float]:

@@ -18,6 +18,7 @@ from alignkit.recipe.tree import Path
 from alignkit.token_values.contrast import Contrastive
 from alignkit.token_values.planted import Planted
 from alignkit.trainers import trainers
+from alignkit.weighting.base import TokenWeighting
 
 Misfit = tuple[Path, str]
 """Where, and what would fit."""
@@ -91,6 +92,25 @@ def _layout(recipe: Recipe) -> Iterator[Misfit]:
         )
 
 
+def _prompt_tokens(recipe: Recipe) -> Iterator[Misfit]:
+    if recipe.weighting.scope != "full_sequence":
+        return
+    for part in _with_parts(recipe.weighting):
+        if not part.knows_prompt:
+            yield (
+                ("weighting", "scope"),
+                f"'full_sequence' needs importances of prompt tokens, and '{part.name}' has none; use scope 'response'",
+            )
+
+
+def _with_parts(weighting: TokenWeighting) -> Iterator[TokenWeighting]:
+    """The weighting and those inside it."""
+    yield weighting
+    for _, value in weighting:
+        if isinstance(value, TokenWeighting):
+            yield from _with_parts(value)
+
+
 def _adapter_to_switch_off(recipe: Recipe) -> Iterator[Misfit]:
     # A pretrained folder may turn out to be an adapter itself; that is seen when it is loaded.
     model = recipe.model
@@ -102,12 +122,13 @@ def _adapter_to_switch_off(recipe: Recipe) -> Iterator[Misfit]:
 
 
 def _planted(recipe: Recipe) -> Iterator[Misfit]:
-    if recipe.data.train != WORLD and any(isinstance(v, Planted) for v in recipe.weighting.all_needs().values):
-        yield (
-            ("weighting",),
-            f"'oracle' knows the planted tokens of {WORLD} only, but data.train is {recipe.data.train}; "
-            "use another weighting",
-        )
+    for key, source in (("train", recipe.data.train), ("eval", recipe.data.eval or WORLD)):
+        if source != WORLD and any(isinstance(v, Planted) for v in recipe.weighting.all_needs().values):
+            yield (
+                ("weighting",),
+                f"'oracle' knows the planted tokens of {WORLD} only, but data.{key} is {source}; use another weighting",
+            )
+            return
 
 
 def _contrast(recipe: Recipe) -> Iterator[Misfit]:
@@ -183,6 +204,7 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _one_anchor,
     _pairs_to_weigh,
     _layout,
+    _prompt_tokens,
     _adapter_to_switch_off,
     _planted,
     _contrast,

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from alignkit.needs import Needs
 from alignkit.recipe.render import scalar
 from alignkit.registry import Component, Registry, Section
+from alignkit.trainers.base import Trainer
 
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -29,8 +30,8 @@ def parameters(cls: type[Component]) -> Iterator[str]:
 def needs_of(registry: Registry[Any], name: str) -> str | None:
     """What a component with default parameters asks of data, trainer and step; None if its kind asks nothing."""
     cls = registry.get(name)
-    if hasattr(cls, "responses"):
-        return f"data with {', '.join(cls.responses)}"
+    if issubclass(cls, Trainer):
+        return f"data with {cls.reads}"
     if not hasattr(cls, "needs"):
         return None
     try:
@@ -38,10 +39,10 @@ def needs_of(registry: Registry[Any], name: str) -> str | None:
     except ValidationError:
         return "depends on its parameters"
     trainer = [f"a trainer that gives {cls.sees}"] if hasattr(cls, "sees") else []
-    return ", ".join([*trainer, *_needed(component.needs())]) or "nothing"
+    return ", ".join([*trainer, *needed(component.needs())]) or "nothing"
 
 
-def _needed(needs: Needs) -> Iterator[str]:
+def needed(needs: Needs) -> Iterator[str]:
     if needs.reference:
         yield "log-probs of the reference"
     if needs.reference_logits:

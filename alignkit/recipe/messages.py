@@ -41,8 +41,8 @@ _BOUNDS = {
 _LENGTHS = {
     "too_short": "too few items: needs at least {min_length}, got {actual_length}",
     "too_long": "too many items: takes at most {max_length}, got {actual_length}",
-    "string_too_short": "too short: needs at least {min_length} characters",
-    "string_too_long": "too long: takes at most {max_length} characters",
+    "string_too_short": "too short, fewest characters: {min_length}",
+    "string_too_long": "too long, most characters: {max_length}",
 }
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from signal import Signals
 from typing import TYPE_CHECKING, Any
 
 from alignkit.data.rows import TokenRow
 from alignkit.data.splitting import rows_fingerprint
+from alignkit.fingerprints import text_fingerprint
 from alignkit.lazy import torch
 from alignkit.losses.base import Loss
 from alignkit.models.layout import Batch
@@ -32,6 +35,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class SideRuns:
+    """What trainings on the side have to know of the run they belong to.
+
+    Attributes:
+        folder: where their logs and checkpoints go; they can be interrupted and resumed.
+        begin: records the run, so that it can be resumed; called before the first of them, on every process.
+        note: gets what the user should know while waiting, on every process.
+    """
+
+    folder: Path
+    begin: Callable[[], None] = lambda: None
+    note: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True)
 class Bench:
     """A run that is about to start.
 
@@ -41,9 +59,8 @@ class Bench:
         reference: gives the reference, live; may copy a model.
         train: the training rows.
         accelerator: tells the processes apart.
-        folder: for side trainings, which can be interrupted and resumed.
         model: fingerprint of the model before training.
-        note: gets what the user should know while waiting, on every process.
+        side: for trainings on the side.
     """
 
     recipe: Recipe
@@ -51,9 +68,8 @@ class Bench:
     reference: Callable[[], Reference]
     train: Sequence[TokenRow]
     accelerator: Accelerator
-    folder: Path
     model: str
-    note: Callable[[str], None] = lambda _: None
+    side: SideRuns
 
     def scored(self, model: Reference, rows: Sequence[TokenRow]) -> Iterator[tuple[Batch, Scored]]:
         """Batches of the rows with their log-probs and predictions under `model`, without gradient."""
@@ -107,7 +123,7 @@ class Bench:
         """A copy of the model trained on the side, by all processes together; frozen.
 
         Args:
-            name: of its folder, below `folder`.
+            name: in words, for the user and for its folder.
             rows: what it is trained on.
             trainer: how the rows are laid out.
             loss: what is minimised, with uniform weights.
@@ -130,9 +146,12 @@ class Bench:
         )
         policy = replace(self.policy, scorer=copy.deepcopy(self.policy.scorer))
         reference = self.reference() if loss.needs().reference else None
-        self.note(f"training the contrastive model '{name}': {config.steps} steps on {len(rows):,} rows")
-        folder = self.folder / name
+        facts = {"trainer": trainer.name, "loss": loss.model_dump(mode="json"), **self.training_facts(training)}
+        # Two contrasts of one run, or of a recipe that was changed, must not take each other's checkpoints.
+        folder = self.side.folder / f"{name}-{text_fingerprint(json.dumps(facts, sort_keys=True))[:8]}"
+        self.side.begin()
         folder.mkdir(parents=True, exist_ok=True)
+        self.side.note(f"training the contrastive model '{name}': {config.steps} steps on {len(rows):,} rows")
         result = train(
             ObjectiveStep(Scoring(recipe, policy, reference, {}, self.accelerator.autocast)),
             [row.without_gold for row in rows],
@@ -147,6 +166,8 @@ class Bench:
         )
         self.accelerator.free_memory()  # or it would hold on to model and optimizer
         if result.stopped_by_signal is not None:
-            raise SystemExit(128 + result.stopped_by_signal)
+            signal = Signals(result.stopped_by_signal)
+            self.side.note(f"stopped by {signal.name} while training '{name}'; go on with --resume --output")
+            raise SystemExit(128 + signal)
         policy.scorer.requires_grad_(False).eval()
         return Reference(policy.scorer)

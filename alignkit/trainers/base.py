@@ -18,6 +18,9 @@ class Trainer(Component):
     responses: ClassVar[tuple[str, ...]]
     """The fields of a data row that are laid out, in this order."""
 
+    reads: ClassVar[str]
+    """The columns of the data it can be given, in words."""
+
     @abstractmethod
     def view(self, scores: RowScores) -> View:
         """What losses get to see of a micro-batch."""

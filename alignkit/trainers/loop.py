@@ -238,7 +238,8 @@ class _Loop:
         if log is not None:
             log.write(values)
             self.on_log(done, values)
-        self.accelerator.log(values, step=done)
+        if self.config.trackers:  # a training on the side shares the accelerator, not the trackers
+            self.accelerator.log(values, step=done)
 
     def _gather(self, value: Any) -> list[Any]:  # noqa: ANN401 -- one value per process, of any type
         gathered: list[Any] = accelerate.utils.gather_object([value])

@@ -11,6 +11,7 @@ class PreferenceTrainer(Trainer):
 
     gives = "pairs"
     responses = ("chosen", "rejected")
+    reads = "chosen, rejected"
 
     def view(self, scores: RowScores) -> PairScores:
         chosen, rejected = scores.responses

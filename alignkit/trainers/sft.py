@@ -11,6 +11,7 @@ class SFTTrainer(Trainer):
 
     gives = "responses"
     responses = ("chosen",)
+    reads = "chosen, or one response under another name"
 
     def view(self, scores: RowScores) -> ResponseScores:
         return ResponseScores(scores.responses[0], scores.columns)

@@ -15,6 +15,7 @@ class UnpairedTrainer(Trainer):
 
     gives = "labelled responses"
     responses = ("completion",)
+    reads = "completion and label, or chosen, rejected"
 
     def view(self, scores: RowScores) -> UnpairedScores:
         (response,) = scores.responses

@@ -7,7 +7,7 @@ A strategy only says how important each token is (`raw`), on any scale. The base
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal, final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, final
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 class TokenWeighting(Component):
     """Base of the token weightings. Subclasses define `raw`, and `needs` when they need anything."""
+
+    knows_prompt: ClassVar[bool] = True
+    """Whether `raw` says anything of prompt tokens, which `scope: full_sequence` asks for."""
 
     rescale: Literal["mean1", "sum1", "raw", "max1"] = "mean1"
     """Final scale of each response: mean 1 keeps beta's meaning; sum 1, maximum 1, or none are for comparisons."""

@@ -24,6 +24,8 @@ class Column(TokenWeighting):
     Formula: the columns' values, then `rescale`
     """
 
+    knows_prompt = False
+
     suffix: str = Field("_weight", min_length=1)
     """What follows the response's name in the names of the columns."""
 

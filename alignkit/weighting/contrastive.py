@@ -30,6 +30,8 @@ class ContrastiveEstimate(TokenWeighting):
     Paper: arXiv:2411.19943
     """
 
+    knows_prompt = False
+
     rescale: Literal["mean1", "sum1", "raw", "max1"] = "raw"
     """Final scale of each response; the method's weights are absolute, so they are kept by default."""
 

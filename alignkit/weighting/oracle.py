@@ -22,6 +22,8 @@ class Oracle(TokenWeighting):
     Paper: none; a bound, not a method
     """
 
+    knows_prompt = False
+
     elsewhere: float = Field(0.0, ge=0, lt=1)
     """Weight of the other tokens before rescaling; dimensionless."""
 

@@ -1,7 +1,7 @@
 """A bell over the response: tokens in its middle count most (TI-DPO, arXiv:2505.19653, Eq. 7).
 
 It needs no attribution and knows no content. The paper calls P unnormalised and mixes its peak of 1 with importances
-that sum to 1, which leaves the gradient 2 % of the weight at 256 tokens; here P sums to 1 unless told otherwise.
+that sum to 1, which leaves the gradient 1.5 % of the weight at 256 tokens; here P sums to 1 unless told otherwise.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ class SelfLogRatio(TokenWeighting):
     Paper: none; ours
     """
 
+    knows_prompt = False
+
     floor: float = Field(0.01, gt=0)
     """Added to every token, nats: log-ratios much smaller than this leave the weights equal; usual 0.001 to 0.1."""
 

@@ -19,6 +19,8 @@ class Surprisal(TokenWeighting):
     Paper: none; a proxy in public studies of TI-DPO (arXiv:2505.19653)
     """
 
+    knows_prompt = False
+
     model: Literal["policy", "reference"] = "policy"
     """Whose surprise: the policy's changes as it learns, the reference's does not."""
 

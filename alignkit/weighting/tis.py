@@ -38,6 +38,8 @@ class TIS(TokenWeighting):
     Paper: arXiv:2410.04350; rank and threshold: the authors' code; the limits of clamp are from memory, unverified
     """
 
+    knows_prompt = False
+
     rescale: Literal["mean1", "sum1", "raw", "max1"] = "raw"
     """Final scale of each response; the method's weights are absolute, so they are kept by default."""
 

@@ -74,6 +74,18 @@ MISFITS = {
         "weighting: 'oracle' knows the planted tokens of builtin:world only, but data.train is pairs.jsonl; use "
         "another weighting"
     ),
+    "weighting={name: surprisal, scope: full_sequence}": (
+        "weighting.scope: 'full_sequence' needs importances of prompt tokens, and 'surprisal' has none; use scope "
+        "'response'"
+    ),
+    "weighting={name: hybrid, scope: full_sequence, prior: {name: softmax, of: oracle}}": (
+        "weighting.scope: 'full_sequence' needs importances of prompt tokens, and 'oracle' has none; use scope "
+        "'response'"
+    ),
+    "data.eval=pairs.jsonl\nweighting=oracle": (
+        "weighting: 'oracle' knows the planted tokens of builtin:world only, but data.eval is pairs.jsonl; use another "
+        "weighting"
+    ),
     "model.layout=shared\nweighting={name: uniform, scope: full_sequence}": (
         "model.layout: 'shared' computes a prompt once for both responses, but weighting.scope 'full_sequence' needs "
         "it once for each; use layout 'auto' or 'separate', or scope 'response'"
