@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from alignkit.data.rows import TokenRow
@@ -23,20 +24,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+Against = Mapping[Attribution, "tuple[Tensor, Tensor]"]
+"""Attribution -> the reference's gradients and embeddings, [X, L, D] each."""
+
+
 class Attributor:
     """Gives the importances of a micro-batch.
 
     Args:
         needs: of the recipe.
         tables: importances that were computed before training.
-        reference: the live reference, for targets that ask both models.
     """
 
-    def __init__(self, needs: Needs, tables: Mapping[TokenValues, Table], reference: Reference | None) -> None:
+    def __init__(self, needs: Needs, tables: Mapping[TokenValues, Table]) -> None:
         self._attributions = sorted(needs.attributions, key=repr)
         self._whole = needs.full_sequence
         self._tables = tables
-        self._reference = reference
         self.memory = Memory([a for a in self._attributions if a.is_remembered])
 
     def wanted(self, rows: Sequence[TokenRow], step: int | None) -> frozenset[Attribution]:
@@ -46,7 +49,13 @@ class Attributor:
         )
 
     def importances(
-        self, rows: Sequence[TokenRow], batch: Batch, scored: Scored, mask_BRS: Tensor, step: int | None
+        self,
+        rows: Sequence[TokenRow],
+        batch: Batch,
+        scored: Scored,
+        mask_BRS: Tensor,
+        step: int | None,
+        against: Against,
     ) -> dict[Attribution, Tensor]:
         """attribution -> [B, R, S] float32 >= 0, 0 off the mask.
 
@@ -56,9 +65,9 @@ class Attributor:
             scored: the policy's forward pass, with what was `wanted`.
             mask_BRS: [B, R, S] bool; True on the tokens that weights are shared among.
             step: optimizer step, or None.
+            against: of `score_reference`, for targets that ask both models.
         """
         num_weighted = mask_BRS.shape[1]
-        against = self._against(batch, scored)
         found = importances(scored, batch, num_weighted, full_sequence=self._whole, against=against)
         for attribution in self._attributions:
             if attribution.is_static:
@@ -68,19 +77,27 @@ class Attributor:
                 found[attribution] = self.memory.update(attribution, rows, step, found.get(attribution), mask_BRS)
         return found
 
-    def _against(self, batch: Batch, scored: Scored) -> dict[Attribution, tuple[Tensor, Tensor]]:
-        """The reference's gradients and embeddings, [X, L, D] each, of the targets that ask both models."""
-        asked = frozenset(a for a in scored.targets if a.target == "log_ratio")
-        if not asked:
-            return {}
-        assert self._reference is not None, "needs() asks for a live reference"
-        with torch.enable_grad(), self._reference.active() as scorer:  # active until the gradient is there
-            theirs = scorer(batch, Want(asked))
-            assert theirs.embeddings_XLD is not None
-            (gradient_XLD,) = torch.autograd.grad(
-                next(iter(theirs.targets.values())).sum(), theirs.embeddings_XLD, retain_graph=False
-            )
-        return dict.fromkeys(asked, (gradient_XLD.detach(), theirs.embeddings_XLD.detach()))
+
+def score_reference(
+    reference: Reference, batch: Batch, want: Want, asked: frozenset[Attribution]
+) -> tuple[Scored, Against]:
+    """What the reference says of a batch, without gradient, and its half of the targets that ask both models.
+
+    Args:
+        reference: live.
+        batch: laid out as for the policy, so that the two gradients lie on each other.
+        want: what else to compute.
+        asked: attributions with target `log_ratio`; without any it is a plain `reference.score`.
+    """
+    if not asked:
+        return reference.score(batch, want), {}
+    with torch.enable_grad(), reference.active() as scorer:  # active until the gradient is there
+        scored = scorer(batch, replace(want, attributions=asked))
+        assert scored.embeddings_XLD is not None
+        (gradient_XLD,) = torch.autograd.grad(next(iter(scored.targets.values())).sum(), scored.embeddings_XLD)
+    half = (gradient_XLD, scored.embeddings_XLD.detach())
+    plain = replace(scored, logp_BRT=scored.logp_BRT.detach(), targets={}, embeddings_XLD=None)
+    return plain, dict.fromkeys(asked, half)
 
 
 class Memory:
@@ -95,6 +112,7 @@ class Memory:
     def __init__(self, attributions: Sequence[Attribution]) -> None:
         self._attributions = list(attributions)
         self._kept: dict[tuple[int, int], tuple[int, Tensor]] = {}
+        self._latest: set[tuple[int, int]] = set()
 
     def is_due(self, attribution: Attribution, rows: Sequence[TokenRow], step: int) -> bool:
         """Whether any of the rows needs new importances."""
@@ -108,25 +126,29 @@ class Memory:
         self, attribution: Attribution, rows: Sequence[TokenRow], step: int, new_BRS: Tensor | None, mask_BRS: Tensor
     ) -> Tensor:
         """[B, R, S] shares: new ones, smoothed, for the rows that are due; for the others what they were given."""
-        shares_BRS = None if new_BRS is None else shares(new_BRS, mask_BRS)
         number = self._attributions.index(attribution)
+        new: list[Tensor | None] = [None] * len(rows)
+        if new_BRS is not None:  # read once, not row by row, so that a GPU is waited for once
+            shares_N = shares(new_BRS, mask_BRS)[mask_BRS].float().cpu()
+            new = list(torch.split(shares_N, mask_BRS.sum((-1, -2)).tolist()))
         packed = []
-        for b, row in enumerate(rows):
+        for row, share_N in zip(rows, new, strict=True):
+            key = (number, row.index)
             if self._is_due(attribution, row, step):
-                assert shares_BRS is not None, "is_due() told so before the forward pass"
-                share_N = shares_BRS[b][mask_BRS[b]].float().cpu()
-                before = self._kept.get((number, row.index))
-                if before is not None:
-                    share_N = attribution.smoothing * before[1] + (1 - attribution.smoothing) * share_N
-                self._kept[number, row.index] = (step, share_N)
-            packed.append(self._kept[number, row.index][1])
+                assert share_N is not None, "is_due() told so before the forward pass"
+                if key in self._kept:
+                    share_N = attribution.smoothing * self._kept[key][1] + (1 - attribution.smoothing) * share_N
+                self._kept[key] = (step, share_N)
+                self._latest.add(key)
+            packed.append(self._kept[key][1])
         values_N = torch.cat(packed).to(mask_BRS.device)
         return torch.zeros(mask_BRS.shape, device=mask_BRS.device).masked_scatter(mask_BRS, values_N)
 
     def exchange(self, step: int) -> None:
         """Tells all processes what each computed in the step before `step`, as a row may come to another one next."""
         if self._attributions:
-            mine = {key: kept for key, kept in self._kept.items() if kept[0] == step - 1}
+            mine = {key: self._kept[key] for key in self._latest if self._kept[key][0] == step - 1}
+            self._latest = set()
             for part in accelerate.utils.gather_object([mine]):
                 self._kept |= part
 
@@ -150,3 +172,4 @@ class Memory:
             steps = state["importance.steps"].tolist()
             for (number, index), step, share_N in zip(state["importance.keys"].tolist(), steps, pieces, strict=True):
                 self._kept[number, index] = (step, share_N)
+        self._latest = set(self._kept)  # a checkpoint may lie before the exchange of its last step

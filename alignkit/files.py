@@ -23,7 +23,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         RunFolderError: the disk is full, read-only or gone; the old file, if any, is untouched.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # runs may write the same shared file at once
     with one_line(path):
         with temporary.open("wb") as file:
             file.write(content)

@@ -212,7 +212,7 @@ def _suitable(path: Path, *, resume: bool) -> Path:
 
 def _is_new(path: Path) -> bool:
     """Whether nothing was recorded here yet; a crash before the first record may leave the lock and a temporary."""
-    return {entry.name for entry in path.iterdir()} <= {".lock", ".recipe.yaml.tmp"}
+    return all(entry.name == ".lock" or entry.name.startswith(".recipe.yaml.") for entry in path.iterdir())
 
 
 def _check_state(path: Path, *, resume: bool) -> None:

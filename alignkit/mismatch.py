@@ -1,4 +1,4 @@
-"""How far the policy has moved on text that nobody wrote for the prompt: the baseline of KTO."""
+"""How far the policy has moved on responses that were not written for the prompt: the baseline of KTO."""
 
 from __future__ import annotations
 
@@ -27,24 +27,29 @@ def mean_mismatch(scoring: Scoring, batch: Sequence[TokenRow]) -> Tensor:
     device = scoring.policy.device
     if len(batch) < 2:
         return torch.zeros((), device=device)
-    size = scoring.recipe.training.micro_batch_size
-    total = torch.zeros((), device=device, dtype=torch.float64)
+    size, total = scoring.recipe.training.micro_batch_size, 0.0
     with accelerate.PartialState().split_between_processes(list(range(len(batch)))) as mine:
         for start in range(0, len(mine), size):
             places = mine[start : start + size]
-            examples = [Example(batch[i].prompt, [next(iter(batch[i - 1].responses.values()))]) for i in places]
-            total += _logratios(scoring, examples).sum()
-    whole: Tensor = accelerate.utils.reduce(total, "sum")
-    return (whole / len(batch)).float()
+            examples = [_joined(batch[i], batch[i - 1], scoring.recipe.data.max_length) for i in places]
+            total += float(_logratios(scoring, examples).double().sum())
+    totals: list[float] = accelerate.utils.gather_object([total])
+    return torch.tensor(sum(totals) / len(batch), device=device)
+
+
+def _joined(row: TokenRow, before: TokenRow, max_length: int) -> Example:
+    """The row's prompt with the other's response, cut where the two together would be longer than any row."""
+    response = next(iter(before.responses.values()))
+    return Example(row.prompt, [response[: max(1, max_length - len(row.prompt))]])
 
 
 @torch.no_grad()
 def _logratios(scoring: Scoring, examples: Sequence[Example]) -> Tensor:
-    """[B, R, T] float64, nats."""
+    """[B, R, T] nats, on the CPU: not every accelerator adds in float64."""
     assert scoring.reference is not None, "mismatched responses are scored by a live reference"
     batch = scoring.policy.collate(examples)
     with scoring.autocast():
         policy_BRT = scoring.policy.scorer(batch, Want()).logp_BRT
         reference_BRT = scoring.reference.score(batch, Want()).logp_BRT
-    difference_BRT: Tensor = policy_BRT.double() - reference_BRT.double()
+    difference_BRT: Tensor = (policy_BRT - reference_BRT).cpu()
     return difference_BRT

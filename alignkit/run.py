@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from signal import Signals
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
@@ -66,7 +65,8 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
         loaded: the recipe with its origins.
         output: run folder; None makes a new one below `runs/`.
         resume: continue the unfinished run in `output`.
-        dry_run: load and check everything, show it, and stop before the first step; nothing is written.
+        dry_run: load and check everything, show it, and stop before the first step; nothing is trained, nor written
+            but reference log-probs to the cache.
 
     Returns:
         The run folder, on every process; None after a dry run.
@@ -79,14 +79,14 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
     state = accelerate.PartialState(cpu=not torch.accelerator.is_available())
     console = Console(quiet=not state.is_main_process)
     if dry_run:
-        with TemporaryDirectory() as scratch:  # for what token weights need beforehand; the values are kept
-            prepared = prepare(loaded, Path(scratch), None, lambda _: None, console.print)
+        prepared = prepare(loaded, Path("."), None, SideRuns(may_train=False))
         _show_start(console, prepared, "none: dry run")
         console.print(preview(prepared.tables.train[0], prepared.policy.tokenizer))
         return None
     with _folder(loaded, output, resume=resume) as (path, folder):
         begin = partial(_begin, loaded, folder)
-        prepared = prepare(loaded, path, path / "dropped.jsonl" if folder else None, begin, console.print)
+        side = SideRuns(path / "contrast", begin, console.print, partial(Progress, console=console))
+        prepared = prepare(loaded, path, path / "dropped.jsonl" if folder else None, side)
         begin(prepared.fingerprints)
         _show_start(console, prepared, str(path))
         before = _evaluate(prepared, folder, "before")
@@ -101,21 +101,14 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
     return path
 
 
-def prepare(
-    loaded: LoadedRecipe,
-    path: Path,
-    dropped_file: Path | None,
-    begin: Callable[[Mapping[str, str]], None],
-    note: Callable[[str], None],
-) -> Prepared:
+def prepare(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, side: SideRuns) -> Prepared:
     """Data, model, reference and step of a recipe, checked.
 
     Args:
         loaded: the recipe.
-        path: run folder, for trackers and for trainings that token weights need beforehand.
+        path: run folder, for trackers.
         dropped_file: where dropped rows go; None keeps them nowhere.
-        begin: called with the fingerprints before anything is trained.
-        note: gets what the user should know while waiting.
+        side: for trainings that token weights need beforehand.
 
     Raises:
         AlignkitError: a part cannot be had or does not fit.
@@ -143,8 +136,7 @@ def prepare(
     }
     config = _resolved(recipe.training, has_adapter=policy.has_adapter)
     resolved = recipe.model_copy(update={"training": config})
-    side = SideRuns(path / "contrast", partial(begin, fingerprints), note)
-    scoring, reference = build_scoring(resolved, policy, tables, fingerprints["model"], accelerator, side)
+    scoring, reference = build_scoring(resolved, policy, tables, fingerprints, accelerator, side)
     step = ObjectiveStep(scoring)
     step.check_start(tables.train[: recipe.training.micro_batch_size])
     on_world = recipe.data.train == WORLD and recipe.data.eval in (None, WORLD)

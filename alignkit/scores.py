@@ -1,7 +1,7 @@
 """The data that flows through a training step.
 
 Legend of the shape letters used in names everywhere:
-    B examples (preference pairs, or single responses in SFT)
+    B examples (preference pairs, or single responses)
     R responses laid out per example (chosen, rejected, gold, anchor: in this order)
     T response tokens, padded to the longest of the batch; EOS is a response token
     P prompt tokens
@@ -31,7 +31,7 @@ class Span:
     Attributes:
         mask_BS: [B, S] bool; True on the tokens that weights are shared among.
         num_prompt: the first `num_prompt` columns are prompt tokens (0 with `scope: response`).
-        importance: attribution -> [B, S] float >= 0 (signed for no norm), 0 off the mask; raw, not normalised.
+        importance: attribution -> [B, S] float >= 0, 0 off the mask; raw, not normalised.
         seeds_B: one integer per row, fixed by (run seed, data row, response); for random weightings.
         policy_BS: [B, S] log-probs of the tokens under the policy, nats; 0 off the mask and on the prompt.
         reference_BS: the same under the reference, or None when nobody needs it.

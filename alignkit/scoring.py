@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from alignkit.anchors.pool import AnchorPool
 from alignkit.anchors.sample_prompt import SamplePrompt
 from alignkit.anchors.teacher_forced import TeacherForced
-from alignkit.attribution import Attributor
+from alignkit.attribution import Against, Attributor, score_reference
 from alignkit.data.rows import TokenRow
 from alignkit.lazy import torch
 from alignkit.models.generation import uniforms
@@ -19,7 +19,7 @@ from alignkit.models.layout import Batch
 from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scored, Want
-from alignkit.needs import Needs
+from alignkit.needs import Attribution, Needs
 from alignkit.recipe.recipe import Recipe
 from alignkit.scores import RowScores, Span, TokenScores
 from alignkit.seeds import derive
@@ -66,7 +66,7 @@ class Scoring:
         self.needs = recipe.needs()
         self.module: nn.Module = policy.scorer
         self.pool = self._pool()
-        self.attributor = Attributor(self.needs, tables, reference)
+        self.attributor = Attributor(self.needs, tables)
 
     def _pool(self) -> AnchorPool | None:
         if not isinstance(self.needs.anchor, SamplePrompt):
@@ -87,10 +87,11 @@ class Scoring:
         with self.autocast():
             pool = None if step is None else self.pool
             batch = self.policy.batch(rows, [pool[row].ids for row in rows] if pool else ())
-            reference = self._reference(rows, batch)
-            scored = module(batch, self._want(rows, step, batch, reference, weigh=weigh))
+            wanted = self.attributor.wanted(rows, step) if weigh else frozenset()
+            reference, against = self._reference(rows, batch, wanted)
+            scored = module(batch, self._want(rows, step, batch, reference, wanted))
         responses = self._token_scores(rows, batch, scored, reference)
-        spans = self._spans(rows, batch, scored, responses, step, weigh=weigh)
+        spans = self._spans(rows, batch, scored, responses, step, against, weigh=weigh)
         weighted = [
             replace(scores, weights_BT=self.recipe.weighting.weights(span)) if weigh else scores
             for scores, span in zip(responses, spans, strict=True)
@@ -113,13 +114,17 @@ class Scoring:
 
     # --- the reference ---
 
-    def _reference(self, rows: Sequence[TokenRow], batch: Batch) -> Scored | None:
+    def _reference(
+        self, rows: Sequence[TokenRow], batch: Batch, wanted: frozenset[Attribution]
+    ) -> tuple[Scored | None, Against]:
         """Scores under the live reference; anchors only when their distribution is needed, else the pool has them."""
         if self.reference is None or self.cache is not None or not self.needs.reference:
-            return None
+            return None, {}
+        asked = frozenset(attribution for attribution in wanted if attribution.target == "log_ratio")
         teacher_forced = isinstance(self.needs.anchor, TeacherForced)
         want = Want(predictions=self.needs.reference_logits or teacher_forced)
-        return self.reference.score(batch if self.needs.reference_logits else self.policy.batch(rows), want)
+        whole = self.needs.reference_logits or bool(asked)
+        return score_reference(self.reference, batch if whole else self.policy.batch(rows), want, asked)
 
     def _reference_logps(self, rows: Sequence[TokenRow], batch: Batch, reference: Scored | None) -> Tensor | None:
         """[B, R, T] of the weighted responses, padded to the batch."""
@@ -135,9 +140,13 @@ class Scoring:
     # --- the policy ---
 
     def _want(
-        self, rows: Sequence[TokenRow], step: int | None, batch: Batch, reference: Scored | None, *, weigh: bool
+        self,
+        rows: Sequence[TokenRow],
+        step: int | None,
+        batch: Batch,
+        reference: Scored | None,
+        attributions: frozenset[Attribution],
     ) -> Want:
-        attributions = self.attributor.wanted(rows, step) if weigh else frozenset()
         other = reference.predictions if reference is not None and self.needs.reference_logits else None
         want = Want(
             attributions,
@@ -212,6 +221,7 @@ class Scoring:
         scored: Scored,
         responses: Sequence[TokenScores],
         step: int | None,
+        against: Against,
         *,
         weigh: bool,
     ) -> list[Span]:
@@ -219,7 +229,7 @@ class Scoring:
         mask_BRS, num_prompt = self._span_mask(batch, len(responses))
         mask_BRT = mask_BRS[..., num_prompt:]
         with self.autocast():
-            found = self.attributor.importances(rows, batch, scored, mask_BRS, step) if weigh else {}
+            found = self.attributor.importances(rows, batch, scored, mask_BRS, step, against) if weigh else {}
         values = {v: self.tables[v].lookup(rows, mask_BRT) for v in self.needs.values} if weigh else {}
         return [
             Span(

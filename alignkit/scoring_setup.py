@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from alignkit.data.rows import Tables
@@ -22,7 +22,7 @@ def build_scoring(
     recipe: Recipe,
     policy: Policy,
     tables: Tables,
-    model: str,
+    fingerprints: Mapping[str, str],
     accelerator: Accelerator,
     side: SideRuns,
 ) -> tuple[Scoring, Callable[[], Reference] | None]:
@@ -32,7 +32,7 @@ def build_scoring(
         recipe: with its learning rate resolved.
         policy: the model before training.
         tables: all rows that will be scored.
-        model: fingerprint of the model before training.
+        fingerprints: of data, template and model before training.
         accelerator: tells the processes apart.
         side: what trainings that token weights need beforehand have to know of the run.
 
@@ -56,10 +56,12 @@ def build_scoring(
         )
         return frozen_copy(fresh)
 
-    bench = Bench(recipe, policy, start, tables.train, accelerator, model, side)
-    wanted = tabulated(needs) | ({ReferenceLogps()} if kind == "cache" else set())
+    bench = Bench(recipe, policy, start, tables.train, accelerator, fingerprints, side)
+    every = tabulated(needs) | ({ReferenceLogps()} if kind == "cache" else set())
+    wanted = [values for values in sorted(every, key=repr) if side.may_train or not values.trains]
     rows = (*tables.train, *tables.eval)
-    found = {values: load_table(values, rows, bench) for values in sorted(wanted, key=repr)}
+    found = {values: load_table(values, rows, bench) for values in wanted}
+    side.tidy(accelerator)
     scoring = Scoring(recipe, policy, reference, found, accelerator.autocast)
     if kind is None:
         return scoring, None

@@ -174,7 +174,7 @@ def bench(model: Any, train: Sequence[TokenRow], folder: Path | None = None, of:
         lambda: Reference(start.scorer),
         train,
         accelerate.Accelerator(cpu=True),
-        model_fingerprint(model),
+        {"model": model_fingerprint(model)},
         SideRuns(folder or Path(".")),
     )
 

@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 import torch
+from engine_toy import llama, with_lora
 
 from alignkit.fingerprints import model_fingerprint, text_fingerprint
 
@@ -50,3 +51,21 @@ def test_one_bit_changes_it():
 def test_text():
     assert text_fingerprint("") == hashlib.blake2b(b"", digest_size=16).hexdigest()
     assert text_fingerprint("{{ a }}") != text_fingerprint("{{ b }}")
+
+
+def test_what_parameters_do_not_tell_is_part_of_it():
+    """Positions of the rotary embedding; alpha of an adapter, which starts as no change at all."""
+    assert model_fingerprint(llama(rope_theta=500.0)) != model_fingerprint(llama(rope_theta=10000.0))
+    bases = [llama() for _ in range(3)]
+    adapted = [with_lora(base) for base in bases]
+    for layer in adapted[2].modules():
+        if isinstance(getattr(layer, "scaling", None), dict):
+            layer.scaling = {name: 2 * value for name, value in layer.scaling.items()}
+    one, same, other = map(model_fingerprint, adapted)
+    assert one == same != other
+
+
+def test_where_a_model_was_loaded_from_is_not():
+    moved = llama()
+    moved.config._name_or_path = "elsewhere"
+    assert model_fingerprint(moved) == model_fingerprint(llama())

@@ -47,3 +47,17 @@ def test_leaves_no_gradient() -> None:
     mean_mismatch(found, ROWS)
     assert all(p.grad is None for p in found.policy.model.parameters())
     assert torch.is_grad_enabled()
+
+
+def test_a_joined_row_is_no_longer_than_any_row(monkeypatch) -> None:
+    """Prompts of 2 and 7 tokens, responses of 9 and 1: at most 11 tokens each, and behind the prompt of 7 as many."""
+    lengths = [(2, 9, 1), (7, 1, 1)]
+    of = KTO.model_copy(update={"data": KTO.data.model_copy(update={"max_length": 11})})
+    found = scoring(of, move(llama()), llama())
+    joined = []
+    collate = type(found.policy).collate
+    monkeypatch.setattr(
+        type(found.policy), "collate", lambda policy, examples: joined.extend(examples) or collate(policy, examples)
+    )
+    mean_mismatch(found, [half for half in unpair(rows(lengths)) if half.label])
+    assert [(len(one.prompt), len(one.responses[0])) for one in joined] == [(2, 1), (7, 4)]

@@ -9,8 +9,8 @@ from typing import Any
 Message = dict[str, Any]
 Fields = Mapping[str, object]
 
-LABELS = {"True": True, "true": True, "1": True, "False": False, "false": False, "0": False}
-"""How a label may be written: the values of JSON and of Python as text, as all of a CSV is text."""
+LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+"""How a label may be written, in whatever case: as text in a CSV, as a float where a table had gaps."""
 
 
 class Unusable(Exception):
@@ -45,12 +45,12 @@ def read_label(fields: Fields, column: str) -> bool:
     value = read_value(fields, column)
     if not is_label(value):
         raise Unusable("wrong type", f"'{column}': expected true or false, got {shown(value)}")
-    return LABELS[str(value)]
+    return LABELS[str(value).lower()]
 
 
 def is_label(value: object) -> bool:
     """Whether `read_label` takes it."""
-    return isinstance(value, bool | int | str) and str(value) in LABELS
+    return isinstance(value, bool | int | float | str) and str(value).lower() in LABELS
 
 
 def read_messages(fields: Fields, column: str) -> list[Message]:

@@ -45,7 +45,8 @@ class TokenRow:
     def key(self) -> Hashable:
         """Tells rows apart, in whatever table they stand: number and place do not, where a pair was taken apart or its
         labels swapped."""
-        return (self.index, self.where, *((name, self.responses[name].tobytes()) for name in self.weighted))
+        texts = (("prompt", self.prompt), *((name, self.responses[name]) for name in self.weighted))
+        return (self.index, self.where, *((name, ids.tobytes()) for name, ids in texts))
 
     @property
     def without_gold(self) -> TokenRow:

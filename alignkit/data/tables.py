@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from alignkit.data.checks import Dropped
 from alignkit.data.columns import read_columns, read_token_columns, refuse_absent, token_column
 from alignkit.data.config import DataConfig
-from alignkit.data.fields import Unusable
+from alignkit.data.fields import Unusable, is_label, read_label
 from alignkit.data.formats import Example, Format, find_format, read_example
 from alignkit.data.overflow import fit, refuse_long
 from alignkit.data.rows import DataReport, Tables, TokenRow
@@ -33,11 +33,13 @@ class Wanted:
         responses: names of the responses to lay out.
         columns: data columns that components need.
         token_columns: suffixes of the data columns with one number per response token.
+        to_imitate: leave out responses that are labelled undesirable.
     """
 
     responses: tuple[str, ...]
     columns: frozenset[str] = frozenset()
     token_columns: frozenset[str] = frozenset()
+    to_imitate: bool = False
 
 
 def load_tables(
@@ -73,7 +75,7 @@ def load_tables(
             f"{', '.join(responses)}"
         )
     refuse_misplaced(config)
-    wanted = Wanted(responses, columns, token_columns)
+    wanted = Wanted(responses, columns, token_columns, to_imitate=responses == ("chosen",))
     train = _load(config, "train", wanted, tokenizer, seed)
     sources = [train]
     if _has_own_eval(config):
@@ -198,9 +200,19 @@ def _read_examples(raw: Sequence[RawRow], name: str, wanted: Wanted) -> tuple[Fo
     for row in raw:
         try:
             example = read_example(row, form, wanted.responses)
+            if wanted.to_imitate and "rejected" not in form.kinds and _is_undesirable(row):
+                raise _Undesirable("undesirable", "'label' is false, and this trainer imitates")
             columns = read_columns(row, wanted.columns)
             token_columns = read_token_columns(row, wanted.token_columns, weighted)
             examples.append(replace(example, columns=columns, token_columns=token_columns))
         except Unusable as error:
-            dropped.add(row, error)
+            dropped.add(row, error, is_bad=not isinstance(error, _Undesirable))
     return form, examples, dropped
+
+
+class _Undesirable(Unusable):
+    """Nothing is wrong with the row, but nobody wants it to be likelier."""
+
+
+def _is_undesirable(row: RawRow) -> bool:
+    return is_label(row.fields.get("label")) and not read_label(row.fields, "label")

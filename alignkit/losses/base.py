@@ -24,7 +24,7 @@ those and the prompt's but its first; or the tokens of their gold responses."""
 
 
 class Loss(Component):
-    """Base of the losses; derive from `PairLoss` or `ResponseLoss`."""
+    """Base of the losses; derive from `PairLoss`, `ResponseLoss` or `UnpairedLoss`."""
 
     sees: ClassVar[Sees]
     """What the trainer must give."""
@@ -40,7 +40,7 @@ class Loss(Component):
         return Needs()
 
     @abstractmethod
-    def per_example(self, scores: Any) -> Tensor:  # noqa: ANN401 -- narrowed by the two subclasses below
+    def per_example(self, scores: Any) -> Tensor:  # noqa: ANN401 -- narrowed by the subclasses below
         """[B] value of each example, to be minimised, not averaged, without the coefficient."""
 
 

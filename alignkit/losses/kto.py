@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class KTO(UnpairedLoss):
     """Saturating loss of the log-ratio's distance to the baseline, up for desirable and down for undesirable responses.
 
-    The baseline z is estimated over the whole optimizer step, whatever its micro-batches, and not weighted by token.
+    The baseline z is estimated over the whole optimizer step, whatever its micro-batches, and not weighted by token; a
+    response that is too long behind the other prompt is cut to `data.max_length`, and a batch of one row has z = 0.
 
     Formula: lambda_D * (1 - sigmoid(beta * (r - z))) if desirable, else lambda_U * (1 - sigmoid(beta * (z - r)));
         r = sum_t w_t b_t; z = max(0, mean over the step's rows of the log-ratio of the row before's response under

@@ -117,7 +117,7 @@ def _adapter_to_switch_off(recipe: Recipe) -> Iterator[Misfit]:
     if model.reference == "adapter_off" and model.adapter is None and not isinstance(model, Pretrained):
         yield (
             ("model", "reference"),
-            "'adapter_off' needs an adapter; give model.adapter, or use 'auto', 'copy' or 'cache'",
+            "'adapter_off' needs an adapter; give model.adapter, or use 'auto'",
         )
 
 

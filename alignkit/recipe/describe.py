@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from alignkit.contrasts.base import Contrast
 from alignkit.needs import Needs
 from alignkit.recipe.render import scalar
 from alignkit.registry import Component, Registry, Section
@@ -32,6 +33,8 @@ def needs_of(registry: Registry[Any], name: str) -> str | None:
     cls = registry.get(name)
     if issubclass(cls, Trainer):
         return f"data with {cls.reads}"
+    if issubclass(cls, Contrast):
+        return f"a trainer that gives {' or '.join(cls.fits)}"
     if not hasattr(cls, "needs"):
         return None
     try:

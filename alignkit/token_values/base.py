@@ -10,12 +10,18 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from alignkit.data.rows import TokenRow
+from alignkit.lazy import torch
 from alignkit.registry import Section
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from alignkit.token_values.bench import Bench
+
+
+def per_row(values_BRT: Tensor, mask_BRT: Tensor) -> Iterator[Tensor]:
+    """For each row the [N] values on its mask, one response after the other."""
+    yield from torch.split(values_BRT[mask_BRT], mask_BRT.sum((-1, -2)).tolist())
 
 
 class TokenValues(Section):
@@ -25,9 +31,14 @@ class TokenValues(Section):
     """Worth a file on disk."""
 
     @property
-    @abstractmethod
+    def trains(self) -> bool:
+        """Whether models are trained for them."""
+        return False
+
+    @property
     def words(self) -> str:
-        """What they are, as `alignkit describe` says it."""
+        """What they are, as `alignkit describe` says it of a component that needs them."""
+        return type(self).__name__
 
     @abstractmethod
     def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:

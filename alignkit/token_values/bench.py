@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+
 from alignkit.data.rows import TokenRow
 from alignkit.data.splitting import rows_fingerprint
+from alignkit.errors import NonFiniteError
 from alignkit.fingerprints import text_fingerprint
 from alignkit.lazy import torch
 from alignkit.losses.base import Loss
@@ -23,6 +27,7 @@ from alignkit.needs import Attribution
 from alignkit.objective import ObjectiveStep
 from alignkit.pair_weighting.uniform import Uniform as UniformPairs
 from alignkit.recipe.recipe import Recipe
+from alignkit.report.progress import Progress
 from alignkit.scoring import Scoring
 from alignkit.trainers.base import Trainer
 from alignkit.trainers.config import FREE_ON_RESUME
@@ -39,14 +44,25 @@ class SideRuns:
     """What trainings on the side have to know of the run they belong to.
 
     Attributes:
-        folder: where their logs and checkpoints go; they can be interrupted and resumed.
-        begin: records the run, so that it can be resumed; called before the first of them, on every process.
+        folder: where their logs and checkpoints go; they can be interrupted and resumed. None where there are none.
+        begin: records the run, given its fingerprints, so that it can be resumed; called on every process.
         note: gets what the user should know while waiting, on every process.
+        progress: shows so many steps.
+        may_train: false in a dry run, which leaves out values that need a training.
     """
 
-    folder: Path
-    begin: Callable[[], None] = lambda: None
+    folder: Path | None = None
+    begin: Callable[[Mapping[str, str]], None] = lambda _: None
     note: Callable[[str], None] = lambda _: None
+    progress: Callable[[int], Progress] = lambda steps: Progress(steps, console=Console(quiet=True))
+    may_train: bool = True
+
+    def tidy(self, accelerator: Accelerator) -> None:
+        """Removes what only a resume would need, when all are done; their logs stay."""
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process and self.folder is not None:
+            for checkpoints in self.folder.glob("*/checkpoints"):
+                shutil.rmtree(checkpoints)
 
 
 @dataclass(frozen=True)
@@ -56,10 +72,10 @@ class Bench:
     Attributes:
         recipe: the run's recipe, its learning rate resolved.
         policy: the model before training.
-        reference: gives the reference, live; may copy a model.
+        reference: gives the reference, live.
         train: the training rows.
         accelerator: tells the processes apart.
-        model: fingerprint of the model before training.
+        fingerprints: of data, template and model before training.
         side: for trainings on the side.
     """
 
@@ -68,12 +84,12 @@ class Bench:
     reference: Callable[[], Reference]
     train: Sequence[TokenRow]
     accelerator: Accelerator
-    model: str
+    fingerprints: Mapping[str, str]
     side: SideRuns
 
     def scored(self, model: Reference, rows: Sequence[TokenRow]) -> Iterator[tuple[Batch, Scored]]:
         """Batches of the rows with their log-probs and predictions under `model`, without gradient."""
-        for batch in self._batches(rows):
+        for batch in self._batches(rows, self.recipe.evaluation.batch_size):
             with self.accelerator.autocast():
                 scored = model.score(batch, Want(predictions=True))
             yield batch, scored
@@ -83,15 +99,15 @@ class Bench:
     ) -> Iterator[tuple[Batch, Tensor]]:
         """Batches of the rows with their [B, R, S] importances under the reference."""
         reference = self.reference()
-        for batch in self._batches(rows):
+        for batch in self._batches(rows, self.recipe.training.micro_batch_size):  # this one has a graph
             with self.accelerator.autocast(), torch.enable_grad(), reference.active() as scorer:
                 scored = scorer(batch, Want(frozenset({attribution})))
                 found = importances(scored, batch, batch.mask_BRT.shape[1], full_sequence=full_sequence)
             yield batch, found[attribution]
 
-    def _batches(self, rows: Sequence[TokenRow]) -> Iterator[Batch]:
-        """Rows of one shape (pairs or single responses), as many at a time as an evaluation takes."""
-        size, start = self.recipe.evaluation.batch_size, 0
+    def _batches(self, rows: Sequence[TokenRow], size: int) -> Iterator[Batch]:
+        """Rows of one shape (pairs or single responses), at most `size` at a time."""
+        start = 0
         while start < len(rows):
             names = rows[start].weighted
             stop = start + 1
@@ -133,8 +149,10 @@ class Bench:
             SystemExit: 128 + signal, after a signal was answered with a checkpoint.
         """
         config = self.recipe.training.model_copy(
-            update={"save_every": None, "eval_every": None, "trackers": (), **training}
+            update={"eval_every": None, "trackers": (), "keep_checkpoints": 1, **training}
         )
+        # The last step is always saved: whoever asks for the same model again, or resumes, finds it trained.
+        config = config.model_copy(update={"save_every": config.save_every or config.steps})
         recipe = self.recipe.model_copy(
             update={
                 "weighting": Uniform(name="uniform"),
@@ -148,22 +166,27 @@ class Bench:
         reference = self.reference() if loss.needs().reference else None
         facts = {"trainer": trainer.name, "loss": loss.model_dump(mode="json"), **self.training_facts(training)}
         # Two contrasts of one run, or of a recipe that was changed, must not take each other's checkpoints.
+        assert self.side.folder is not None, "values that need a training are left out where there is no folder"
         folder = self.side.folder / f"{name}-{text_fingerprint(json.dumps(facts, sort_keys=True))[:8]}"
-        self.side.begin()
+        self.side.begin(self.fingerprints)
         folder.mkdir(parents=True, exist_ok=True)
         self.side.note(f"training the contrastive model '{name}': {config.steps} steps on {len(rows):,} rows")
-        result = train(
-            ObjectiveStep(Scoring(recipe, policy, reference, {}, self.accelerator.autocast)),
-            [row.without_gold for row in rows],
-            config,
-            seed=recipe.seed,
-            folder=folder,
-            accelerator=self.accelerator,
-            fingerprint={"model": self.model, "side": name},
-            on_log=lambda step, values: None,
-            on_note=lambda text: None,
-            resume=True,
-        )
+        try:
+            with self.side.progress(config.steps or 0) as progress:
+                result = train(
+                    ObjectiveStep(Scoring(recipe, policy, reference, {}, self.accelerator.autocast)),
+                    [row.without_gold for row in rows],
+                    config,
+                    seed=recipe.seed,
+                    folder=folder,
+                    accelerator=self.accelerator,
+                    fingerprint={"model": self.fingerprints["model"], **facts},
+                    on_log=progress.update,
+                    on_note=lambda text: None,
+                    resume=True,
+                )
+        except NonFiniteError as error:
+            raise NonFiniteError(f"contrastive model '{name}': {error}") from None
         self.accelerator.free_memory()  # or it would hold on to model and optimizer
         if result.stopped_by_signal is not None:
             signal = Signals(result.stopped_by_signal)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from alignkit.contrasts import ContrastSlot
+from alignkit.contrasts.base import TrainedContrast
 from alignkit.data.rows import TokenRow
 from alignkit.lazy import torch
 from alignkit.models.head import contrastive_logps
-from alignkit.token_values.base import TokenValues
+from alignkit.token_values.base import TokenValues, per_row
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +28,10 @@ class Contrastive(TokenValues):
     contrast: ContrastSlot
     """Where the two models come from."""
 
+    @property
+    def trains(self) -> bool:
+        return isinstance(self.contrast, TrainedContrast)
+
     def depends_on(self, bench: Bench) -> dict[str, Any]:
         return self.contrast.depends_on(bench)
 
@@ -40,8 +45,7 @@ class LogRatio(Contrastive):
 
     def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:
         for batch, positive, negative in self.contrast.scored(rows, bench):
-            ratio_BRT = positive.logp_BRT - negative.logp_BRT
-            yield from (ratio_RT[mask_RT] for ratio_RT, mask_RT in zip(ratio_BRT, batch.mask_BRT, strict=True))
+            yield from per_row(positive.logp_BRT - negative.logp_BRT, batch.mask_BRT)
 
 
 class Estimate(Contrastive):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from alignkit.data.rows import TokenRow
 from alignkit.lazy import torch
 from alignkit.needs import Attribution
-from alignkit.token_values.base import TokenValues
+from alignkit.token_values.base import TokenValues, per_row
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,14 +27,10 @@ class ReferenceImportance(TokenValues):
     full_sequence: bool = False
     """The prompt's importances too, before each response's."""
 
-    @property
-    def words(self) -> str:
-        return "importances under the reference"
-
     def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:
         for batch, size_BRS in bench.importances(self.attribution, rows, full_sequence=self.full_sequence):
             mask_BRS = batch.mask_BRT
             if self.full_sequence:
                 prompt_BRP = batch.prompt_mask_BP[:, None].expand(-1, mask_BRS.shape[1], -1)
                 mask_BRS = torch.cat([prompt_BRP, mask_BRS], dim=-1)
-            yield from (size_RS[mask_RS] for size_RS, mask_RS in zip(size_BRS, mask_BRS, strict=True))
+            yield from per_row(size_BRS, mask_BRS)

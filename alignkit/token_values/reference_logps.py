@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from alignkit.data.rows import TokenRow
-from alignkit.token_values.base import TokenValues
+from alignkit.token_values.base import TokenValues, per_row
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,10 +19,6 @@ class ReferenceLogps(TokenValues):
 
     lasting = True
 
-    @property
-    def words(self) -> str:
-        return "log-probs under the reference"
-
     def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:
         for batch, scored in bench.scored(bench.reference(), rows):
-            yield from (logp_RT[mask_RT] for logp_RT, mask_RT in zip(scored.logp_BRT, batch.mask_BRT, strict=True))
+            yield from per_row(scored.logp_BRT, batch.mask_BRT)

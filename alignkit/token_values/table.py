@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from alignkit.data.rows import TokenRow
 from alignkit.data.splitting import rows_fingerprint
+from alignkit.errors import RunFolderError
 from alignkit.files import one_line, write_bytes
 from alignkit.fingerprints import text_fingerprint
 from alignkit.lazy import accelerate, safetensors, safetensors_torch, torch
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from alignkit.token_values.bench import Bench
+
+
+VERSION = 1
+"""Of what is computed; raise it when the same input gives other values, so that kept files are not used again."""
 
 
 class Table:
@@ -57,9 +62,7 @@ def load_table(values: TokenValues, rows: Sequence[TokenRow], bench: Bench) -> T
     accelerate.utils.broadcast_object_list(kept)
     flat_N, lengths = kept[0] or _computed(values, rows, bench)
     if path is not None and is_main and kept[0] is None:
-        with one_line(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, safetensors_torch.save({"values": flat_N, "lengths": torch.tensor(lengths)}))
+        _write(path, flat_N, lengths, bench)
     pieces = torch.split(flat_N, lengths)
     return Table({row.key: piece for row, piece in zip(rows, pieces, strict=True)})
 
@@ -67,13 +70,24 @@ def load_table(values: TokenValues, rows: Sequence[TokenRow], bench: Bench) -> T
 def _file(values: TokenValues, rows: Sequence[TokenRow], bench: Bench) -> Path:
     """Where the values are kept: named after everything that decides them."""
     decides = {
+        "version": VERSION,
         "values": [type(values).__name__, values.model_dump(mode="json")],
-        "model": bench.model,
+        "model": bench.fingerprints["model"],
         "rows": rows_fingerprint(rows),
         "precision": str(bench.accelerator.mixed_precision),
         **values.depends_on(bench),
     }
     return cache_folder() / f"{text_fingerprint(json.dumps(decides, sort_keys=True))}.safetensors"
+
+
+def _write(path: Path, flat_N: Tensor, lengths: list[int], bench: Bench) -> None:
+    """Keeps the values for other runs; this one goes on without, should that fail."""
+    try:
+        with one_line(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, safetensors_torch.save({"values": flat_N, "lengths": torch.tensor(lengths)}))
+    except RunFolderError as error:
+        bench.side.note(f"{error}; what was computed serves this run alone ($ALIGNKIT_CACHE names another folder)")
 
 
 def _read(path: Path, num_rows: int) -> tuple[Tensor, list[int]] | None:

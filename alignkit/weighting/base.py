@@ -65,7 +65,7 @@ class TokenWeighting(Component):
     def weights(self, span: Span) -> Tensor:
         """[B, T] detached weights of the response tokens, 0 off the mask, rescaled over the span, then clipped.
 
-        A response whose importances are all zero (one token, say) gets equal weights instead.
+        A response whose importances are all zero (one token, say) gets equal weights instead, but for `rescale: raw`.
 
         Raises:
             NonFiniteError: the strategy returned a negative number, NaN or infinity.
@@ -74,8 +74,10 @@ class TokenWeighting(Component):
             raw_BS = self.raw(span).masked_fill(~span.mask_BS, 0.0)
             if not bool(((raw_BS >= 0) & torch.isfinite(raw_BS)).all()):
                 raise NonFiniteError(f"weighting '{self.name}' returned a weight that is negative, NaN or infinite")
-            empty_B1 = raw_BS.sum(-1, keepdim=True) == 0
-            weights_BS = self._rescaled(torch.where(empty_B1, span.mask_BS.to(raw_BS.dtype), raw_BS), span)
+            if self.rescale != "raw":  # an absolute 0 means what it says, a share of nothing does not
+                empty_B1 = raw_BS.sum(-1, keepdim=True) == 0
+                raw_BS = torch.where(empty_B1, span.mask_BS.to(raw_BS.dtype), raw_BS)
+            weights_BS = self._rescaled(raw_BS, span)
             if self.clip is not None:
                 weights_BS = weights_BS.clamp(*self.clip).masked_fill(~span.mask_BS, 0.0)
             return weights_BS[:, span.num_prompt :]

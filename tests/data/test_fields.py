@@ -7,12 +7,12 @@ import pytest
 from alignkit.data.fields import Unusable, is_label, read_label
 
 
-@pytest.mark.parametrize("value", [True, 1, "true", "True", "1"])
+@pytest.mark.parametrize("value", [True, 1, 1.0, "true", "True", "TRUE", "1", "1.0"])
 def test_desirable(value):
     assert read_label({"label": value}, "label") is True
 
 
-@pytest.mark.parametrize("value", [False, 0, "false", "False", "0"])
+@pytest.mark.parametrize("value", [False, 0, 0.0, "false", "False", "FALSE", "0", "0.0"])
 def test_undesirable(value):
     assert read_label({"label": value}, "label") is False
 
@@ -22,9 +22,8 @@ def test_undesirable(value):
     [
         (2, "int 2"),
         (-1, "int -1"),
-        (1.0, "float 1.0"),
+        (0.5, "float 0.5"),
         ("yes", 'str "yes"'),
-        ("TRUE", 'str "TRUE"'),
         ("", 'str ""'),
         ([True], "list [true]"),
     ],

@@ -224,3 +224,11 @@ def test_training_texts_of_labelled_conversations(write):
     user, good = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}
     name = write("a.jsonl", [{"messages": [user, good], "label": True}])
     assert list(training_texts(DataConfig(train=name, holdout=0), seed=0)) == ["Hi\nHello."]
+
+
+def test_sft_imitates_the_desirable_ones(write, load, labelled):
+    """The others are left out and counted; nothing is wrong with them, so they do not stop the run."""
+    tables = load(write("a.jsonl", labelled), responses=("chosen",))
+    assert [row.text["chosen"] for row in tables.train] == [row["completion"] for row in labelled if row["label"]]
+    (report,) = tables.reports
+    assert (report.rows, report.used, report.dropped) == (6, 3, {"undesirable": 3})

@@ -94,7 +94,7 @@ MISFITS = {
         "data.max_length: 1024 tokens are more than model.max_positions, 512; lower the one or raise the other"
     ),
     "model.reference=adapter_off": (
-        "model.reference: 'adapter_off' needs an adapter; give model.adapter, or use 'auto', 'copy' or 'cache'"
+        "model.reference: 'adapter_off' needs an adapter; give model.adapter, or use 'auto'"
     ),
     "data.split=test": "data.split: 'test' belongs to a Hub data set in data.train; the data is builtin:world",
 }

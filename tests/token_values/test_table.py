@@ -137,3 +137,16 @@ def test_a_row_taken_apart_or_swapped_is_told_from_the_row(counted) -> None:
         mask_BRT = policy(llama()).batch([row]).mask_BRT
         wanted = [gold_logp(llama(), row.prompt, ids) for ids in row.responses.values()]
         torch.testing.assert_close(values.lookup([row], mask_BRT)[mask_BRT], torch.cat(wanted), **CLOSE)
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_gone_without(folder, counted) -> None:
+    """Here the folder is a file: the values are there all the same."""
+    folder.write_text("in the way")
+    notes: list[str] = []
+    of = bench(llama(), rows())
+    values = load_table(counted, rows(), replace(of, side=replace(of.side, note=notes.append)))
+    mask = policy(llama()).batch(rows()).mask_BRT
+    assert values.lookup(rows(), mask)[0][mask[0]].tolist() == list(range(9))
+    (note,) = notes
+    assert "cannot be written: " in note
+    assert note.endswith("; what was computed serves this run alone ($ALIGNKIT_CACHE names another folder)")

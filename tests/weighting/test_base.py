@@ -160,3 +160,10 @@ def test_garbage_off_the_mask_is_ignored(weighting) -> None:
     mask_BS = [[True, True, False]]
     clean = weighting.weights(span_of([[1.0, 2.0, 0.0]], mask_BS))
     assert torch.equal(weighting.weights(span_of([[1.0, 2.0, float("nan")]], mask_BS)), clean)
+
+
+def test_zeros_on_an_absolute_scale_stay_zeros() -> None:
+    """A share of nothing becomes equal weights; a raw 0 is what the strategy said."""
+    nothing = span_of([[0.0, 0.0]])
+    assert Gradient(rescale="raw").weights(nothing).tolist() == [[0.0, 0.0]]
+    assert Gradient().weights(nothing).tolist() == [[1.0, 1.0]]

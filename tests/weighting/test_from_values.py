@@ -119,12 +119,12 @@ class TestTIS:
         assert torch.equal(weighting.weights(turned), together_BT.flip(0))
 
     def test_a_response_of_one_token(self) -> None:
-        """Its rank says nothing, so it gets the middle of 0.5 and 2.5. That it is the last token leaves no weight in
-        the response at all, which then has equal weights."""
+        """Its rank says nothing, so it gets the middle of 0.5 and 2.5. Being the last token, it has 0, which stays 0 on
+        an absolute scale."""
         weighting = built("tis", scale=[0.5, 2.5], weigh_last=True)
         for desirable in (DESIRABLE, UNDESIRABLE):
             close(weights_of(weighting, [3.0], desirable), [1.5])
-            assert weights_of(built("tis"), [3.0], desirable).tolist() == [1.0]
+            assert weights_of(built("tis"), [3.0], desirable).tolist() == [0.0]
         close(weights_of(built("tis", transform="clamp", weigh_last=True), [0.4], UNDESIRABLE), [math.exp(-0.4)])
         close(weights_of(built("tis", transform="threshold", weigh_last=True), [0.0]), [1.0])
 
