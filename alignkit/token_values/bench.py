@@ -148,35 +148,19 @@ class Bench:
         Raises:
             SystemExit: 128 + signal, after a signal was answered with a checkpoint.
         """
-        config = self.recipe.training.model_copy(
-            update={"eval_every": None, "trackers": (), "keep_checkpoints": 1, **training}
-        )
-        # The last step is always saved: whoever asks for the same model again, or resumes, finds it trained.
-        config = config.model_copy(update={"save_every": config.save_every or config.steps})
-        recipe = self.recipe.model_copy(
-            update={
-                "weighting": Uniform(name="uniform"),
-                "pair_weighting": UniformPairs(name="uniform"),
-                "losses": (loss,),
-                "trainer": trainer,
-                "training": config,
-            }
-        )
+        recipe = self._side_recipe(trainer, loss, training)
         policy = replace(self.policy, scorer=copy.deepcopy(self.policy.scorer))
         reference = self.reference() if loss.needs().reference else None
         facts = {"trainer": trainer.name, "loss": loss.model_dump(mode="json"), **self.training_facts(training)}
-        # Two contrasts of one run, or of a recipe that was changed, must not take each other's checkpoints.
-        assert self.side.folder is not None, "values that need a training are left out where there is no folder"
-        folder = self.side.folder / f"{name}-{text_fingerprint(json.dumps(facts, sort_keys=True))[:8]}"
-        self.side.begin(self.fingerprints)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.side.note(f"training the contrastive model '{name}': {config.steps} steps on {len(rows):,} rows")
+        folder = self._side_folder(name, facts)
+        steps = recipe.training.steps or 0
+        self.side.note(f"training the contrastive model '{name}': {steps} steps on {len(rows):,} rows")
         try:
-            with self.side.progress(config.steps or 0) as progress:
+            with self.side.progress(steps) as progress:
                 result = train(
                     ObjectiveStep(Scoring(recipe, policy, reference, {}, self.accelerator.autocast)),
                     [row.without_gold for row in rows],
-                    config,
+                    recipe.training,
                     seed=recipe.seed,
                     folder=folder,
                     accelerator=self.accelerator,
@@ -190,7 +174,33 @@ class Bench:
         self.accelerator.free_memory()  # or it would hold on to model and optimizer
         if result.stopped_by_signal is not None:
             signal = Signals(result.stopped_by_signal)
-            self.side.note(f"stopped by {signal.name} while training '{name}'; go on with --resume --output")
+            where = f"'{name}' after step {result.steps}; go on with --resume --output {folder.parents[1]}"
+            self.side.note(f"stopped by {signal.name} while training {where}")
             raise SystemExit(128 + signal)
         policy.scorer.requires_grad_(False).eval()
         return Reference(policy.scorer)
+
+    def _side_recipe(self, trainer: Trainer, loss: Loss, training: Mapping[str, Any]) -> Recipe:
+        """The run's recipe with another loss, uniform weights and a shorter training."""
+        config = self.recipe.training.model_copy(
+            update={"eval_every": None, "trackers": (), "keep_checkpoints": 1, **training}
+        )
+        # The last step is always saved: whoever asks for the same model again, or resumes, finds it trained.
+        config = config.model_copy(update={"save_every": config.save_every or config.steps})
+        return self.recipe.model_copy(
+            update={
+                "weighting": Uniform(name="uniform"),
+                "pair_weighting": UniformPairs(name="uniform"),
+                "losses": (loss,),
+                "trainer": trainer,
+                "training": config,
+            }
+        )
+
+    def _side_folder(self, name: str, facts: Mapping[str, Any]) -> Path:
+        """Where a side training is kept while it is needed; two that differ must not take each other's checkpoints."""
+        assert self.side.folder is not None, "values that need a training are left out where there is no folder"
+        self.side.begin(self.fingerprints)
+        folder = self.side.folder / f"{name}-{text_fingerprint(json.dumps(facts, sort_keys=True))[:8]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
