@@ -174,6 +174,8 @@ def _row_summary(measures: Measures) -> dict[str, float]:
     for name, logratio in (("reward_auc", "logratio"), ("weighted_reward_auc", "weighted_logratio")):
         if logratio in measures[0] and (leads := _leads(measures, logratio)):
             summary[name] = _mean(leads)
+            num_up = sum(bool(m["desirable"]) for m in measures)
+            summary[f"{name}_se"] = _auc_error(summary[name], num_up, len(measures) - num_up)
     for accuracy, difference in (
         ("preference_accuracy", "margin"),
         ("ranking_accuracy", "ranking"),
@@ -191,6 +193,13 @@ def _leads(measures: Measures, name: str) -> list[float]:
     """1, 1/2 or 0 for each desirable and undesirable response: the former's value is above, equal, below."""
     up, down = ([m[name] for m in measures if bool(m["desirable"]) is kind] for kind in (True, False))
     return [(1 + _sign(one - other)) / 2 for one in up for other in down]
+
+
+def _auc_error(auc: float, num_up: int, num_down: int) -> float:
+    """Standard error of the chance that one of `num_up` values is above one of `num_down` (Hanley and McNeil 1982)."""
+    above_two, two_above = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    spread = auc * (1 - auc) + (num_up - 1) * (above_two - auc**2) + (num_down - 1) * (two_above - auc**2)
+    return math.sqrt(max(0.0, spread) / (num_up * num_down))
 
 
 def _sample_summary(measures: Measures) -> dict[str, float]:

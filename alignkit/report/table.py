@@ -52,18 +52,18 @@ def before_after_table(before: Mapping[str, float], after: Mapping[str, float]) 
 
 def verdict(before: Mapping[str, float], after: Mapping[str, float]) -> str:
     """What the numbers allow to be said, bad news included, one sentence each."""
-    sentences = [_reward_sentence(before, after)]
+    sentences = [_measured_sentence(before, after, "true_reward", "True reward")]
+    sentences += [_measured_sentence(before, after, "reward_auc", "Held-out AUC of log-ratios by label")]
     sentences += [_accuracy_sentence(before, after, key, name) for key, name, _ in ROWS[:2]]
     sentences += [_nll_sentence(before, after), _kl_sentence(after)]
     return " ".join(filter(None, sentences)) or "Nothing was measured before and after, so nothing can be said."
 
 
-def _reward_sentence(before: Mapping[str, float], after: Mapping[str, float]) -> str:
-    if not ("true_reward" in before and "true_reward" in after):
+def _measured_sentence(before: Mapping[str, float], after: Mapping[str, float], key: str, name: str) -> str:
+    """Of a measure that comes with its standard error."""
+    if not (key in before and key in after):
         return ""
-    return _compared(
-        "True reward", before["true_reward"], after["true_reward"], _combined_se(before, after, "true_reward")
-    )
+    return _compared(name, before[key], after[key], _combined_se(before, after, key))
 
 
 def _accuracy_sentence(before: Mapping[str, float], after: Mapping[str, float], key: str, name: str) -> str:

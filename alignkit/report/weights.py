@@ -16,11 +16,14 @@ def weight_heatmaps(scoring: Scoring, row: TokenRow) -> Iterator[Panel]:
     if scoring.recipe.trainer.gives == "responses":
         return
     tokenizer = scoring.policy.tokenizer
-    for name, scores in zip(row.weighted, scoring.score([row]).responses, strict=True):
+    kinds = [f"a {name}" for name in row.weighted]
+    if row.label is not None:
+        kinds = ["a desirable" if row.label else "an undesirable"]
+    for name, kind, scores in zip(row.weighted, kinds, scoring.score([row]).responses, strict=True):
         ids = row.responses[name]
         yield token_heatmap(
             [str(tokenizer.decode([token])) for token in ids.tolist()],
             scores.weights_BT[0, : len(ids)].tolist(),
-            title=f"weights of {scoring.recipe.weighting.name} on a {name} response ({row.where})",
+            title=f"weights of {scoring.recipe.weighting.name} on {kind} response ({row.where})",
             critical=row.critical[name].tolist() if row.critical else None,
         )

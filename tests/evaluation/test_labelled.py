@@ -24,6 +24,9 @@ ALONE = SimpleNamespace(process_index=0, num_processes=1)
 ROWS_ONLY = {"pairs": 100, "samples": 0}
 KTO = {"name": "kto", "beta": 0.5}
 UP, DOWN = True, False
+AUC_ERROR = 0.247438
+"""Of an AUC A = 0.611111 of 3 against 3: Q1 = A / (2 - A) = 0.440000, Q2 = 2 A^2 / (1 + A) = 0.463602;
+the root of (A (1 - A) + 2 (Q1 - A^2) + 2 (Q2 - A^2)) / 9."""
 
 
 def unpaired(losses=(KTO,), **sections):
@@ -67,7 +70,9 @@ class TestByHand:
 
     def test_everything(self) -> None:
         """Desirable tokens have an NLL of 1, 3 and 5 (rows 0, 2 and 4), two each."""
-        assert measured(list(self.ROWS)) == {"responses": 6.0, "nll": 3.0, "reward_auc": pytest.approx(5.5 / 9)}
+        found = measured(list(self.ROWS))
+        assert found.pop("reward_auc_se") == pytest.approx(AUC_ERROR, abs=1e-6)
+        assert found == {"responses": 6.0, "nll": 3.0, "reward_auc": pytest.approx(5.5 / 9)}
 
     @pytest.mark.parametrize("batch_size", [1, 4])
     def test_batches_do_not_matter(self, batch_size) -> None:
@@ -83,7 +88,8 @@ class TestByHand:
 
     def test_only_the_first_so_many(self) -> None:
         """2 against 0.5 alone."""
-        assert measured(list(self.ROWS), pairs=2) == {"responses": 2.0, "nll": 1.0, "reward_auc": 1.0}
+        first = {"responses": 2.0, "nll": 1.0, "reward_auc": 1.0, "reward_auc_se": 0.0}
+        assert measured(list(self.ROWS), pairs=2) == first
         assert measured(list(self.ROWS), pairs=0) == {}
 
     def test_a_difference_of_rounding_is_a_tie(self) -> None:
@@ -134,6 +140,7 @@ class TestOfARealModel:
             "responses": 6.0,
             "nll": pytest.approx(sum(sums) / sum(len(one.responses["completion"]) for one in wanted), rel=1e-5),
             "reward_auc": np.mean([lead > 0 for lead in leads]),
+            "reward_auc_se": found["reward_auc_se"],  # by hand above
         }
 
     def test_weights_do_not_matter(self) -> None:
@@ -141,7 +148,7 @@ class TestOfARealModel:
         for weighting in ({"name": "prior"}, {"name": "hybrid"}):
             of = unpaired(weighting=weighting, evaluation=ROWS_ONLY | {"weighted": True})
             measured = evaluation(of, unpair(rows()), self.OURS, self.THEIRS)(0)
-            assert 0 <= measured.pop("weighted_reward_auc") <= 1
+            assert 0 <= measured.pop("weighted_reward_auc") <= 1 and measured.pop("weighted_reward_auc_se") > 0
             assert measured == pytest.approx(plain)
 
     def test_pairs_under_the_unpaired_trainer_are_measured_as_pairs(self) -> None:
