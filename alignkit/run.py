@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,7 +87,8 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
         return None
     with _folder(loaded, output, resume=resume) as (path, folder):
         begin = partial(_begin, loaded, folder)
-        side = SideRuns(path / "contrast", begin, console.print, partial(Progress, console=console))
+        note = partial(console.print, soft_wrap=True)
+        side = SideRuns(path / "contrast", begin, note, partial(Progress, console=console))
         prepared = prepare(loaded, path, path / "dropped.jsonl" if folder else None, side)
         begin(prepared.fingerprints)
         _show_start(console, prepared, str(path))
@@ -93,7 +96,9 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
         result = _train(console, prepared, path, resume=resume)
         if result.stopped_by_signal is not None:
             name = Signals(result.stopped_by_signal).name
-            console.print(f"stopped by {name} after step {result.steps}; go on with --resume --output {path}")
+            console.print(
+                f"stopped by {name} after step {result.steps}; go on with --resume --output {path}", soft_wrap=True
+            )
             prepared.accelerator.end_training()
             raise SystemExit(128 + result.stopped_by_signal)
         after = _evaluate(prepared, folder, "after")
@@ -274,3 +279,6 @@ def _quiet_libraries() -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # without a network it tells of each try
+    # peft reads what transformers has renamed; nothing a user could do about it.
+    warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)

@@ -7,9 +7,9 @@ Runs that are finished in the folder already are read, not repeated. About half 
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,5 +51,7 @@ def table(folder: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for line in table(Path(sys.argv[1])):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="gets a run folder for each recipe")
+    for line in table(parser.parse_args().folder):
         print(line)

@@ -9,8 +9,8 @@ what counts are the medians of the ratios, batch by batch.
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -103,4 +103,6 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="preference pairs, such as hh_harmless.jsonl.gz")
+    main(parser.parse_args().data)

@@ -25,6 +25,8 @@ def refuse_absent(rows: Sequence[RawRow], columns: frozenset[str], name: str) ->
     Raises:
         DataError: names the columns wanted and those found.
     """
+    if all(row.unread for row in rows):
+        return  # each row says what is wrong with it
     found = set[str]().union(*(row.fields for row in rows))
     if absent := sorted(columns - found):
         instead = "; with pairs alone use loss 'cpo', which imitates the chosen response" if "gold" in absent else ""

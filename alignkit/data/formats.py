@@ -101,7 +101,9 @@ def find_format(rows: Sequence[RawRow], responses: Sequence[str], source: str) -
             return form
     accepted = dict.fromkeys(" + ".join(form.kinds) for form in known)
     found = ", ".join(sorted(columns)) or "none"
-    raise DataError(f"{source}: no known format; columns found: {found}; accepted: {'; '.join(accepted)}")
+    labelled = any(_recognise(row.fields, UNPAIRED_FORMATS) is not None for row in rows)
+    hint = "; labelled responses are read by trainer 'unpaired'" if labelled else ""
+    raise DataError(f"{source}: no known format; columns found: {found}; accepted: {'; '.join(accepted)}{hint}")
 
 
 def read_example(row: RawRow, form: Format, responses: Sequence[str]) -> Example:

@@ -88,7 +88,8 @@ def refuse_misplaced(config: DataConfig) -> None:
         value = getattr(config, option)
         if owner and value is not None:
             shown = "given, but" if option == "world" else repr(value)
-            raise DataError(f"data.{option}: {shown} belongs to {owner}; the data is {given}")
+            undo = f"; set data.{option}: null where it is inherited" if option == "world" else ""
+            raise DataError(f"data.{option}: {shown} belongs to {owner}; the data is {given}{undo}")
 
 
 def is_file(name: str) -> bool:

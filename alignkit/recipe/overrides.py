@@ -56,5 +56,6 @@ def _index(items: list[Node], step: str, place: Place, path: tuple[str, ...]) ->
     have = f"0 to {len(items) - 1}" if len(items) > 1 else "0" if items else "none: the list is empty"
     message = f"a list has items, not keys; expected an index ({have}), got '{step}'"
     if step.isdigit():
-        message = f"no item {step}; items: {have}"
+        held = f"items {have}" if len(items) > 1 else "item 0 only" if items else "none"
+        message = f"no item {step}; the list has {held}"
     raise RecipeError([Problem(str(place), dotted(path), message)])

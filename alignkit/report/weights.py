@@ -16,6 +16,7 @@ def weight_heatmaps(scoring: Scoring, row: TokenRow) -> Iterator[Panel]:
     if scoring.recipe.trainer.gives == "responses":
         return
     tokenizer = scoring.policy.tokenizer
+    where = row.where.rpartition("/")[2]  # a long path would push the line's number out of the title
     kinds = [f"a {name}" for name in row.weighted]
     if row.label is not None:
         kinds = ["a desirable" if row.label else "an undesirable"]
@@ -24,6 +25,6 @@ def weight_heatmaps(scoring: Scoring, row: TokenRow) -> Iterator[Panel]:
         yield token_heatmap(
             [str(tokenizer.decode([token])) for token in ids.tolist()],
             scores.weights_BT[0, : len(ids)].tolist(),
-            title=f"weights of {scoring.recipe.weighting.name} on {kind} response ({row.where})",
+            title=f"weights of {scoring.recipe.weighting.name} on {kind} response ({where})",
             critical=row.critical[name].tolist() if row.critical else None,
         )

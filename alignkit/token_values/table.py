@@ -87,7 +87,9 @@ def _write(path: Path, flat_N: Tensor, lengths: list[int], bench: Bench) -> None
             path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, safetensors_torch.save({"values": flat_N, "lengths": torch.tensor(lengths)}))
     except RunFolderError as error:
-        bench.side.note(f"{error}; what was computed serves this run alone ($ALIGNKIT_CACHE names another folder)")
+        bench.side.note(
+            f"{error}; what was computed serves this run alone; set ALIGNKIT_CACHE to a folder that can be written"
+        )
 
 
 def _read(path: Path, num_rows: int) -> tuple[Tensor, list[int]] | None:

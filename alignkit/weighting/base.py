@@ -68,10 +68,14 @@ class TokenWeighting(Component):
         A response whose importances are all zero (one token, say) gets equal weights instead, but for `rescale: raw`.
 
         Raises:
-            NonFiniteError: the strategy returned a negative number, NaN or infinity.
+            NonFiniteError: the strategy returned a negative number, NaN or infinity, or another shape.
         """
         with torch.no_grad():
-            raw_BS = self.raw(span).masked_fill(~span.mask_BS, 0.0)
+            raw_BS = self.raw(span)
+            if raw_BS.shape != span.mask_BS.shape:
+                shapes = f"{list(raw_BS.shape)}, expected [B, S] = {list(span.mask_BS.shape)}"
+                raise NonFiniteError(f"weighting '{self.name}' returned weights of shape {shapes}")
+            raw_BS = raw_BS.masked_fill(~span.mask_BS, 0.0)
             if not bool(((raw_BS >= 0) & torch.isfinite(raw_BS)).all()):
                 raise NonFiniteError(f"weighting '{self.name}' returned a weight that is negative, NaN or infinite")
             if self.rescale != "raw":  # an absolute 0 means what it says, a share of nothing does not

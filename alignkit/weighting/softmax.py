@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Softmax(TokenWeighting):
     """Softmax over the span of z-scores (population standard deviation).
 
-    Formula: softmax_t((x_t - mean x) / std x / temperature), x the values of `of`
+    Formula: softmax_t((x_t - mean x) / std x / temperature), x the values of the part `of`
     Paper: arXiv:2505.19653 Table 2; temperature 1 is our reading
     """
 

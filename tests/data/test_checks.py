@@ -261,3 +261,19 @@ def test_dropped_rows_are_written_down(write, load, folder):
     report = tables.reports[0]
     assert report.dropped == {"broken JSON": 1, "empty response": 1, "too long": 1}
     assert (report.rows, report.used) == (4, 1)
+
+
+def test_labelled_rows_under_a_trainer_of_pairs(write, load):
+    rows = [{"prompt": "Q:", "completion": " yes", "label": True}]
+    with pytest.raises(DataError) as caught:
+        load(write("a.jsonl", rows))
+    assert str(caught.value).startswith(
+        "a.jsonl: no known format; columns found: completion, label, prompt; accepted: "
+    )
+    assert str(caught.value).endswith("; labelled responses are read by trainer 'unpaired'")
+
+
+def test_rows_that_cannot_be_read_say_so_before_any_column_is_missed(write, load):
+    with pytest.raises(DataError) as caught:
+        load(write("a.jsonl", "{broken\n"), token_columns=["_weight"])
+    assert "a.jsonl:1: broken JSON" in str(caught.value)

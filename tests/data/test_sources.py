@@ -132,7 +132,8 @@ MISTAKES = [
     ),
     (
         {"train": "data.jsonl", "world": WorldConfig()},
-        "data.world: given, but belongs to builtin:world; the data is data.jsonl",
+        "data.world: given, but belongs to builtin:world; the data is data.jsonl; set data.world: null where it is "
+        "inherited",
     ),
     (
         {"train": "data.jsonl", "eval": "data.jsonl", "holdout": 5},

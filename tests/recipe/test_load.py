@@ -156,7 +156,7 @@ def test_the_last_set_wins(write):
     assert load_recipe("base.yaml", ["seed=1", "seed=2"]).recipe.seed == 2
 
 
-LOSSES_HAVE = "items: 0 to 1"
+LOSSES_HAVE = "the list has items 0 to 1"
 
 
 @pytest.mark.parametrize(

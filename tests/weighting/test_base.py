@@ -167,3 +167,15 @@ def test_zeros_on_an_absolute_scale_stay_zeros() -> None:
     nothing = span_of([[0.0, 0.0]])
     assert Gradient(rescale="raw").weights(nothing).tolist() == [[0.0, 0.0]]
     assert Gradient().weights(nothing).tolist() == [[1.0, 1.0]]
+
+
+def test_another_shape_is_refused() -> None:
+    class Sums(TokenWeighting):
+        """A weight per response."""
+
+        def raw(self, span):
+            return span.length_B.float()
+
+    with pytest.raises(NonFiniteError) as caught:
+        Sums(name="sums").weights(span_of([[1.0, 2.0, 5.0]]))
+    assert str(caught.value) == "weighting 'sums' returned weights of shape [1], expected [B, S] = [1, 3]"
