@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -26,7 +25,7 @@ from alignkit.errors import AlignkitError
 from alignkit.evaluation.evaluate import Evaluation
 from alignkit.fingerprints import model_fingerprint
 from alignkit.folder import RunFolder
-from alignkit.lazy import accelerate, datasets, peft, torch, transformers
+from alignkit.lazy import accelerate, datasets, torch, transformers
 from alignkit.models.policy import Policy, build_policy
 from alignkit.objective import ObjectiveStep
 from alignkit.recipe.load import LoadedRecipe
@@ -47,17 +46,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Everything a run needs before its first step."""
+class Parts:
+    """What a recipe names, loaded."""
 
     loaded: LoadedRecipe
     config: TrainingConfig
     accelerator: Accelerator
     tables: Tables
     policy: Policy
+    fingerprints: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a run needs before its first step."""
+
+    parts: Parts
     step: ObjectiveStep
     evaluation: Evaluation
-    fingerprints: Mapping[str, str]
 
 
 def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) -> Path | None:
@@ -81,17 +87,19 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
     state = accelerate.PartialState(cpu=not torch.accelerator.is_available())
     console = Console(quiet=not state.is_main_process)
     if dry_run:
-        prepared = prepare(loaded, Path("."), None, SideRuns(may_train=False))
-        _show_start(console, prepared, "none: dry run")
-        console.print(preview(prepared.tables.train[0], prepared.policy.tokenizer))
+        parts = load_parts(loaded, Path("."), None)
+        _show_start(console, parts, "none: dry run")
+        prepare(parts, SideRuns(may_train=False))
+        console.print(preview(parts.tables.train[0], parts.policy.tokenizer))
         return None
     with _folder(loaded, output, resume=resume) as (path, folder):
         begin = partial(_begin, loaded, folder)
         note = partial(console.print, soft_wrap=True)
         side = SideRuns(path / "contrast", begin, note, partial(Progress, console=console))
-        prepared = prepare(loaded, path, path / "dropped.jsonl" if folder else None, side)
-        begin(prepared.fingerprints)
-        _show_start(console, prepared, str(path))
+        parts = load_parts(loaded, path, path / "dropped.jsonl" if folder else None)
+        _show_start(console, parts, str(path))
+        prepared = prepare(parts, side)
+        begin(parts.fingerprints)
         before = _evaluate(prepared, folder, "before")
         result = _train(console, prepared, path, resume=resume)
         if result.stopped_by_signal is not None:
@@ -99,21 +107,20 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
             console.print(
                 f"stopped by {name} after step {result.steps}; go on with --resume --output {path}", soft_wrap=True
             )
-            prepared.accelerator.end_training()
+            parts.accelerator.end_training()
             raise SystemExit(128 + result.stopped_by_signal)
         after = _evaluate(prepared, folder, "after")
         _finish(console, prepared, path, folder, before, after)
     return path
 
 
-def prepare(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, side: SideRuns) -> Prepared:
-    """Data, model, reference and step of a recipe, checked.
+def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None) -> Parts:
+    """Data and model of a recipe.
 
     Args:
         loaded: the recipe.
         path: run folder, for trackers.
         dropped_file: where dropped rows go; None keeps them nowhere.
-        side: for trainings that token weights need beforehand.
 
     Raises:
         AlignkitError: a part cannot be had or does not fit.
@@ -140,13 +147,26 @@ def prepare(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, side: S
         "model": model_fingerprint(policy.model),
     }
     config = _resolved(recipe.training, has_adapter=policy.has_adapter)
-    resolved = recipe.model_copy(update={"training": config})
-    scoring, reference = build_scoring(resolved, policy, tables, fingerprints, accelerator, side)
+    return Parts(loaded, config, accelerator, tables, policy, fingerprints)
+
+
+def prepare(parts: Parts, side: SideRuns) -> Prepared:
+    """Reference, token values and step of a run, checked.
+
+    Args:
+        parts: its data and model.
+        side: for trainings that token weights need beforehand.
+
+    Raises:
+        AlignkitError: a part cannot be had or does not fit.
+    """
+    recipe, tables = parts.loaded.recipe, parts.tables
+    resolved = recipe.model_copy(update={"training": parts.config})
+    scoring, reference = build_scoring(resolved, parts.policy, tables, parts.fingerprints, parts.accelerator, side)
     step = ObjectiveStep(scoring)
     step.check_start(tables.train[: recipe.training.micro_batch_size])
     on_world = recipe.data.train == WORLD and recipe.data.eval in (None, WORLD)
-    evaluation = Evaluation(scoring, tables.eval, reference, accelerator, on_world)
-    return Prepared(loaded, config, accelerator, tables, policy, step, evaluation, fingerprints)
+    return Prepared(parts, step, Evaluation(scoring, tables.eval, reference, parts.accelerator, on_world))
 
 
 def _resolved(config: TrainingConfig, *, has_adapter: bool) -> TrainingConfig:
@@ -156,20 +176,20 @@ def _resolved(config: TrainingConfig, *, has_adapter: bool) -> TrainingConfig:
 
 
 def _train(console: Console, prepared: Prepared, path: Path, *, resume: bool) -> TrainResult:
-    recipe = prepared.loaded.recipe
-    rows = prepared.tables.train
-    total = planned_steps(prepared.config, len(rows))
+    recipe = prepared.parts.loaded.recipe
+    rows = prepared.parts.tables.train
+    total = planned_steps(prepared.parts.config, len(rows))
     with Progress(total, console=console) as progress:
         return train(
             prepared.step,
             rows,
-            prepared.config,
+            prepared.parts.config,
             seed=recipe.seed,
             folder=path,
-            accelerator=prepared.accelerator,
-            fingerprint=prepared.fingerprints,
+            accelerator=prepared.parts.accelerator,
+            fingerprint=prepared.parts.fingerprints,
             on_log=progress.update,
-            on_eval=prepared.evaluation if prepared.config.eval_every else None,
+            on_eval=prepared.evaluation if prepared.parts.config.eval_every else None,
             on_note=progress.note,
             resume=resume,
         )
@@ -229,46 +249,33 @@ def _finish(
 ) -> None:
     """Saves the model, shows what came of it, and marks the run as done."""
     if folder:
-        _save(prepared.policy, folder.final)
+        prepared.parts.policy.save(folder.final)
     console.print(before_after_table(before, after))
     console.print(Text(verdict(before, after)))
-    rows = prepared.tables.eval[:1] or prepared.tables.train[:1]
+    rows = prepared.parts.tables.eval[:1] or prepared.parts.tables.train[:1]
     for panel in weight_heatmaps(prepared.step.scoring, rows[0]):
         console.print(panel)
-    prepared.accelerator.end_training()
+    prepared.parts.accelerator.end_training()
     if folder:
         folder.finish()
     console.print(Text(f"run folder: {path}"))
 
 
-def _save(policy: Policy, final: Path) -> None:
-    """Writes model or adapter and tokenizer; whole or not at all, because another run may wait for the folder."""
-    staging = final.with_name(".final.tmp")
-    shutil.rmtree(staging, ignore_errors=True)
-    if isinstance(policy.model, peft.PeftModel):  # without the frozen copy of the adapter it started from
-        policy.model.save_pretrained(str(staging), selected_adapters=[policy.model.active_adapter])
-    else:
-        policy.model.save_pretrained(staging)
-    policy.tokenizer.save_pretrained(staging)
-    shutil.rmtree(final, ignore_errors=True)
-    staging.rename(final)
-
-
-def _show_start(console: Console, prepared: Prepared, folder: str) -> None:
-    recipe, config = prepared.loaded.recipe, prepared.config
-    parameters = list(prepared.policy.model.parameters())
-    processes = prepared.accelerator.num_processes
+def _show_start(console: Console, parts: Parts, folder: str) -> None:
+    recipe, config = parts.loaded.recipe, parts.config
+    parameters = list(parts.policy.model.parameters())
+    processes = parts.accelerator.num_processes
     share = -(-config.batch_size // processes)
     micro = min(config.micro_batch_size, share)
     console.print(
         start_banner(
-            recipe=str(prepared.loaded.path),
+            recipe=str(parts.loaded.path),
             model=str(getattr(recipe.model, "path", recipe.model.name)),
             parameters=sum(p.numel() for p in parameters),
             trainable=sum(p.numel() for p in parameters if p.requires_grad),
-            reports=prepared.tables.reports,
+            reports=parts.tables.reports,
             batch=Batch(config.batch_size, micro, -(-share // micro), processes),
-            steps=planned_steps(config, len(prepared.tables.train)),
+            steps=planned_steps(config, len(parts.tables.train)),
             folder=folder,
         )
     )

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from alignkit.errors import DataError
 from alignkit.objective import ObjectiveStep
 from alignkit.recipe.load import LoadedRecipe, load_recipe
-from alignkit.run import prepare, run
+from alignkit.run import load_parts, prepare, run
 from alignkit.token_values.bench import SideRuns
 
 RECIPE = """
@@ -163,8 +163,8 @@ AS_THEY_ARE = "weighting={name: column, rescale: raw}"
 
 def in_effect(loaded: LoadedRecipe, tmp_path: Path) -> list[list[float]]:
     """Weights of all responses of all training rows."""
-    prepared = prepare(loaded, tmp_path, None, SideRuns(tmp_path))
-    scored = [prepared.step.scoring.score([row], 0).responses for row in prepared.tables.train]
+    prepared = prepare(load_parts(loaded, tmp_path, None), SideRuns(tmp_path))
+    scored = [prepared.step.scoring.score([row], 0).responses for row in prepared.parts.tables.train]
     return [response.weights_BT[0].tolist() for responses in scored for response in responses]
 
 

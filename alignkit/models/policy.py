@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignkit.data.rows import TokenRow
@@ -63,6 +65,18 @@ class Policy:
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Lays out examples."""
         return collate(examples, self.layout, self.eos_id, self.device)
+
+    def save(self, folder: Path) -> None:
+        """Writes model or adapter and tokenizer; whole or not at all, because another run may wait for the folder."""
+        staging = folder.with_name(f".{folder.name}.tmp")
+        shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(self.model, peft.PeftModel):  # without the frozen copy of the adapter it started from
+            self.model.save_pretrained(str(staging), selected_adapters=[self.model.active_adapter])
+        else:
+            self.model.save_pretrained(staging)
+        self.tokenizer.save_pretrained(staging)
+        shutil.rmtree(folder, ignore_errors=True)
+        staging.rename(folder)
 
 
 def build_policy(
