@@ -129,12 +129,20 @@ def _message(group: list[dict[str, Any]], path: Path, root: Node, known: Mapping
     if kind in _LENGTHS:
         return _LENGTHS[kind].format(**context)
     if kind == "slot_name":
-        return f"missing; choose one of: {', '.join(context['registry'].names())}"
+        return f"missing{_default_apart(path, known)}; choose one of: {', '.join(context['registry'].names())}"
     if kind == "slot_unknown":
         return _unknown_component(context, known)
     if kind in _PYDANTICS_OWN:
         return str(context.get("error", f"{error['msg']}, got {_given(error)}"))
     return str(error["msg"])  # a component's own sentence
+
+
+def _default_apart(path: Path, known: Mapping[Path, Part]) -> str:
+    """That a mapping is not merged into the slot's default, where it has one."""
+    outer, slot = known.get(path[:-2]), str(path[-2]) if len(path) > 1 else ""
+    field = outer.cls.model_fields.get(slot) if outer else None
+    default = None if field is None or field.is_required() else field.get_default(call_default_factory=True)
+    return f", as a mapping stands for itself and not for the default '{default.name}'" if default else ""
 
 
 def _expectation(error: Mapping[str, Any]) -> str | None:

@@ -32,7 +32,10 @@ ADDED = {
     "weighting: {name: hybird}": (
         f"weighting.name: unknown weighting 'hybird'; did you mean 'hybrid'? known: {WEIGHTINGS}"
     ),
-    "weighting: {mix: 0.5}": f"weighting.name: missing; choose one of: {WEIGHTINGS}",
+    "weighting: {mix: 0.5}": (
+        "weighting.name: missing, as a mapping stands for itself and not for the default 'uniform'; choose one of: "
+        f"{WEIGHTINGS}"
+    ),
     "weighting: 3": "weighting: expected the name of a weighting or a mapping with 'name', got 3 (a number)",
     "weighting: {name: [a]}": "weighting.name: expected the name of a weighting, got a list",
     "weighting: dpo": f"weighting: 'dpo' is a loss, not a weighting; known: {WEIGHTINGS}",
