@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alignkit.data.rows import TokenRow
 from alignkit.lazy import accelerate, torch
@@ -28,11 +28,11 @@ def mean_mismatch(scoring: Scoring, batch: Sequence[TokenRow]) -> Tensor:
     if len(batch) < 2:
         return torch.zeros((), device=device)
     size, total = scoring.recipe.training.micro_batch_size, 0.0
-    with accelerate.PartialState().split_between_processes(list(range(len(batch)))) as mine:
-        for start in range(0, len(mine), size):
-            places = mine[start : start + size]
-            examples = [_joined(batch[i], batch[i - 1], scoring.recipe.data.max_length) for i in places]
-            total += float(_logratios(scoring, examples).double().sum())
+    state: Any = accelerate.PartialState()  # mypy cannot tell the types of its attributes
+    mine = range(state.process_index, len(batch), state.num_processes)
+    for start in range(0, len(mine), size):
+        examples = [_joined(batch[i], batch[i - 1], scoring.recipe.data.max_length) for i in mine[start : start + size]]
+        total += float(_logratios(scoring, examples).double().sum())
     totals: list[float] = accelerate.utils.gather_object([total])
     return torch.tensor(sum(totals) / len(batch), device=device)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from engine_toy import gold_logp, llama, move, recipe, rows, scoring
@@ -61,3 +63,17 @@ def test_a_joined_row_is_no_longer_than_any_row(monkeypatch) -> None:
     )
     mean_mismatch(found, [half for half in unpair(rows(lengths)) if half.label])
     assert [(len(one.prompt), len(one.responses[0])) for one in joined] == [(2, 1), (7, 4)]
+
+
+@pytest.mark.parametrize("num_rows", [2, 6])
+def test_the_parts_of_three_processes_add_up(num_rows, monkeypatch) -> None:
+    """Also where a small last batch leaves one of them without rows: nobody may count a row twice."""
+    batch, found = ROWS[:num_rows], scoring(KTO, move(llama()), llama())
+    whole = mean_mismatch(found, batch).item()
+    parts = []
+    for number in range(3):
+        state = SimpleNamespace(process_index=number, num_processes=3)
+        monkeypatch.setattr("accelerate.PartialState", lambda state=state: state)
+        monkeypatch.setattr("accelerate.utils.gather_object", lambda objects: objects)
+        parts.append(mean_mismatch(found, batch).item())
+    assert sum(parts) == pytest.approx(whole, abs=1e-6)

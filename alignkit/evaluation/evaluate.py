@@ -79,16 +79,16 @@ class Evaluation:
     # --- rows ---
 
     def _row_measures(self, batches: Iterator[Sequence[TokenRow]]) -> Iterator[Mapping[str, float]]:
-        weighted = self.scoring.recipe.evaluation.weighted or self._finds_critical()
+        config = self.scoring.recipe.evaluation
+        weighted = config.weighted or self._finds_critical()
         for rows in batches:
             with torch.set_grad_enabled(weighted and bool(self.scoring.needs.attributions)):
                 scores = self.scoring.score(rows, weigh=weighted)
             responses = scores.responses
             columns = {"nll": -responses[0].policy_BT.sum(-1), "tokens": responses[0].length_B}
             if len(responses) == 2:
-                columns |= _pair_columns(*responses, weighted=self.scoring.recipe.evaluation.weighted)
+                columns |= _pair_columns(*responses, weighted=config.weighted)
             elif rows[0].label is not None:
-                config = self.scoring.recipe.evaluation
                 columns |= _labelled_columns(responses[0], scores.desirable_B, weighted=config.weighted)
             values = {name: column.double().tolist() for name, column in columns.items()}
             for b, row in enumerate(rows):

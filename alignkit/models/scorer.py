@@ -254,11 +254,13 @@ def _placed(size_XL: Tensor, batch: Batch, num_responses: int, full_sequence: bo
 
 def _sizes(attribution: Attribution, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """[X, L] size of a target's gradient; of a log-ratio the first part is the policy's, the second is subtracted."""
-    gradients = [gradient_XLD.float() for gradient_XLD, _ in parts]
+    parts = [(gradient_XLD.float(), embeddings_XLD.float()) for gradient_XLD, embeddings_XLD in parts]
     if attribution.norm == "grad_x_input":
-        products = [(g_XLD * e_XLD.float()).sum(-1) for g_XLD, (_, e_XLD) in zip(gradients, parts, strict=True)]
-        return (products[0] - products[1] if len(parts) > 1 else products[0]).abs()
-    gradient_XLD = gradients[0] - gradients[1] if len(parts) > 1 else gradients[0]
+        first_XL, *second = [(gradient_XLD * embeddings_XLD).sum(-1) for gradient_XLD, embeddings_XLD in parts]
+        return (first_XL - sum(second)).abs()
+    (gradient_XLD, _), *others = parts
+    for other_XLD, _ in others:
+        gradient_XLD = gradient_XLD - other_XLD
     size_XL: Tensor = torch.linalg.vector_norm(gradient_XLD, ord=1 if attribution.norm == "l1" else 2, dim=-1)
     return size_XL
 
