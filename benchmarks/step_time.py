@@ -1,6 +1,6 @@
 """CPU seconds of our optimizer step: TI-DPO's weights against plain DPO, shared against separate prompts.
 
-    python benchmarks/step_time.py ../shared/data/hh_harmless.jsonl.gz
+    python benchmarks/step_time.py tests/data/hh_harmless.jsonl.gz
 
 A Llama of 4 layers x 256, a BPE of 8,192 tokens learnt from the data, batches of 4 real pairs, fp32, AdamW. One thread
 and its CPU time, so that what else runs on the machine hardly counts; the variants take turns on the same batches, and

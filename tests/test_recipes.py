@@ -17,7 +17,7 @@ from alignkit.recipe.schema import recipe_schema
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "recipes"
-DATA = ROOT.parent / "shared" / "data"
+DATA = ROOT / "tests" / "data"
 FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml"))
 RECIPES = [name for name in FILES if not name.startswith("base/")]
 
@@ -150,9 +150,7 @@ def swaps(name: str) -> list[str]:
         small += ["data.holdout=null"] if recipe.data.holdout else []
         return [*small, *NOT_HUB, *WORLD, f"model={{name: world, adapter: {adapter}}}"]
     if folder in ("hh", "gsm8k"):
-        file = DATA / PAIRS[folder]
-        assert file.is_file(), f"{file} is missing: these tests read the folder shared/ beside the repository"
-        return [*small, f"data.train={file}", "data.max_rows=40", "data.holdout=8", SCRATCH]
+        return [*small, f"data.train={DATA / PAIRS[folder]}", "data.max_rows=40", "data.holdout=8", SCRATCH]
     return [*small, *WORLD]
 
 

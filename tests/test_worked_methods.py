@@ -1,6 +1,6 @@
 """The worked numbers of the losses and pair weightings beside TI-DPO's own, which are in test_worked_examples.py.
 
-beta is 0.1 unless the key says otherwise; the inputs are those of methods.md, section 10.
+beta is 0.1 unless the key says otherwise; the inputs are those in tests/data/methods_examples.json.
 """
 
 from __future__ import annotations

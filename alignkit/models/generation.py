@@ -43,8 +43,10 @@ class InverseDraw(transformers.LogitsProcessor):
 
 
 def uniforms(seeds: Sequence[int], num_tokens: int) -> ndarray:
-    """[B, num_tokens] float64 in [0, 1); row b depends on `seeds[b]` only, and a shorter table is its prefix."""
-    return np.stack([np.random.default_rng(seed).random(num_tokens) for seed in seeds])
+    """[B, num_tokens] float32 in [0, 1), multiples of 2**-24; row b depends on `seeds[b]` only, and a shorter table is
+    its prefix."""
+    table_BT = np.stack([np.random.default_rng(seed).random(num_tokens) for seed in seeds])
+    return (np.floor(table_BT * 2**24) / 2**24).astype(np.float32)
 
 
 @torch.no_grad()

@@ -155,10 +155,33 @@ class Draw:
         scores_NV = transformers.TemperatureLogitsWarper(self.temperature)(None, logits_NV.float())
         if self.top_k is not None:
             scores_NV = transformers.TopKLogitsWarper(min(self.top_k, scores_NV.shape[-1]))(None, scores_NV)
+        shares_NV = _shares(scores_NV.softmax(-1))
         if self.top_p is not None and self.top_p < 1:
-            scores_NV = transformers.TopPLogitsWarper(self.top_p)(None, scores_NV)
-        cumulative_NV = scores_NV.softmax(-1).double().cumsum(-1)
-        # Scaled to the total, so that rounding can never point behind the last possible token.
-        target_N1 = uniform_N[:, None].to(cumulative_NV) * cumulative_NV[:, -1:]
+            shares_NV = _nucleus(shares_NV, self.top_p)
+        cumulative_NV = shares_NV.cumsum(-1)
+        target_N1 = _part_of(cumulative_NV[:, -1:], uniform_N[:, None])
         tokens_N: Tensor = torch.searchsorted(cumulative_NV, target_N1, right=True).squeeze(-1)
         return tokens_N
+
+
+# Probabilities are added up as whole numbers: exactly, so in any order and on any device with the same result, and
+# without the float64 that some devices lack.
+
+
+def _shares(probability_NV: Tensor) -> Tensor:
+    """[N, V] int64 probabilities in units of 2**-60, which every float32 above 2**-37 is a multiple of."""
+    return (probability_NV * 2.0**60).long()
+
+
+def _nucleus(shares_NV: Tensor, top_p: float) -> Tensor:
+    """0 but for the likeliest tokens that together reach `top_p`; the last of them is kept."""
+    sorted_NV, order_NV = shares_NV.sort(dim=-1, descending=True, stable=True)
+    before_NV = sorted_NV.cumsum(-1) - sorted_NV
+    reached_N1 = _part_of(shares_NV.sum(-1, keepdim=True), torch.tensor(top_p, device=shares_NV.device))
+    return torch.zeros_like(shares_NV).scatter(-1, order_NV, sorted_NV.masked_fill(before_NV >= reached_N1, 0))
+
+
+def _part_of(total_N1: Tensor, part: Tensor) -> Tensor:
+    """[N, 1] int64 `part` (in [0, 1), to 24 bits) of totals below 2**61, always smaller than the total."""
+    part_24 = (part * 2.0**24).long()
+    return (total_N1 >> 24) * part_24 + (((total_N1 & (2**24 - 1)) * part_24) >> 24)

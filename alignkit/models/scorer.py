@@ -148,7 +148,10 @@ class Scorer(torch.nn.Module):
         return unpack(token_logps(predictions, batch.ids_XL[row_N, place_N], self.head_chunk).logp_N, mask_BP)
 
     def _predictions(self, hidden_XLD: Tensor, row_N: Tensor, place_N: Tensor) -> Predictions:
-        return Predictions(hidden_XLD[row_N, place_N], self.head)
+        # A position may be read several times (the end of a shared prompt predicts every response). The backward pass
+        # of plain indexing adds such gradients in whatever order its threads meet them; an embedding's does not.
+        index_N = row_N * hidden_XLD.shape[1] + place_N
+        return Predictions(torch.nn.functional.embedding(index_N, hidden_XLD.flatten(0, 1)), self.head)
 
     def _attention(self, batch: Batch, embeddings_XLD: Tensor) -> Tensor:
         """The mask as the attention implementation takes it: eager adds it, all others select by it."""

@@ -16,7 +16,7 @@ from alignkit.errors import DataError
 from alignkit.world.config import WorldConfig
 from alignkit.world.tokenizer import build_tokenizer
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = Path(__file__).parent
 HH = DATA / "hh_harmless.jsonl.gz"
 GSM8K = DATA / "gsm8k_pairs.jsonl.gz"
 BOTH = ("chosen", "rejected")
@@ -25,7 +25,6 @@ BOTH = ("chosen", "rejected")
 @pytest.fixture(scope="module")
 def bpe():
     """A byte-level BPE with BOS, trained on the first 200 rows of HH-RLHF."""
-    assert HH.exists(), f"{HH} is absent: these tests read the project's shared data folder"
     config = DataConfig(train=str(HH), max_rows=200, holdout=0)
     inner = tokenizers.Tokenizer(tokenizers.models.BPE())
     inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
