@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alignkit.data.config import DataConfig
 from alignkit.data.fields import Unusable
-from alignkit.data.sources import RawRow
+from alignkit.data.raw import RawRow
 from alignkit.errors import DataError
 
 _SHOWN = 5

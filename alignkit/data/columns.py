@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from alignkit.data.fields import Unusable, shown
-from alignkit.data.sources import RawRow
+from alignkit.data.raw import RawRow
 from alignkit.errors import DataError
 from alignkit.lazy import numpy
 

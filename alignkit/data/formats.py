@@ -19,7 +19,7 @@ from alignkit.data.fields import (
     read_messages,
     read_text,
 )
-from alignkit.data.sources import RawRow
+from alignkit.data.raw import RawRow
 from alignkit.errors import DataError
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from alignkit.data.config import DataConfig
 from alignkit.data.fields import Unusable, is_label, read_label
 from alignkit.data.formats import Example, Format, find_format, read_example
 from alignkit.data.overflow import fit, refuse_long
+from alignkit.data.raw import RawRow
 from alignkit.data.rows import DataReport, Tables, TokenRow
-from alignkit.data.sources import WORLD, RawRow, read_source, refuse_misplaced
+from alignkit.data.sources import WORLD, read_source, refuse_misplaced
 from alignkit.data.splitting import choose_held_out, rows_fingerprint, swap_labels
 from alignkit.data.tokenising import Tokeniser
 from alignkit.data.unpairing import refuse_one_sided, unpair
