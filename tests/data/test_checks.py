@@ -60,7 +60,7 @@ ROWS = [
     (
         WHOLE,
         {"chosen": [GOOD], "rejected": [BAD]},
-        "prompt without user turn: 'chosen': the prompt's last message must be user's, is missing",
+        "no common prompt: chosen and rejected begin with the assistant's turn; add a 'prompt' column",
     ),
     (
         TOLD,
