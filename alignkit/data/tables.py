@@ -24,6 +24,7 @@ from alignkit.data.splitting import choose_held_out, rows_fingerprint, swap_labe
 from alignkit.data.tokenising import Tokeniser
 from alignkit.data.unpairing import refuse_one_sided, unpair
 from alignkit.errors import DataError
+from alignkit.files import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -117,7 +118,8 @@ def load_tables(
         kept = unpair(kept)
         train.counts["unpaired"] = len(kept)
     if dropped_file is not None:
-        dropped_file.unlink(missing_ok=True)
+        with one_line(dropped_file):
+            dropped_file.unlink(missing_ok=True)
         for source in sources:
             source.read.dropped.write(dropped_file)
     used = [kept, held] if _has_own_eval(config) else [[*kept, *held]]

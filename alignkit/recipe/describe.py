@@ -61,8 +61,7 @@ def needed(needs: Needs) -> Iterator[str]:
         yield f"attribution ({wanted.norm} norm of the gradient of {wanted.target}, {wanted.model})"
     if isinstance(needs.anchor, Component):
         yield f"anchor '{needs.anchor.name}'"
-    for column in sorted(needs.columns | needs.nonnegative):
-        yield f"data column '{column}'" + (", numbers >= 0" if column in needs.nonnegative else "")
+    yield from (f"data column '{column}'" for column in sorted(needs.columns))
 
 
 def _type(annotation: object, metadata: object = ()) -> str:
