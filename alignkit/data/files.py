@@ -80,6 +80,8 @@ def _can_be_name(path: Path) -> bool:
 
 
 def _missing(path: Path) -> str:
+    if path.is_symlink():
+        return f"{path}: is a link to {os.readlink(path)}, where nothing is"
     if not path.parent.is_dir():
         return f"{path}: no such file; the folder {path.parent} does not exist"
     near = get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1)

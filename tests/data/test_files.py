@@ -127,6 +127,11 @@ def test_an_endless_file_is_not_opened(folder):
     assert refusal("c.jsonl") == "c.jsonl: is a socket, not a file"
 
 
+def test_a_link_to_nothing(folder):
+    (folder / "a.jsonl").symlink_to("gone.jsonl")
+    assert refusal("a.jsonl") == "a.jsonl: is a link to gone.jsonl, where nothing is"
+
+
 @pytest.mark.parametrize("name", ["a\0.jsonl", "x" * 260 + ".jsonl", "\ud800.jsonl"])
 def test_no_file_has_such_a_name(name, folder):
     assert refusal(name) == f"{name[:60]!r}: no file has this name: at most 255 bytes between slashes, and no NUL"
