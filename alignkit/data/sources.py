@@ -73,7 +73,6 @@ def refuse_misplaced(config: DataConfig) -> None:
             shown = "given, but" if option == "world" else repr(value)
             undo = f"; set data.{option}: null where it is inherited" if option == "world" else ""
             raise DataError(f"data.{option}: {shown} belongs to {owner}; the data is {given}{undo}")
-
     if config.eval is not None and config.eval != WORLD and _is_same(config):
         raise DataError(
             f"data.eval: {config.eval!r} is data.train itself, so nothing would be held out; remove data.eval, and "
