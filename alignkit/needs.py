@@ -53,6 +53,7 @@ class Needs:
         full_sequence: importances of the prompt tokens too.
         anchor: a third response per example; the component that makes it (an `alignkit.anchors.Anchor`).
         columns: data columns, one number per example.
+        nonnegative: those of them whose numbers must be >= 0; checked when the data is read.
         policy_kl: KL(policy || reference) too, where `reference_logits` gives KL(reference || policy); asks for both.
         collision: the policy's sum of squared probabilities at each response position (WPO).
         prompt: log-probs of the prompt tokens but the first.
@@ -67,6 +68,7 @@ class Needs:
     full_sequence: bool = False
     anchor: object | None = None
     columns: frozenset[str] = frozenset()
+    nonnegative: frozenset[str] = frozenset()
     policy_kl: bool = False
     collision: bool = False
     prompt: bool = False
@@ -98,6 +100,7 @@ class Needs:
             full_sequence=self.full_sequence or other.full_sequence,
             anchor=self.anchor or other.anchor,
             columns=self.columns | other.columns,
+            nonnegative=self.nonnegative | other.nonnegative,
             policy_kl=self.policy_kl or other.policy_kl,
             collision=self.collision or other.collision,
             prompt=self.prompt or other.prompt,

@@ -134,6 +134,7 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None) -> P
         tokenizer,
         responses=recipe.trainer.responses + (("gold",) if needs.gold else ()),
         columns=needs.columns,
+        nonnegative=needs.nonnegative,
         token_columns=frozenset(v.suffix for v in needs.values if isinstance(v, TokenColumns)),
         seed=recipe.seed,
         dropped_file=dropped_file,

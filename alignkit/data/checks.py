@@ -10,8 +10,9 @@ from pathlib import Path
 
 from alignkit.data.config import DataConfig
 from alignkit.data.fields import Unusable
-from alignkit.data.sources import RawRow
+from alignkit.data.raw import RawRow
 from alignkit.errors import DataError
+from alignkit.files import one_line
 
 _SHOWN = 5
 """Offenders named in a message."""
@@ -70,10 +71,14 @@ class Dropped:
             raise DataError(f"{self._name}: no row is left of {self._num_rows}: {_listed(self.counts())}")
 
     def write(self, path: Path) -> None:
-        """Appends one JSON line per row to `path`: where, reason, detail and the row itself; no file without rows."""
+        """Appends one JSON line per row to `path`: where, reason, detail and the row itself; no file without rows.
+
+        Raises:
+            RunFolderError: it cannot be written.
+        """
         if not (self.bad or self.too_long):
             return
-        with path.open("a", encoding="utf-8") as file:
+        with one_line(path), path.open("a", encoding="utf-8") as file:
             for offender in sorted([*self.bad, *self.too_long], key=lambda offender: offender.row.index):
                 record = {"where": offender.row.where, "reason": offender.reason, "detail": offender.detail}
                 fields = {"row": offender.row.fields}

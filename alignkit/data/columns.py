@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from alignkit.data.fields import Unusable, shown
-from alignkit.data.sources import RawRow
+from alignkit.data.fields import Unusable, cut, shown
+from alignkit.data.json_rows import parse_json
+from alignkit.data.raw import RawRow, columns_of
 from alignkit.errors import DataError
 from alignkit.lazy import numpy
 
@@ -27,7 +27,7 @@ def refuse_absent(rows: Sequence[RawRow], columns: frozenset[str], name: str) ->
     """
     if all(row.unread for row in rows):
         return  # each row says what is wrong with it
-    found = set[str]().union(*(row.fields for row in rows))
+    found = columns_of(rows)
     if absent := sorted(columns - found):
         instead = "; with pairs alone use loss 'cpo', which imitates the chosen response" if "gold" in absent else ""
         raise DataError(
@@ -36,13 +36,17 @@ def refuse_absent(rows: Sequence[RawRow], columns: frozenset[str], name: str) ->
         )
 
 
-def read_columns(row: RawRow, columns: frozenset[str]) -> dict[str, float]:
+def read_columns(row: RawRow, columns: frozenset[str], nonnegative: frozenset[str] = frozenset()) -> dict[str, float]:
     """The data columns that components need, as numbers; text counts when it is a number, as all of a CSV is text.
 
     Raises:
-        Unusable: a column is missing, null or no finite number.
+        Unusable: a column is missing, null or no finite number, or one of `nonnegative` is less than 0.
     """
-    return {column: _number(row, column) for column in sorted(columns)}
+    numbers = {column: _number(row, column) for column in sorted(columns)}
+    for column in sorted(nonnegative):
+        if numbers[column] < 0:
+            raise Unusable("negative number", f"'{column}': expected a number >= 0, got {numbers[column]:g}")
+    return numbers
 
 
 def read_token_columns(
@@ -74,8 +78,8 @@ def _given(row: RawRow, column: str) -> object:
 def _numbers(row: RawRow, column: str) -> np.ndarray:
     given = _given(row, column)
     try:
-        values = json.loads(given) if isinstance(given, str) else given
-    except json.JSONDecodeError:
+        values = parse_json(given, column) if isinstance(given, str) else given
+    except Unusable:
         values = None
     if not isinstance(values, list):
         raise Unusable("wrong type", f"'{column}': expected a list of numbers, got {shown(given)}")
@@ -83,7 +87,7 @@ def _numbers(row: RawRow, column: str) -> np.ndarray:
         is_number = type(value) in (int, float)  # a bool is none
         if not (is_number and 0 <= value <= _LARGEST):
             reason = "negative number" if is_number and value < 0 else "not a number"
-            raise Unusable(reason, f"'{column}', number {place}: expected a finite number >= 0, got {value!r}")
+            raise Unusable(reason, f"'{column}', number {place}: expected a finite number >= 0, got {cut(repr(value))}")
     return numpy.array(values, dtype=numpy.float32)
 
 
@@ -94,5 +98,5 @@ def _number(row: RawRow, column: str) -> float:
     except (ValueError, OverflowError):  # an integer can be beyond every float
         number = math.nan
     if not math.isfinite(number):
-        raise Unusable("not a number", f"'{column}': expected a finite number, got {value!r}")
+        raise Unusable("not a number", f"'{column}': expected a finite number, got {cut(repr(value))}")
     return number

@@ -19,7 +19,8 @@ class DataConfig(Section):
     """A file (.jsonl, .json, .csv, each also with .gz, or .parquet), a Hub data set id, or `builtin:world`."""
 
     eval: str | None = None
-    """The same for held-out rows; null holds out rows of `train`, or takes the held-out pairs of the world."""
+    """The same for held-out rows, other than `train`; null holds out rows of `train`, or takes the world's held-out
+    pairs."""
 
     split: str | None = None
     """Split of the Hub data set `train`; null means train. Refused for a file."""
@@ -35,7 +36,7 @@ class DataConfig(Section):
     `world.eval_pairs`."""
 
     max_rows: int | None = Field(None, gt=0)
-    """Read only the first so many rows of `train`."""
+    """Read only the first so many rows of `train`; of a file that is large, the rest is left unread."""
 
     separator: str = ""
     """Text put between prompt and response of plain text; refused for conversations. Most data needs none."""

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from alignkit.data import budget
+
 Message = dict[str, Any]
 Fields = Mapping[str, object]
 
@@ -36,7 +38,8 @@ def read_text(fields: Fields, column: str) -> str:
     """Text, also empty."""
     value = read_value(fields, column)
     if not isinstance(value, str):
-        raise Unusable("wrong type", f"'{column}': expected text, got {shown(value)}")
+        hint = "; messages stand in lists, those of the prompt too" if _is_message(value) else ""
+        raise Unusable("wrong type", f"'{column}': expected text, got {shown(value)}{hint}")
     return value
 
 
@@ -57,21 +60,32 @@ def read_messages(fields: Fields, column: str) -> list[Message]:
     """At least one message, each with a role and text."""
     value = read_value(fields, column)
     if not isinstance(value, list):
-        raise Unusable("wrong type", f"'{column}': expected a list of messages, got {shown(value)}")
+        hint = "; put the one message into a list" if _is_message(value) else ""
+        raise Unusable("wrong type", f"'{column}': expected a list of messages, got {shown(value)}{hint}")
     if not value:
         raise Unusable("empty conversation", f"'{column}' holds no messages")
     for number, message in enumerate(value, start=1):
-        is_message = isinstance(message, dict) and isinstance(message.get("role"), str)
-        if not is_message or not isinstance(message.get("content"), str):
-            expected = "expected {role: text, content: text}"
-            raise Unusable("wrong type", f"'{column}', message {number}: {expected}, got {shown(message)}")
+        if _is_message(message) and isinstance(message.get("content"), str):
+            continue
+        place = f"'{column}', message {number}"
+        if _is_message(message) and message.get("content") is None and message.get("tool_calls"):
+            raise Unusable("tool calls without text", f"{place}: say in 'content' what is said along with the calls")
+        raise Unusable("wrong type", f"{place}: expected {{role: text, content: text}}, got {shown(message)}")
     return value
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("role"), str)
 
 
 def shown(value: object) -> str:
     """Type and value for a message, a long one cut."""
-    text = json.dumps(value, default=str)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+    return f"{type(value).__name__} {cut(json.dumps(value, default=str))}"
+
+
+def cut(text: str) -> str:
+    """Text for a message, a long one without its end."""
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def as_reply(messages: Sequence[Message], column: str) -> Message:
@@ -90,3 +104,27 @@ def as_prompt(messages: list[Message], column: str) -> list[Message]:
         last = f"{messages[-1]['role']}'s" if messages else "missing"
         raise Unusable("prompt without user turn", f"'{column}': the prompt's last message must be user's, is {last}")
     return messages
+
+
+def check_texts(prompt: str | list[Message], responses: Mapping[str, str | Message]) -> None:
+    """Responses hold text, a pair two of them, and nothing is larger than a tokenizer can take.
+
+    Raises:
+        Unusable: not so.
+    """
+    _refuse_large("prompt", [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt])
+    for name, response in responses.items():
+        text = response if isinstance(response, str) else response["content"]
+        _refuse_large(name, [text])
+        if not text.strip():
+            if isinstance(response, dict) and response.get("tool_calls"):
+                raise Unusable("tool calls without text", f"'{name}': a response of tool calls alone is not trained on")
+            raise Unusable("empty response", f"'{name}' holds no text")
+    if "rejected" in responses and responses["chosen"] == responses["rejected"]:
+        raise Unusable("chosen equals rejected", "a pair needs two different responses")
+
+
+def _refuse_large(name: str, texts: Sequence[str]) -> None:
+    size = sum(map(len, texts))
+    if size > budget.MOST_CHARACTERS:
+        raise Unusable("too large", f"'{name}' has {size:,} characters; at most {budget.MOST_CHARACTERS:,} are read")

@@ -6,20 +6,22 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from alignkit.data.context import CONTEXT, read_tools, with_system
 from alignkit.data.fields import (
     Fields,
     Message,
     Unusable,
     as_prompt,
     as_reply,
+    check_texts,
     is_label,
     read_label,
     read_messages,
     read_text,
 )
-from alignkit.data.sources import RawRow
+from alignkit.data.raw import RawRow, columns_of
 from alignkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 Prompt = str | list[Message]
 Response = str | Message
+
+_LIKELY_PROMPTS = ("question", "instruction", "input", "query", "problem", "task", "trajectory", "context", "user")
 
 TURN = "\n\nAssistant:"
 OTHER_TURN = "\n\nHuman:"
@@ -43,6 +47,7 @@ class Example:
         label: whether the response is desirable; None in a format without labels.
         columns: data columns that components need.
         token_columns: column suffix -> response name -> [N] float32; not yet compared with the response's tokens.
+        tools: JSON schemas for the chat template; None without any, and in plain text.
     """
 
     row: RawRow
@@ -51,6 +56,14 @@ class Example:
     label: bool | None = None
     columns: Mapping[str, float] = field(default_factory=dict)
     token_columns: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    tools: list[dict[str, Any]] | None = None
+
+    @property
+    def has_earlier_turns(self) -> bool:
+        """Whether the assistant speaks in the prompt already; what it says there is read and not trained."""
+        if isinstance(self.prompt, str):
+            return TURN in self.prompt.removesuffix(TURN)
+        return any(message["role"] == "assistant" for message in self.prompt)
 
     @property
     def prompt_key(self) -> str:
@@ -71,6 +84,11 @@ class Format:
     name: str
     kinds: Mapping[str, str]
     read: Callable[[Fields, Sequence[str]], tuple[Prompt, dict[str, Response]]]
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether a chat template renders its rows."""
+        return "messages" in self.kinds.values()
 
     @property
     def is_labelled(self) -> bool:
@@ -94,11 +112,11 @@ def find_format(rows: Sequence[RawRow], responses: Sequence[str], source: str) -
     votes = Counter(number for row in rows if (number := _recognise(row.fields, known)) is not None)
     if votes:
         return known[votes.most_common(1)[0][0]]
-    columns = set[str]().union(*(row.fields for row in rows))
+    columns = columns_of(rows)
     # No row is right in any format, but the columns may be there: each row then says what is wrong with its values.
-    for form in known:
-        if columns.issuperset(form.kinds) or all(row.unread for row in rows):
-            return form
+    fitting = [form for form in known if columns.issuperset(form.kinds) or all(row.unread for row in rows)]
+    if fitting:
+        return max(fitting, key=lambda form: sum(_num_right(row.fields, form) for row in rows))
     accepted = dict.fromkeys(" + ".join(form.kinds) for form in known)
     found = ", ".join(sorted(columns)) or "none"
     labelled = any(_recognise(row.fields, UNPAIRED_FORMATS) is not None for row in rows)
@@ -122,16 +140,28 @@ def read_example(row: RawRow, form: Format, responses: Sequence[str]) -> Example
     except Unusable as error:
         # Of another format it is only if that one reads everything that this one found here.
         unread = form.kinds.keys() - known[own].kinds.keys() if own is not None else ()
-        if own is None or known[own] is form or any(row.fields.get(column) is not None for column in unread):
-            raise
-        raise Unusable("mixed formats", f"this row is '{known[own].name}', most are '{form.name}'") from error
-    for name, response in read.items():
-        text = response if isinstance(response, str) else response["content"]
-        if not text.strip():
-            raise Unusable("empty response", f"'{name}' holds no text")
-    if "rejected" in read and read["chosen"] == read["rejected"]:
-        raise Unusable("chosen equals rejected", "a pair needs two different responses")
-    return Example(row, prompt, read, label)
+        if own is not None and known[own] is not form and all(row.fields.get(column) is None for column in unread):
+            raise Unusable("mixed formats", f"this row is '{known[own].name}', most are '{form.name}'") from error
+        if isinstance(error, _NoPrompt):
+            raise Unusable(error.reason, f"{error.detail}; {_whereabouts(row)}") from error
+        raise
+    tools = None
+    if isinstance(prompt, list):
+        prompt, tools = with_system(prompt, row.fields), read_tools(row.fields)
+    check_texts(prompt, read)
+    return Example(row, prompt, read, label, tools=tools)
+
+
+class _NoPrompt(Unusable):
+    """Nothing is wrong with the responses, but what they answer is not where this format has it."""
+
+
+def _whereabouts(row: RawRow) -> str:
+    """Where the prompt may be, for a message."""
+    names = [name for name in (*row.fields, *row.others) if name not in COLUMNS]
+    likely = [name for name in names if name.lower() in _LIKELY_PROMPTS]
+    named = " or ".join(f"'{name}'" for name in likely or [n for n in names if isinstance(row.fields.get(n), str)][:3])
+    return f"is the prompt in {named}? then name that column 'prompt'" if named else "add a 'prompt' column"
 
 
 def _known(responses: Sequence[str]) -> tuple[Format, ...]:
@@ -147,6 +177,11 @@ def _recognise(fields: Fields, known: Sequence[Format]) -> int | None:
         if all(_is_kind(fields.get(column), kind) for column, kind in form.kinds.items()):
             return number
     return None
+
+
+def _num_right(fields: Fields, form: Format) -> int:
+    """How many columns of a format this row holds in the right kinds."""
+    return sum(_is_kind(fields.get(column), kind) for column, kind in form.kinds.items())
 
 
 def _is_kind(value: object, kind: str) -> bool:
@@ -194,8 +229,13 @@ def _whole_dialogues(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, 
     shared = num_shared(chosen[:-1], rejected[:-1])
     if fields.get("prompt") is not None:  # the same prompt once more, as text
         prompt = read_text(fields, "prompt")
+        if not shared and len(chosen) == len(rejected) == 1:
+            detail = "'prompt' is text, but chosen and rejected are messages; write all three in one way"
+            raise Unusable("mixed kinds", detail)
         if not any(prompt.strip() == message["content"].strip() for message in chosen[:shared]):
             raise Unusable("prompt differs", "'prompt' is not among the messages that chosen and rejected share")
+    elif not shared and not any(message["role"] == "user" for message in (*chosen, *rejected)):
+        raise _NoPrompt("no common prompt", "chosen and rejected begin with the assistant's turn")
     both = {"chosen": chosen, "rejected": rejected}
     replies = {name: _last_turn(messages[shared:], name) for name, messages in both.items()}
     return as_prompt(chosen[:shared], "chosen"), {name: replies[name] for name in responses}
@@ -215,7 +255,10 @@ def _transcripts(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict
     chosen, rejected = read_text(fields, "chosen"), read_text(fields, "rejected")
     turn = chosen[: num_shared(chosen, rejected)].rfind(TURN)
     if turn < 0:
-        raise Unusable("no common prompt", f"chosen and rejected share no {TURN!r} turn; add a 'prompt' column")
+        if isinstance(fields.get("prompt"), list):
+            detail = "'prompt' holds messages, but chosen and rejected are text; write all three in one way"
+            raise Unusable("mixed kinds", detail)
+        raise _NoPrompt("no common prompt", f"chosen and rejected share no {TURN!r} turn")
     start = turn + len(TURN)
     both = {"chosen": chosen[start:], "rejected": rejected[start:]}
     for name, text in both.items():
@@ -268,3 +311,8 @@ SINGLE_FORMATS: tuple[Format, ...] = (
     Format("conversations", {"messages": "messages"}, _conversation),
     Format("text alone", {"text": "text"}, _plain),
 )
+
+COLUMNS = frozenset({"gold", *CONTEXT}).union(
+    *(form.kinds for form in PAIR_FORMATS + UNPAIRED_FORMATS + SINGLE_FORMATS)
+)
+"""Every column that some format reads."""

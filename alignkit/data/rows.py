@@ -70,8 +70,10 @@ class DataReport:
         used: rows kept.
         dropped: reason -> rows.
         counts: facts counted on the way: `boundary_moved`, `truncated_prompt`, `eos_appended`, `labels_swapped`,
-            `unpaired` (training rows made from pairs), ...
+            `unpaired` (training rows made from pairs), `held_out`, `earlier_turns_untrained` (rows of a supervised run
+            whose prompt holds turns of the assistant), ...
         fingerprint: blake2b of the token rows, hex.
+        unused_columns: names of the columns that nothing reads.
     """
 
     source: str
@@ -81,6 +83,7 @@ class DataReport:
     dropped: Mapping[str, int]
     counts: Mapping[str, int]
     fingerprint: str
+    unused_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,65 +2,46 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from alignkit import world
 from alignkit.data.config import DataConfig
+from alignkit.data.files import ENDINGS, read_file
+from alignkit.data.raw import Columns, RawRow, first_line
 from alignkit.errors import DataError
-from alignkit.lazy import datasets, parquet
+from alignkit.lazy import datasets
 from alignkit.world.config import WorldConfig
 
 WORLD = "builtin:world"
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_ENDINGS = (".jsonl", ".json", ".csv", ".parquet")
-
-Spans = Mapping[str, list[tuple[int, int]]]
-"""Response name -> (start, end) characters."""
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+_WORD = re.compile(r"[\w-][\w.-]*")
 
 
-@dataclass(frozen=True)
-class RawRow:
-    """One row as it was read.
-
-    Attributes:
-        index: number of the row in its source, from 0.
-        where: `file:line`, `file:row N` or `id:row N`, N from 1.
-        fields: its columns; empty when it could not be read.
-        unread: (reason, detail) when it could not be read.
-        critical: characters of the planted critical words; on the built-in world only.
-    """
-
-    index: int
-    where: str
-    fields: Mapping[str, object]
-    unread: tuple[str, str] | None = None
-    critical: Spans = field(default_factory=dict)
-
-
-def read_source(config: DataConfig, part: Literal["train", "eval"], seed: int) -> list[RawRow]:
+def read_source(config: DataConfig, part: Literal["train", "eval"], seed: int, columns: Columns = None) -> list[RawRow]:
     """All rows of `data.train` or `data.eval`; the first `max_rows` of the former.
+
+    Args:
+        config: the `data` section.
+        part: which of the two.
+        seed: of the run, for the built-in world.
+        columns: those to read, where a source has them apart; None for all.
 
     Raises:
         DataError: the source does not exist or cannot be read, or an option does not belong to it.
     """
     name = config.train if part == "train" or config.eval is None else config.eval
     limit = config.max_rows if part == "train" else None
-    if name.startswith("builtin:"):
-        rows = _read_world(name, config.world or WorldConfig(), part, seed)
-    elif is_file(name):
-        rows = _read_file(Path(name))
+    kind = _kind(part, name)
+    if kind == "world":
+        rows = _read_world(config.world or WorldConfig(), part, seed)
+    elif kind == "file":
+        rows = read_file(Path(name), columns, limit)
     else:
         split = config.split or "train" if part == "train" else config.eval_split or "test"
-        rows = _read_hub(name, config.subset, split, limit)
+        rows = _read_hub(name, config.subset, split, limit, columns)
     rows = rows[:limit]
     if not rows:
         raise DataError(f"data.{part}: {name} holds no rows")
@@ -68,14 +49,16 @@ def read_source(config: DataConfig, part: Literal["train", "eval"], seed: int) -
 
 
 def refuse_misplaced(config: DataConfig) -> None:
-    """Stops when an option is given that the named sources have no use for.
+    """Stops when a name can mean no source, or an option is given that the named sources have no use for.
+
+    Nothing is read, so that `alignkit validate` can ask.
 
     Raises:
         DataError: names the option, its value and where it belongs.
     """
     names = [config.train] if config.eval is None else [config.train, config.eval]
     given = ", ".join(dict.fromkeys(names))
-    on_hub = {name: not name.startswith("builtin:") and not is_file(name) for name in names}
+    on_hub = {name: _kind(part, name) == "hub" for part, name in zip(("train", "eval"), names, strict=False)}
     misplaced = {
         "split": not on_hub[config.train] and "a Hub data set in data.train",
         "eval_split": not on_hub.get(config.eval or "") and "a Hub data set in data.eval",
@@ -90,142 +73,67 @@ def refuse_misplaced(config: DataConfig) -> None:
             shown = "given, but" if option == "world" else repr(value)
             undo = f"; set data.{option}: null where it is inherited" if option == "world" else ""
             raise DataError(f"data.{option}: {shown} belongs to {owner}; the data is {given}{undo}")
+    if config.eval is not None and config.eval != WORLD and _is_same(config):
+        raise DataError(
+            f"data.eval: {config.eval!r} is data.train itself, so nothing would be held out; remove data.eval, and "
+            "data.holdout rows are kept out of training"
+        )
 
 
-def is_file(name: str) -> bool:
-    """Whether `name` means a file: it exists, or looks like a path rather than a Hub id."""
-    looks_like_file = name.removesuffix(".gz").endswith(_ENDINGS) or not _HUB_ID.fullmatch(name)
-    return looks_like_file or name.startswith((".", "/")) or Path(name).exists()
+def _is_same(config: DataConfig) -> bool:
+    """Whether `train` and `eval` are one source, whatever they are called."""
+    if config.train == config.eval:
+        return _kind("train", config.train) == "file" or (config.split or "train") == (config.eval_split or "test")
+    names = config.train, config.eval or ""
+    return all(map(os.path.exists, names)) and os.path.samefile(*names)
 
 
-def _read_file(path: Path) -> list[RawRow]:
-    if not path.exists():
-        raise DataError(_missing(path))
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder; name one file ({', '.join(_ENDINGS)})")
-    readers: dict[str, Callable[[Path], list[RawRow]]] = {
-        ".jsonl": _read_jsonl,
-        ".json": _read_json,
-        ".csv": _read_csv,
-        ".parquet": _read_parquet,
-    }
-    ending = Path(path.name.removesuffix(".gz")).suffix
-    if ending not in readers or path.name.endswith(".parquet.gz"):
-        raise DataError(f"{path}: unknown file type; known: {', '.join(_ENDINGS)}, and .gz of the first three")
-    try:
-        return readers[ending](path)
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read: {_first_line(error)}") from error
+def _kind(part: str, name: str) -> Literal["world", "file", "hub"]:
+    """What a name means, by its looks and by what is there.
+
+    A word alone is never handed to the datasets library, which reads `json`, `csv` or `pandas` as ways to read whatever
+    lies in the working folder; nor is the name of anything that lies there.
+    """
+    known = f"a file ({', '.join(ENDINGS)}), a Hub data set (owner/name) or {WORLD}"
+    if name == WORLD:
+        return "world"
+    if name.startswith("builtin:"):
+        raise DataError(f"data.{part}: unknown data '{name}'; known: {WORLD}")
+    if not name.strip():
+        raise DataError(f"data.{part}: {name!r} is no name; name {known}")
+    if name.removesuffix(".gz").endswith(ENDINGS) or not (_HUB_ID.fullmatch(name) or _WORD.fullmatch(name)):
+        return "file"
+    if os.path.lexists(name):
+        return "file"
+    if _HUB_ID.fullmatch(name):
+        return "hub"
+    near = next((name + ending for ending in ENDINGS if os.path.exists(name + ending)), None)
+    hint = f"; did you mean {near}?" if near else ""
+    raise DataError(f"data.{part}: {name!r} is no file, and a word alone names no data set; name {known}{hint}")
 
 
-def _missing(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f"{path}: no such file; the folder {path.parent} does not exist"
-    near = get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1)
-    return f"{path}: no such file" + (f"; did you mean {path.parent / near[0]}?" if near else "")
-
-
-def _read_bytes(path: Path) -> bytes:
-    data = path.read_bytes()
-    return gzip.decompress(data) if path.suffix == ".gz" else data
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return _read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from error
-
-
-def _read_jsonl(path: Path) -> list[RawRow]:
-    """One object a line. Blank lines are no rows; a line that cannot be read is a bad row, not the end."""
-    rows: list[RawRow] = []
-    for number, line in enumerate(_read_bytes(path).removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if line.strip():
-            rows.append(_json_row(len(rows), f"{path}:{number}", line))
-    return rows
-
-
-def _json_row(index: int, where: str, line: bytes) -> RawRow:
-    try:
-        return _object_row(index, where, json.loads(line.decode("utf-8")))
-    except UnicodeDecodeError as error:
-        problem = ("not UTF-8", f"byte {error.start} of the line is {error.object[error.start]:#04x}")
-    except json.JSONDecodeError as error:
-        problem = ("broken JSON", f"{error.msg} at column {error.colno}")
-    return RawRow(index, where, {}, problem)
-
-
-def _object_row(index: int, where: str, value: object) -> RawRow:
-    if isinstance(value, dict):
-        return RawRow(index, where, value)
-    return RawRow(index, where, {}, ("wrong type", f"expected an object with columns, got {type(value).__name__}"))
-
-
-def _read_json(path: Path) -> list[RawRow]:
-    try:
-        values = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        hint = "; one object a line is .jsonl" if error.msg == "Extra data" else ""
-        raise DataError(f"{path}:{error.lineno}: broken JSON: {error.msg} at column {error.colno}{hint}") from error
-    if not isinstance(values, list):
-        raise DataError(f"{path}: expected a list of rows, got {type(values).__name__}")
-    return [_object_row(index, f"{path}:row {index + 1}", value) for index, value in enumerate(values)]
-
-
-def _read_csv(path: Path) -> list[RawRow]:
-    """Every value stays text, so that a response of digits is one; the standard reader, because it places errors."""
-    text = _read_text(path)
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # the default refuses texts of 128 KiB
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    rows: list[RawRow] = []
-    try:
-        for fields in reader:
-            rows.append(_csv_row(len(rows), f"{path}:row {len(rows) + 1}", fields))
-    except csv.Error as error:
-        raise DataError(f"{path}:row {len(rows) + 1}: broken CSV: {error}") from error
-    return rows
-
-
-def _csv_row(index: int, where: str, fields: dict[str | Any, str | Any]) -> RawRow:
-    extra = fields.pop(None, None)
-    if extra is not None:
-        problem = ("broken CSV", f"{len(extra)} more values than columns; is a comma or quote not quoted?")
-        return RawRow(index, where, {}, problem)
-    return RawRow(index, where, fields)
-
-
-def _read_parquet(path: Path) -> list[RawRow]:
-    try:
-        values = parquet.read_table(path).to_pylist()  # type: ignore[no-untyped-call]
-    except ValueError as error:  # ArrowInvalid
-        raise DataError(f"{path}: is not a parquet file, or is damaged") from error
-    return _numbered(str(path), values)
-
-
-def _read_hub(name: str, subset: str | None, split: str, limit: int | None) -> list[RawRow]:
+def _read_hub(name: str, subset: str | None, split: str, limit: int | None, columns: Columns) -> list[RawRow]:
     label = f"Hub data set '{name}', subset {subset or 'none'}, split {split}"
     try:
         table = datasets.load_dataset(name, subset, split=split)
-    except (OSError, ValueError, RuntimeError) as error:
+        if limit is not None:
+            table = table.select(range(min(limit, len(table))))
+        names = table.column_names
+        read = [name for name in names if columns is None or name in columns]
+        others = tuple(name for name in names if name not in read)
+        # Without any column a table has no rows either.
+        values = table.select_columns(read).to_list() if read else [{}] * len(table)
+    except Exception as error:  # downloads, builders and decoders raise what they like, with no base in common
         raise DataError(
-            f"{label}: {_first_line(error)}; check the id, the network, or give a local file in its place"
+            f"{label}: {first_line(error)}; check the id, the network, or give a local file in its place"
         ) from error
-    if limit is not None:
-        table = table.select(range(min(limit, len(table))))
-    return _numbered(name, table.to_list())
+    return [RawRow(index, f"{name}:row {index + 1}", value, others=others) for index, value in enumerate(values)]
 
 
-def _numbered(name: str, values: Iterable[dict[str, object]]) -> list[RawRow]:
-    return [RawRow(index, f"{name}:row {index + 1}", value) for index, value in enumerate(values)]
-
-
-def _read_world(name: str, config: WorldConfig, part: Literal["train", "eval"], seed: int) -> list[RawRow]:
-    if name != WORLD:
-        raise DataError(f"unknown data '{name}'; known: {WORLD}")
+def _read_world(config: WorldConfig, part: Literal["train", "eval"], seed: int) -> list[RawRow]:
     rows = world.generate(config, part, seed)
     return [
-        RawRow(index, f"{name}:{part} row {index + 1}", _world_fields(row), critical=row.critical)
+        RawRow(index, f"{WORLD}:{part} row {index + 1}", _world_fields(row), critical=row.critical)
         for index, row in enumerate(rows)
     ]
 
@@ -235,7 +143,3 @@ def _world_fields(row: world.WorldRow) -> dict[str, object]:
     texts = {"chosen": row.chosen, "rejected": row.rejected}
     scores = {f"score_{name}": world.reward(row.prompt, text) for name, text in texts.items()}
     return {"prompt": row.prompt, **texts, "gold": row.gold, **scores}
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from alignkit.data.budget import MOST_CHARACTERS_WORD
 from alignkit.data.checks import Dropped
 from alignkit.data.columns import read_columns, read_token_columns, refuse_absent, token_column
 from alignkit.data.config import DataConfig
+from alignkit.data.context import CONTEXT, refuse_context
 from alignkit.data.fields import Unusable, is_label, read_label
-from alignkit.data.formats import Example, Format, find_format, read_example
+from alignkit.data.formats import COLUMNS, Example, Format, find_format, read_example
 from alignkit.data.overflow import fit, refuse_long
+from alignkit.data.raw import RawRow, columns_of
 from alignkit.data.rows import DataReport, Tables, TokenRow
-from alignkit.data.sources import WORLD, RawRow, read_source, refuse_misplaced
+from alignkit.data.sources import WORLD, read_source, refuse_misplaced
 from alignkit.data.splitting import choose_held_out, rows_fingerprint, swap_labels
 from alignkit.data.tokenising import Tokeniser
 from alignkit.data.unpairing import refuse_one_sided, unpair
 from alignkit.errors import DataError
+from alignkit.files import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+OnProgress = Callable[[str, int, int], None]
+"""Told what is done, how much of it, and how much there is."""
+
+_REPORTED_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -33,13 +43,25 @@ class Wanted:
         responses: names of the responses to lay out.
         columns: data columns that components need.
         token_columns: suffixes of the data columns with one number per response token.
+        nonnegative: those of `columns` whose numbers must be >= 0.
         to_imitate: leave out responses that are labelled undesirable.
     """
 
     responses: tuple[str, ...]
     columns: frozenset[str] = frozenset()
     token_columns: frozenset[str] = frozenset()
+    nonnegative: frozenset[str] = frozenset()
     to_imitate: bool = False
+
+    def of_tokens(self, responses: Iterable[str]) -> frozenset[str]:
+        """Names of the data columns with one number per token of these responses; a gold one has no weights."""
+        weighted = [name for name in responses if name != "gold"]
+        return frozenset(token_column(name, suffix) for name in weighted for suffix in self.token_columns)
+
+    @property
+    def all_columns(self) -> frozenset[str]:
+        """Every column that may be read, whatever the format."""
+        return COLUMNS | self.columns | self.of_tokens(("chosen", "rejected", "completion"))
 
 
 def load_tables(
@@ -50,7 +72,9 @@ def load_tables(
     columns: frozenset[str],
     seed: int,
     token_columns: frozenset[str] = frozenset(),
+    nonnegative: frozenset[str] = frozenset(),
     dropped_file: Path | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Tables:
     """The token rows of a run.
 
@@ -64,7 +88,9 @@ def load_tables(
         columns: data columns that components need, as numbers.
         token_columns: suffixes: `_weight` reads one number per response token from `chosen_weight` and so on.
         seed: of the run; decides what is held out and which labels are swapped.
+        nonnegative: those of `columns` whose numbers must be >= 0.
         dropped_file: gets a JSON line for each row that is dropped; written anew.
+        on_progress: told now and then how many rows are tokenised.
 
     Raises:
         DataError: the data cannot be read or used; names file and line.
@@ -75,11 +101,11 @@ def load_tables(
             f"{', '.join(responses)}"
         )
     refuse_misplaced(config)
-    wanted = Wanted(responses, columns, token_columns, to_imitate=responses == ("chosen",))
-    train = _load(config, "train", wanted, tokenizer, seed)
+    wanted = Wanted(responses, columns, token_columns, nonnegative, to_imitate=responses == ("chosen",))
+    train = _load(config, "train", wanted, tokenizer, seed, on_progress)
     sources = [train]
     if _has_own_eval(config):
-        sources.append(_load(config, "eval", wanted, tokenizer, seed))
+        sources.append(_load(config, "eval", wanted, tokenizer, seed, on_progress))
         kept, held = train.rows, sources[1].rows
     else:
         chosen = choose_held_out(train.prompts, config, seed)
@@ -88,13 +114,14 @@ def load_tables(
         train.counts["held_out"] = len(held)
     refuse_one_sided(kept, train.name)
     kept, train.counts["labels_swapped"] = swap_labels(kept, config.label_noise, seed)
-    if "completion" in responses and not train.form.is_labelled:
+    if "completion" in responses and not train.read.form.is_labelled:
         kept = unpair(kept)
         train.counts["unpaired"] = len(kept)
     if dropped_file is not None:
-        dropped_file.unlink(missing_ok=True)
+        with one_line(dropped_file):
+            dropped_file.unlink(missing_ok=True)
         for source in sources:
-            source.dropped.write(dropped_file)
+            source.read.dropped.write(dropped_file)
     used = [kept, held] if _has_own_eval(config) else [[*kept, *held]]
     reports = tuple(source.report(rows) for source, rows in zip(sources, used, strict=True))
     return Tables(tuple(kept), tuple(held), reports)
@@ -107,15 +134,22 @@ def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
     they are known without a tokenizer.
     """
     refuse_misplaced(config)
-    raw = read_source(config, "train", seed)
+    raw = read_source(config, "train", seed, COLUMNS)
     is_paired = any("rejected" in row.fields for row in raw)
-    _, examples, _ = _read_examples(raw, config.train, Wanted(("chosen", "rejected") if is_paired else ("chosen",)))
+    read = _read_examples(raw, config.train, Wanted(("chosen", "rejected") if is_paired else ("chosen",)))
     held_out: frozenset[int] = frozenset()
     if not _has_own_eval(config):
-        held_out = choose_held_out({example.row.index: example.prompt_key for example in examples}, config, seed)
-    for example in examples:
+        prompts = {example.row.index: example.prompt_key for example in read.examples}
+        try:
+            held_out = choose_held_out(prompts, config, seed)
+        except DataError:
+            read.dropped.settle(config)  # too few rows may be left because the others are bad: that is to be said then
+            raise
+    elif not read.examples:
+        read.dropped.settle(config)
+    for example in read.examples:
         if example.row.index not in held_out:
-            yield from _texts_of(example, config.separator)
+            yield from map(_with_short_words, _texts_of(example, config.separator))
 
 
 def _has_own_eval(config: DataConfig) -> bool:
@@ -133,25 +167,51 @@ def _texts_of(example: Example, separator: str) -> Iterator[str]:
     yield from others
 
 
+_LONG_WORD = re.compile(
+    "|".join(f"(?<!{kind})({kind}{{{MOST_CHARACTERS_WORD}}}){kind}+" for kind in (r"\w", r"[^\w\s]", r"\s"))
+)
+
+
+def _with_short_words(text: str) -> str:
+    """The text with the ends of endless words cut off: see `MOST_CHARACTERS_WORD`."""
+    return _LONG_WORD.sub(lambda match: match[match.lastindex or 0], text)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The rows of one source before they are tokenised."""
+
+    form: Format
+    examples: list[Example]
+    dropped: Dropped
+    unused_columns: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class _Source:
     """What became of one source's rows; `prompts` is row index -> key of its prompt."""
 
     name: str
-    form: Format
+    read: _Read
     num_rows: int
     rows: list[TokenRow]
     prompts: Mapping[int, str]
-    dropped: Dropped
     counts: Counter[str]
 
     def report(self, final: Sequence[TokenRow]) -> DataReport:
         """The account of this source once its rows are `final`; two of them may be one row of the source."""
-        dropped = self.dropped.counts()
+        dropped = self.read.dropped.counts()
         used = self.num_rows - sum(dropped.values())
         assert used == len({row.where for row in final}), "every row is either used or dropped"
         return DataReport(
-            self.name, self.form.name, self.num_rows, used, dropped, dict(self.counts), rows_fingerprint(final)
+            source=self.name,
+            format=self.read.form.name,
+            rows=self.num_rows,
+            used=used,
+            dropped=dropped,
+            counts=dict(self.counts),
+            fingerprint=rows_fingerprint(final),
+            unused_columns=self.read.unused_columns,
         )
 
 
@@ -161,19 +221,23 @@ def _load(
     wanted: Wanted,
     tokenizer: PreTrainedTokenizerBase,
     seed: int,
+    on_progress: OnProgress | None,
 ) -> _Source:
     """The rows of one source, all steps but the split."""
     name = config.eval if part == "eval" and config.eval is not None else config.train
-    raw = read_source(config, part, seed)
-    form, examples, dropped = _read_examples(raw, name, wanted)
+    raw = read_source(config, part, seed, wanted.all_columns)
+    read = _read_examples(raw, name, wanted)
+    dropped = read.dropped
     dropped.settle(config)  # before the slow part; what only tokens show is told after it
     tokeniser = Tokeniser(tokenizer, config.separator)
     rows: list[TokenRow] = []
-    for example, row in zip(examples, tokeniser.rows(examples), strict=True):
+    for number, (example, row) in enumerate(zip(read.examples, tokeniser.rows(read.examples), strict=True), start=1):
         if isinstance(row, Unusable):
             dropped.add(example.row, row)
         else:
             rows.append(row)
+        if on_progress and (number % _REPORTED_ROWS == 0 or number == len(read.examples)):
+            on_progress(f"tokenising {name}", number, len(read.examples))
     dropped.settle(config)
     refuse_long(rows, config, name)
     fitted: list[TokenRow] = []
@@ -184,30 +248,39 @@ def _load(
         except Unusable as error:
             dropped.add(raw[row.index], error, is_bad=config.on_overflow != "drop")
     dropped.settle(config)
-    kept = {row.index for row in fitted}
-    prompts = {example.row.index: example.prompt_key for example in examples if example.row.index in kept}
-    return _Source(name, form, len(raw), fitted, prompts, dropped, tokeniser.counts)
+    indices = {row.index for row in fitted}
+    kept = [example for example in read.examples if example.row.index in indices]
+    if wanted.to_imitate:
+        tokeniser.counts["earlier_turns_untrained"] = sum(example.has_earlier_turns for example in kept)
+    prompts = {example.row.index: example.prompt_key for example in kept}
+    return _Source(name, read, len(raw), fitted, prompts, tokeniser.counts)
 
 
-def _read_examples(raw: Sequence[RawRow], name: str, wanted: Wanted) -> tuple[Format, list[Example], Dropped]:
+def _read_examples(raw: Sequence[RawRow], name: str, wanted: Wanted) -> _Read:
     """The format, the examples, and the rows that are none."""
     form = find_format(raw, wanted.responses, name)
-    weighted = [response for response in form.laid_out(wanted.responses) if response != "gold"]
-    of_tokens = {token_column(response, suffix) for response in weighted for suffix in wanted.token_columns}
+    responses = form.laid_out(wanted.responses)
+    of_tokens = wanted.of_tokens(responses)
     refuse_absent(raw, wanted.columns | of_tokens | {"gold"}.intersection(wanted.responses), name)
+    if not form.is_chat:
+        refuse_context(raw, form.name, name)
+    is_filtered = wanted.to_imitate and "rejected" not in form.kinds
     dropped = Dropped(name, len(raw))
     examples = []
     for row in raw:
         try:
             example = read_example(row, form, wanted.responses)
-            if wanted.to_imitate and "rejected" not in form.kinds and _is_undesirable(row):
+            if is_filtered and _is_undesirable(row):
                 raise _Undesirable("undesirable", "'label' is false, and this trainer imitates")
-            columns = read_columns(row, wanted.columns)
-            token_columns = read_token_columns(row, wanted.token_columns, weighted)
+            columns = read_columns(row, wanted.columns, wanted.nonnegative)
+            token_columns = read_token_columns(row, wanted.token_columns, [r for r in responses if r != "gold"])
             examples.append(replace(example, columns=columns, token_columns=token_columns))
         except Unusable as error:
             dropped.add(row, error, is_bad=not isinstance(error, _Undesirable))
-    return form, examples, dropped
+    used = {*form.kinds, *responses, *wanted.columns, *of_tokens, *CONTEXT}.union({"label"} if is_filtered else ())
+    # The world's columns are ours, and no user's mistake.
+    unused = () if name == WORLD else sorted(columns_of(raw) - used)
+    return _Read(form, examples, dropped, tuple(filter(None, unused)))
 
 
 class _Undesirable(Unusable):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alignkit.errors import DataError
 from alignkit.needs import Needs
 from alignkit.pair_weighting.base import PairWeighting
 from alignkit.scores import PairScores
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
 class Column(PairWeighting):
     """A number of each data row, as it stands.
 
-    A mean far from 1 acts like another learning rate; scale the column beforehand where that matters.
+    A mean far from 1 acts like another learning rate; scale the column beforehand where that matters. A row with a
+    negative number is a bad row: swap its chosen and rejected, or leave it out.
 
     Formula: the column's value, >= 0
     """
@@ -25,13 +25,7 @@ class Column(PairWeighting):
     """Data column with the weight of each pair; dimensionless."""
 
     def needs(self) -> Needs:
-        return Needs(columns=frozenset({self.column}))
+        return Needs(columns=frozenset({self.column}), nonnegative=frozenset({self.column}))
 
     def per_pair(self, scores: PairScores) -> Tensor:
-        weight_B = scores.columns[self.column]
-        if bool((weight_B < 0).any()):
-            raise DataError(
-                f"pair_weighting 'column': '{self.column}' is {float(weight_B.min()):g} in a row of the batch, but "
-                "weights are >= 0; swap chosen and rejected of such rows, or leave them out"
-            )
-        return weight_B
+        return scores.columns[self.column]

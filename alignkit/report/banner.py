@@ -10,6 +10,13 @@ from rich.text import Text
 
 from alignkit.data.rows import DataReport
 
+_LEFT_OUT = {
+    "earlier_turns_untrained": "rows whose earlier assistant turns are not trained",
+    "truncated_prompt": "prompts cut",
+    "truncated_response": "responses cut",
+}
+"""Counts of a `DataReport` of what is read and does not reach the loss -> words."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -72,12 +79,17 @@ def start_banner(
 
 
 def data_line(report: DataReport) -> str:
-    """One source in words: rows used, rows dropped with reasons, format."""
+    """One source in words: rows used, held out, dropped with reasons, format, and what is left out of the rows."""
     line = f"{report.source}: {report.used:,} of {_counted(report.rows, 'row', 'rows')} used"
+    if held_out := report.counts.get("held_out"):
+        line += f", {held_out:,} of them held out"
     if report.dropped:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(report.dropped.items()))
         line += f", {sum(report.dropped.values()):,} dropped ({reasons})"
-    return f"{line}; {report.format}"
+    left_out = [f"{what}: {number:,}" for name, what in _LEFT_OUT.items() if (number := report.counts.get(name))]
+    if report.unused_columns:
+        left_out.append(f"columns not used: {', '.join(report.unused_columns)}")
+    return "; ".join([line, report.format, *left_out])
 
 
 def _counted(number: int, one: str, many: str) -> str:

@@ -117,8 +117,10 @@ def load() -> Callable[..., Tables]:
         responses=("chosen", "rejected"),
         columns=(),
         token_columns=(),
+        nonnegative=(),
         seed=0,
         dropped=None,
+        on_progress=None,
         **options,
     ):
         if "eval" not in options:
@@ -129,8 +131,10 @@ def load() -> Callable[..., Tables]:
             responses=responses,
             columns=frozenset(columns),
             token_columns=frozenset(token_columns),
+            nonnegative=frozenset(nonnegative),
             seed=seed,
             dropped_file=dropped,
+            on_progress=on_progress,
         )
 
     return load_file

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from alignkit.errors import DataError
+from alignkit.errors import DataError, RunFolderError
 
 PAIR = {"prompt": "Q:", "chosen": " yes", "rejected": " no"}
 USER = {"role": "user", "content": "Hi"}
@@ -60,7 +60,7 @@ ROWS = [
     (
         WHOLE,
         {"chosen": [GOOD], "rejected": [BAD]},
-        "prompt without user turn: 'chosen': the prompt's last message must be user's, is missing",
+        "no common prompt: chosen and rejected begin with the assistant's turn; add a 'prompt' column",
     ),
     (
         TOLD,
@@ -261,6 +261,13 @@ def test_dropped_rows_are_written_down(write, load, folder):
     report = tables.reports[0]
     assert report.dropped == {"broken JSON": 1, "empty response": 1, "too long": 1}
     assert (report.rows, report.used) == (4, 1)
+
+
+def test_dropped_rows_that_cannot_be_written_down(write, load, folder):
+    name = write("a.jsonl", lines_of(PAIR, "{"))
+    with pytest.raises(RunFolderError) as caught:
+        load(name, on_bad_row="drop", dropped=folder / "gone" / "dropped.jsonl")
+    assert str(caught.value) == f"{folder / 'gone' / 'dropped.jsonl'}: cannot be written: No such file or directory"
 
 
 def test_labelled_rows_under_a_trainer_of_pairs(write, load):

@@ -45,6 +45,26 @@ def test_bad_numbers_are_bad_rows(row, complaint, write, load):
     )
 
 
+def test_a_negative_number_where_none_may_be_is_a_bad_row(write, load):
+    name = write("a.jsonl", [{**PAIR, "trust": number} for number in (0, -0.5, 1)])
+    with pytest.raises(DataError) as caught:
+        load(name, columns=["trust"], nonnegative=["trust"])
+    assert str(caught.value) == (
+        "a.jsonl: 1 of 3 rows cannot be used: 1 negative number\n"
+        "  a.jsonl:2: negative number: 'trust': expected a number >= 0, got -0.5\n"
+        "mend them, or leave them out with data.on_bad_row: drop"
+    )
+    tables = load(name, columns=["trust"], nonnegative=["trust"], on_bad_row="drop")
+    assert [row.columns["trust"] for row in tables.train] == [0.0, 1.0]
+    assert [row.columns["trust"] for row in load(name, columns=["trust"]).train] == [0.0, -0.5, 1.0]
+
+
+def test_a_long_value_is_cut_in_the_message(write, load):
+    with pytest.raises(DataError) as caught:
+        load(write("a.jsonl", [{**PAIR, "quality": "9" * 4000 + "x"}]), columns=["quality"])
+    assert f"expected a finite number, got '{'9' * 56}...\n" in str(caught.value)
+
+
 def test_a_column_in_no_row(write, load):
     with pytest.raises(DataError) as caught:
         load(write("a.jsonl", [PAIR, PAIR]), columns=["quality"])
@@ -139,6 +159,10 @@ def test_numbers_follow_a_moved_boundary_by_their_count_alone(write, load, make_
         (0.5, "wrong type: 'chosen_weight': expected a list of numbers, got float 0.5"),
         ("0.5, 1", "wrong type: 'chosen_weight': expected a list of numbers, got str \"0.5, 1\""),
         ("7", "wrong type: 'chosen_weight': expected a list of numbers, got str \"7\""),
+        (
+            "[" * 100_000,
+            f"wrong type: 'chosen_weight': expected a list of numbers, got str \"{'[' * 56}...",
+        ),
         ([1, "2"], "not a number: 'chosen_weight', number 2: expected a finite number >= 0, got '2'"),
         ([True], "not a number: 'chosen_weight', number 1: expected a finite number >= 0, got True"),
         ([1, 1, None], "not a number: 'chosen_weight', number 3: expected a finite number >= 0, got None"),

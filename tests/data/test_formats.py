@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from alignkit.data.fields import Unusable
 from alignkit.data.formats import find_format, num_shared, read_example
-from alignkit.data.sources import RawRow
+from alignkit.data.raw import RawRow
 
 USER = {"role": "user", "content": "Hi"}
 GOOD = {"role": "assistant", "content": "Hello."}
@@ -148,3 +149,81 @@ def test_a_common_start_of_the_responses_stays_in_the_responses():
 )
 def test_num_shared(first, second, shared):
     assert num_shared(first, second) == num_shared(second, first) == shared
+
+
+# --- messages that say what is wrong ---
+
+
+def complaint(fields, responses=BOTH, others=()):
+    row = RawRow(0, "a:1", fields, others=others)
+    with pytest.raises(Unusable) as caught:
+        read_example(row, find_format([row], responses, "a"), responses)
+    return str(caught.value)
+
+
+NO_TURN = r"no common prompt: chosen and rejected share no '\n\nAssistant:' turn"
+PAIR = {"chosen": "yes", "rejected": "no"}
+CALL = {"role": "assistant", "tool_calls": [{"type": "function"}]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (PAIR, "add a 'prompt' column"),
+        ({**PAIR, "score": 1.0}, "add a 'prompt' column"),
+        ({"question": "Q", "id": "7", **PAIR}, "is the prompt in 'question'? then name that column 'prompt'"),
+        (
+            {"instruction": "Q", "input": "", **PAIR},
+            "is the prompt in 'instruction' or 'input'? then name that column 'prompt'",
+        ),
+        ({"Anfrage": "Q", "n": 1, **PAIR}, "is the prompt in 'Anfrage'? then name that column 'prompt'"),
+    ],
+)
+def test_pairs_whose_prompt_has_another_name(fields, said):
+    assert complaint(fields) == f"{NO_TURN}; {said}"
+
+
+def test_the_prompt_may_be_in_a_column_that_was_not_read():
+    said = f"{NO_TURN}; is the prompt in 'question'? then name that column 'prompt'"
+    assert complaint(PAIR, others=("id", "question")) == said
+    assert complaint({"chosen": [GOOD], "rejected": [BAD]}, others=("question",)) == (
+        "no common prompt: chosen and rejected begin with the assistant's turn; is the prompt in 'question'? then name "
+        "that column 'prompt'"
+    )
+
+
+def test_a_prompt_of_messages_with_responses_of_text():
+    said = "mixed kinds: 'prompt' holds messages, but chosen and rejected are text; write all three in one way"
+    assert complaint({"prompt": [USER], **PAIR}) == said
+    said = "mixed kinds: 'prompt' is text, but chosen and rejected are messages; write all three in one way"
+    assert complaint({"prompt": "Hi", "chosen": [GOOD], "rejected": [BAD]}) == said
+
+
+def test_one_message_that_stands_in_no_list():
+    assert complaint({"prompt": [USER], "chosen": GOOD, "rejected": BAD}) == (
+        "wrong type: 'chosen': expected a list of messages, got dict "
+        '{"role": "assistant", "content": "Hello."}; put the one message into a list'
+    )
+    assert complaint({"prompt": "Hi", "chosen": GOOD, "rejected": BAD}) == (
+        "wrong type: 'chosen': expected text, got dict "
+        '{"role": "assistant", "content": "Hello."}; messages stand in lists, those of the prompt too'
+    )
+
+
+@pytest.mark.parametrize("content", [{}, {"content": None}])
+def test_a_message_of_tool_calls_alone(content):
+    assert complaint({"prompt": [USER], "chosen": [{**CALL, **content}], "rejected": [BAD]}) == (
+        "tool calls without text: 'chosen', message 1: say in 'content' what is said along with the calls"
+    )
+
+
+def test_a_response_of_tool_calls_alone():
+    assert complaint({"prompt": [USER], "chosen": [{**CALL, "content": ""}], "rejected": [BAD]}) == (
+        "tool calls without text: 'chosen': a response of tool calls alone is not trained on"
+    )
+
+
+def test_a_text_too_large_for_a_tokenizer():
+    assert complaint({"prompt": "Q", "chosen": "x" * 2_000_001, "rejected": "no"}) == (
+        "too large: 'chosen' has 2,000,001 characters; at most 2,000,000 are read"
+    )

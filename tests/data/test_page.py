@@ -27,8 +27,8 @@ def shown() -> list[tuple[str, str]]:
 
 
 def test_all_are_found() -> None:
-    """Four pairs for three trainers, three labelled, three single, and one with more columns."""
-    assert len(shown()) == 4 * 3 + 3 + 3 + 1
+    """Four pairs for three trainers, three labelled, three single, one with a system message, one with more columns."""
+    assert len(shown()) == 4 * 3 + 3 + 3 + 1 + 1
 
 
 @pytest.mark.parametrize(("trainer", "line"), shown())

@@ -103,7 +103,7 @@ MISTAKES = [
         {"train": "data.txt"},
         "data.txt: unknown file type; known: .jsonl, .json, .csv, .parquet, and .gz of the first three",
     ),
-    ({"train": "builtin:word"}, "unknown data 'builtin:word'; known: builtin:world"),
+    ({"train": "builtin:word"}, "data.train: unknown data 'builtin:word'; known: builtin:world"),
     ({"train": "empty.jsonl"}, "data.train: empty.jsonl holds no rows"),
     (
         {"train": "broken.json"},
@@ -164,3 +164,118 @@ def test_twenty_mistakes_in_naming_the_source(options, message, write):
         refuse_misplaced(config)
         read_source(config, "train", 0)
     assert str(caught.value) == message
+
+
+# --- names that reach into the working folder ---
+
+KNOWN = "name a file (.jsonl, .json, .csv, .parquet), a Hub data set (owner/name) or builtin:world"
+
+
+@pytest.mark.parametrize("name", ["pandas", "json", "csv", "text", "parquet", "arrow", "webdataset", "imagefolder"])
+@pytest.mark.parametrize("part", ["train", "eval"])
+def test_a_word_alone_never_reaches_the_readers_of_datasets(name, part, folder, monkeypatch):
+    """Given `json`, the library would take train.json, and older ones would unpickle any .pkl below the folder."""
+    monkeypatch.setattr("datasets.load_dataset", lambda *args, **options: pytest.fail("reached"))
+    (folder / "train.json").write_text('[{"text": "a"}]')
+    config = DataConfig(**{"train": "some/pairs", part: name})
+    with pytest.raises(DataError) as caught:
+        refuse_misplaced(config)
+    assert str(caught.value) == f"data.{part}: '{name}' is no file, and a word alone names no data set; {KNOWN}"
+    with pytest.raises(DataError):
+        read_source(config, part, 0)
+
+
+def test_a_word_alone_may_lack_its_ending(write, pairs):
+    write("pairs.csv", pairs)
+    with pytest.raises(DataError) as caught:
+        read("pairs")
+    assert str(caught.value) == (
+        f"data.train: 'pairs' is no file, and a word alone names no data set; {KNOWN}; did you mean pairs.csv?"
+    )
+
+
+def test_an_empty_name():
+    with pytest.raises(DataError) as caught:
+        read(" ")
+    assert str(caught.value) == f"data.train: ' ' is no name; {KNOWN}"
+
+
+@pytest.mark.parametrize("name", ["json", "some/pairs", "some"])
+def test_a_folder_is_never_handed_on(name, folder, monkeypatch):
+    """`load_dataset("some/pairs")` would read whatever lies in a folder of that name."""
+    monkeypatch.setattr("datasets.load_dataset", lambda *args, **options: pytest.fail("reached"))
+    (folder / "some" / "pairs").mkdir(parents=True)
+    (folder / "json").mkdir()
+    (folder / "some" / "pairs" / "train.json").write_text('[{"text": "a"}]')
+    with pytest.raises(DataError) as caught:
+        read(name)
+    assert str(caught.value) == f"{name}: is a folder; name one file (.jsonl, .json, .csv, .parquet)"
+
+
+@pytest.mark.parametrize("name", ["some/pairs.py", "some/../pairs", "a/b/c", "-/..", "hf://datasets/some/pairs"])
+def test_what_is_no_hub_id_is_taken_for_a_file(name, folder, monkeypatch):
+    monkeypatch.setattr("datasets.load_dataset", lambda *args, **options: pytest.fail("reached"))
+    (folder / "some").mkdir()
+    (folder / "some" / "pairs.py").write_text("raise SystemExit")
+    with pytest.raises(DataError, match=r"no such file|unknown file type"):
+        read(name)
+
+
+def test_any_fault_of_the_hub_is_one_line(monkeypatch):
+    def fail(*args, **options):
+        raise datasets.exceptions.DatasetGenerationError("An error occurred while generating the dataset\nmore")
+
+    monkeypatch.setattr("datasets.load_dataset", fail)
+    with pytest.raises(DataError) as caught:
+        read("some/pairs")
+    assert str(caught.value) == (
+        "Hub data set 'some/pairs', subset none, split train: An error occurred while generating the dataset; check "
+        "the id, the network, or give a local file in its place"
+    )
+
+
+def test_of_a_hub_data_set_only_the_columns_asked_for_are_read(monkeypatch):
+    table = datasets.Dataset.from_list([{"prompt": "a", "text": "b", "score": 1.0}])
+    monkeypatch.setattr("datasets.load_dataset", lambda *args, **options: table)
+    config = DataConfig(train="some/pairs")
+    (row,) = read_source(config, "train", 0, columns={"prompt", "chosen"})
+    assert (row.fields, row.others) == ({"prompt": "a"}, ("text", "score"))
+    (row,) = read_source(config, "train", 0, columns={"chosen"})
+    assert (row.fields, row.others) == ({}, ("prompt", "text", "score"))
+
+
+# --- held-out data that is the training data ---
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"train": "data.jsonl", "eval": "data.jsonl"},
+        {"train": "data.jsonl", "eval": "./data.jsonl"},
+        {"train": "data.jsonl", "eval": "link.jsonl"},
+        {"train": "some/pairs", "eval": "some/pairs", "split": "test"},
+    ],
+)
+def test_training_data_is_not_held_out(options, write, folder):
+    write("data.jsonl", '{"text": "a"}')
+    (folder / "link.jsonl").symlink_to("data.jsonl")
+    with pytest.raises(DataError) as caught:
+        refuse_misplaced(DataConfig(**options))
+    assert str(caught.value) == (
+        f"data.eval: '{options['eval']}' is data.train itself, so nothing would be held out; remove data.eval, and "
+        "data.holdout rows are kept out of training"
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"train": "some/pairs", "eval": "some/pairs"},
+        {"train": "some/pairs", "eval": "other/pairs", "eval_split": "train"},
+        {"train": "builtin:world", "eval": "builtin:world"},
+        {"train": "data.jsonl", "eval": "gone.jsonl"},
+    ],
+)
+def test_other_held_out_data_is_fine(options, write):
+    write("data.jsonl", '{"text": "a"}')
+    refuse_misplaced(DataConfig(**options))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import tokenizers
 import transformers
@@ -164,6 +166,100 @@ def test_training_texts_of_conversations(write):
     user, good = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}
     name = write("a.jsonl", [{"messages": [user, good]}])
     assert list(training_texts(DataConfig(train=name, holdout=0), seed=0)) == ["Hi\nHello."]
+
+
+def test_texts_for_a_tokenizer_hold_no_endless_word(write):
+    """100,000 letters in one word would take a tokenizer up to 20 s to learn from; real words are as they are."""
+    long = {"word": "x" * 50_000, "marks": "a" + "\u0301" * 50_000, "blanks": "a" + " " * 50_000 + "b"}
+    for name, text in long.items():
+        config = DataConfig(train=write(f"{name}.jsonl", [{"text": f"An {text} end."}]), holdout=0)
+        (read,) = training_texts(config, seed=0)
+        assert 10_000 < len(read) < 10_020 and read.endswith(" end.")
+    plain = "An " + "x" * 10_000 + " end, " + "and more. " * 5000
+    assert list(training_texts(DataConfig(train=write("a.jsonl", [{"text": plain}]), holdout=0), seed=0)) == [plain]
+
+
+@pytest.mark.parametrize(
+    "options", [{"holdout": 2}, {"holdout": 0}, {"eval": "b.jsonl"}, {"holdout": 2, "max_rows": 1}]
+)
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "broken JSON: Expecting property name enclosed in double quotes at column 2"),
+        ('{"prompt": "Q", "chosen": "", "rejected": "x"}', "empty response: 'chosen' holds no text"),
+    ],
+)
+def test_rows_that_are_all_bad_are_said_before_a_tokenizer_is_trained(line, said, options, write, pairs):
+    write("b.jsonl", pairs)
+    name = write("a.jsonl", (line + "\n") * 2)
+    number = options.get("max_rows", 2)
+    with pytest.raises(DataError) as caught:
+        list(training_texts(DataConfig(train=name, **options), seed=0))
+    assert str(caught.value).splitlines()[:2] == [
+        f"a.jsonl: {number} of {number} rows cannot be used: {number} {said.split(':')[0]}",
+        f"  a.jsonl:1: {said}",
+    ]
+
+
+def test_bad_rows_are_said_before_too_few_are_left_to_hold_out(write, pairs):
+    name = write("a.jsonl", [*pairs[:2], {**pairs[2], "chosen": None}])
+    with pytest.raises(DataError, match=r"^a\.jsonl: 1 of 3 rows cannot be used: 1 null field\n"):
+        list(training_texts(DataConfig(train=name, holdout=2), seed=0))
+    with pytest.raises(DataError, match=r"^data\.holdout: 2 of 2 rows leaves none to train on"):
+        list(training_texts(DataConfig(train=name, holdout=2, on_bad_row="drop"), seed=0))
+
+
+def test_columns_that_nothing_reads_are_named(write, load, pairs):
+    rows = [{**pair, "id": "7", "trust": 1, "gold": "!"} for pair in pairs] + [{**pairs[0], "source": "x"}]
+    name = write("a.jsonl", rows)
+    unused = [report.unused_columns for report in load(name).reports]
+    assert unused == [("gold", "id", "source", "trust")]
+    (report,) = load(write("b.csv", rows[:5]), columns=["trust"], responses=("chosen", "rejected", "gold")).reports
+    assert report.unused_columns == ("id",)
+
+
+def test_columns_of_parquet_that_nothing_reads_are_named_and_not_read(folder, load, pairs):
+    rows = [{**pair, "id": 7, "chosen_weight": [1.0] * 7, "rejected_weight": [1.0] * 6} for pair in pairs]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "a.parquet")
+    (report,) = load("a.parquet").reports
+    assert report.unused_columns == ("chosen_weight", "id", "rejected_weight")
+    (report,) = load("a.parquet", token_columns=["_weight"]).reports
+    assert report.unused_columns == ("id",)
+
+
+def test_a_label_that_decides_is_used(write, load, labelled):
+    (report,) = load(write("a.jsonl", labelled), responses=("chosen",)).reports
+    assert (report.dropped, report.unused_columns) == ({"undesirable": 3}, ())
+
+
+def test_columns_of_the_world_are_no_mistake():
+    reports = load_source("builtin:world", build_tokenizer(), world=WorldConfig(pairs=2, eval_pairs=2)).reports
+    assert [report.unused_columns for report in reports] == [(), ()]
+
+
+def test_turns_of_the_assistant_that_are_not_trained_are_counted(write, load, make_bytes, templates):
+    user, good = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}
+    rows = [{"messages": [user, good]}, {"messages": [user, good, user, good]}, {"messages": [user, user, good]}]
+    tokenizer = make_bytes(template=templates["chatml"])
+    (report,) = load(write("a.jsonl", rows), tokenizer, responses=("chosen",)).reports
+    assert report.counts["earlier_turns_untrained"] == 1
+    told = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Hi\n\nAssistant:"
+    scripts = [{"chosen": told[start:] + " yes", "rejected": told[start:] + " no"} for start in (0, 30)]
+    (report,) = load(write("b.jsonl", scripts), responses=("chosen",)).reports
+    assert report.counts["earlier_turns_untrained"] == 1
+    assert "earlier_turns_untrained" not in load("b.jsonl").reports[0].counts  # pairs are of the last turn anyway
+
+
+def test_progress_is_told(write, load, pairs, monkeypatch):
+    monkeypatch.setattr("alignkit.data.tables._REPORTED_ROWS", 2)
+    told = []
+    load(write("a.jsonl", pairs), eval=write("b.jsonl", pairs[:2]), on_progress=lambda *parts: told.append(parts))
+    assert told == [
+        ("tokenising a.jsonl", 2, 5),
+        ("tokenising a.jsonl", 4, 5),
+        ("tokenising a.jsonl", 5, 5),
+        ("tokenising b.jsonl", 2, 2),
+    ]
 
 
 def test_preview(write, load, make_bytes):

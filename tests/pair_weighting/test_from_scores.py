@@ -9,10 +9,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from alignkit.errors import DataError
 from alignkit.needs import Needs
 from alignkit.pair_weighting import pair_weightings
-from alignkit.pair_weighting.column import Column
 from alignkit.pair_weighting.uni_dpo import UniDPO
 from alignkit.pair_weighting.wpo import WPO
 from alignkit.scores import PairScores, TokenScores
@@ -113,16 +111,8 @@ class TestWPO:
 class TestColumn:
     def test_is_the_column(self) -> None:
         weighting = pair_weightings.build("column", {"column": "trust"})
-        assert weighting.needs() == Needs(columns=frozenset({"trust"}))
+        assert weighting.needs() == Needs(columns=frozenset({"trust"}), nonnegative=frozenset({"trust"}))
         assert factor(weighting, pair(response(-1.0), response(-1.0), trust=0.25)) == 0.25
-
-    def test_a_negative_weight_is_refused(self) -> None:
-        with pytest.raises(DataError) as caught:
-            Column(column="trust").per_pair(pair(response(-1.0), response(-1.0), trust=-0.5))
-        assert str(caught.value) == (
-            "pair_weighting 'column': 'trust' is -0.5 in a row of the batch, but weights are >= 0; "
-            "swap chosen and rejected of such rows, or leave them out"
-        )
 
     def test_the_column_must_be_named(self) -> None:
         with pytest.raises(ValidationError) as caught:

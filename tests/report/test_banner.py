@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -16,7 +17,7 @@ TRAIN = DataReport(
     rows=2000,
     used=1990,
     dropped={"empty response": 7, "chosen equal to rejected": 3},
-    counts={},
+    counts={"boundary_moved": 5},
     fingerprint="ff",
 )
 HELD_OUT = DataReport("data/held_out.csv", "prompt, chosen and rejected text", 1, 1, {}, {}, "ff")
@@ -83,3 +84,13 @@ def test_the_effective_batch_is_the_product_of_its_parts(batch, text):
 
 def test_a_source_that_lost_nothing_does_not_speak_of_losses():
     assert data_line(HELD_OUT) == "data/held_out.csv: 1 of 1 row used; prompt, chosen and rejected text"
+
+
+def test_what_is_left_out_of_the_rows_is_said():
+    counts = {"held_out": 1200, "truncated_prompt": 3, "truncated_response": 0, "earlier_turns_untrained": 1500}
+    report = replace(TRAIN, dropped={"too long": 10}, counts=counts, unused_columns=("id", "source"))
+    assert data_line(report) == (
+        "data/pairs.jsonl.gz: 1,990 of 2,000 rows used, 1,200 of them held out, 10 dropped (10 too long); prompt, "
+        "chosen and rejected text; rows whose earlier assistant turns are not trained: 1,500; prompts cut: 3; columns "
+        "not used: id, source"
+    )
