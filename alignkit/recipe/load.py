@@ -66,7 +66,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> LoadedRecipe
     Raises:
         RecipeError: with every problem found, sorted by place.
     """
-    root, problems = read_recipe_tree(Path(path))
+    root, problems = read_recipe_tree(Path(path), Recipe.model_fields)
     for argument in overrides:
         try:
             root = override(root, argument)
