@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, distributions
@@ -18,10 +18,14 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import PydanticCustomError, core_schema
 
-from alignkit.errors import AlignkitError
+from alignkit.errors import AlignkitError, shown
 
 SLOT = "x-slot"
 """Key in a generated JSON Schema that stands for "any component of this kind"."""
+
+
+LONGEST_NAME = 100
+"""Longer text is not compared with names: no name is near it."""
 
 
 class Section(BaseModel):
@@ -99,7 +103,7 @@ class Registry(Generic[ComponentT]):
                 module, _, attribute = self._paths[name].partition(":")
                 self._classes[name] = getattr(importlib.import_module(module), attribute)
             else:
-                raise RegistryError(f"unknown {self.kind} '{name}'; {suggestion(name, self.names())}")
+                raise RegistryError(f"unknown {self.kind} {shown(name)}; {suggestion(name, self.names())}")
         return self._classes[name]
 
     def classes(self) -> dict[str, type[ComponentT]]:
@@ -200,6 +204,17 @@ def dump_component(component: Component) -> dict[str, Any]:
 
 def suggestion(given: str, known: list[str], noun: str = "known") -> str:
     """`did you mean 'x'? known: a, b, x`, the first half only when something is near."""
-    near = get_close_matches(given, known, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    near = nearest_of(given, known)
+    hint = f"did you mean '{near}'? " if near else ""
     return f"{hint}{noun}: {', '.join(known) or 'none'}"
+
+
+def nearest_of(given: str, known: Iterable[str]) -> str | None:
+    """The name that `given` most likely stands for, whatever its case and whether it has hyphens."""
+    plain = {_plain(name): name for name in known}
+    near = get_close_matches(_plain(given), plain, n=1) if len(given) <= LONGEST_NAME else []
+    return plain[near[0]] if near else None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
