@@ -13,10 +13,19 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError, PydanticKnownError, core_schema
 
 from alignkit.errors import AlignkitError, printable, shown
 
@@ -28,12 +37,30 @@ LONGEST_NAME = 100
 """Longer text is not compared with names: no name is near it."""
 
 
+LARGEST = 10**18
+"""Largest integer in a recipe; beyond are those that 64 bits do not hold."""
+
+
 class Section(BaseModel):
     """A part of a recipe: frozen, typed without coercion, closed to unknown keys."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_what_it_equals(cls, value: object, info: ValidationInfo) -> object:
+        """Refuses what pydantic takes for its equal, `true` or `1.0` for `Literal[1]`, and integers beyond all use."""
+        if not isinstance(value, bool | int | float):
+            return value
+        known = choices(cls.model_fields[str(info.field_name)].annotation)
+        if any(value == choice and type(value) is not type(choice) for choice in known):
+            raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, known))})
+        if isinstance(value, int) and abs(value) > LARGEST:
+            bound = {"le": LARGEST} if value > 0 else {"ge": -LARGEST}
+            raise PydanticKnownError("less_than_equal" if value > 0 else "greater_than_equal", bound)
+        return value
 
 
 class Component(Section):
@@ -256,6 +283,13 @@ def _described(error: BaseException) -> str:
 def dump_component(component: Component) -> dict[str, Any]:
     """The mapping that builds `component` again, its name first."""
     return component.model_dump(mode="json")
+
+
+def choices(annotation: object) -> list[object]:
+    """The literal values that an annotation allows, in the order they are declared."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [choice for argument in get_args(annotation) for choice in choices(argument)]
 
 
 def suggestion(given: str, known: list[str], noun: str = "known") -> str:

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from pydantic_core import core_schema
 
 from alignkit.errors import Problem, printable, shown
-from alignkit.recipe.parts import Part, choices, parts
+from alignkit.recipe.parts import Part, parts
 from alignkit.recipe.tree import Node, Path, dotted, nearest
 from alignkit.recipe.unknown_keys import unknown_key
-from alignkit.registry import Section, suggestion
+from alignkit.registry import Section, choices, suggestion
 
 _PYDANTICS_OWN = frozenset(get_args(core_schema.ErrorType))
 _EXPECTED = {

@@ -69,11 +69,11 @@ def scalar(value: object) -> str:
 
 def _is_text(plain: str) -> bool:
     """Whether an unquoted scalar is the text that it looks like under both versions of YAML."""
-    is_text_in_1_1 = _RESOLVER.resolve(yaml.ScalarNode, plain, (True, False)) == "tag:yaml.org,2002:str"
-    return is_text_in_1_1 and plain not in _BOOLEANS_OF_1_1 and plain_scalar(plain) == plain
+    tag = _RESOLVER.resolve(yaml.ScalarNode, plain, (True, False))  # type: ignore[no-untyped-call]  # the stubs' gap
+    return tag == "tag:yaml.org,2002:str" and plain not in _BOOLEANS_OF_1_1 and plain_scalar(plain) == plain
 
 
-_RESOLVER: Final = yaml.resolver.Resolver()  # type: ignore[no-untyped-call]  # the stubs leave it open
+_RESOLVER: Final = yaml.resolver.Resolver()
 _BOOLEANS_OF_1_1: Final = frozenset("yYnN")  # by the specification; PyYAML leaves these text
 
 

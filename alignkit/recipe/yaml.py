@@ -199,7 +199,7 @@ def _composed(text: str, most_values: int) -> yaml.Node | None:
         raise _Refused(*_described(error)) from None
     except (ValueError, OverflowError) as error:  # of int() and chr(), which PyYAML calls unguarded
         number = "the version after %YAML" if "conversion" in str(error) else "the number after \\U"
-        line = composer.get_mark().line + 1  # type: ignore[no-untyped-call]  # the stubs leave it open
+        line = composer.get_mark().line + 1
         raise _Refused(line, f"not valid YAML: {number} is too large") from None
 
 
