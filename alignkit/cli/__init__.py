@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
 from alignkit import __version__
 from alignkit.cli import describe, listing, run, schema, show, validate
-from alignkit.errors import AlignkitError
+from alignkit.errors import LINE_LENGTH, AlignkitError, printable
 
 app = typer.Typer(
     help="Preference alignment from a recipe, where you choose which tokens carry the preference.",
@@ -46,8 +47,12 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `alignkit` command; a user's mistake ends it with one line per problem and its exit code, no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an encoding without a character is no reason to stop
     try:
         app(args=arguments)
     except AlignkitError as error:
-        typer.echo(str(error), err=True)
+        for line in str(error).split("\n"):
+            typer.echo(printable(line, LINE_LENGTH), err=True)
         sys.exit(error.exit_code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from alignkit.errors import Problem, RecipeError
-from alignkit.recipe.compose import misfits
+from alignkit.recipe.compose import Misfit, misfits
 from alignkit.recipe.files import read_recipe_tree
 from alignkit.recipe.messages import placed, problems_of
 from alignkit.recipe.overrides import override
@@ -50,6 +50,16 @@ class LoadedRecipe:
         # `weighting: uniform` gives the name of the component that it stands for.
         is_given = depth == len(path) or (path[depth:] == ("name",) and isinstance(node.value, str))
         return str(node.place) if is_given else DEFAULT
+
+    def refuse(self, misfits: Iterable[Misfit]) -> None:
+        """Stops when there is any of these, at the place of its key.
+
+        Raises:
+            RecipeError: with all of them, sorted by place.
+        """
+        problems = [placed(self.root, where, message) for where, message in misfits]
+        if problems:
+            raise RecipeError(sorted(problems, key=_by_place))
 
     def to_yaml(self, origin: bool = False) -> str:
         """The whole recipe as YAML, defaults included; loading it again gives an equal recipe.

@@ -13,6 +13,7 @@ from alignkit import __version__
 from alignkit.cli import main
 from alignkit.errors import NonFiniteError
 from alignkit.recipe.kinds import KINDS
+from alignkit.recipe.load import load_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -57,11 +58,46 @@ def test_set_applies_to_validate(alignkit):
     assert code == 0 and "losses 0.5 triplet + dpo, " in out
 
 
-def test_every_shipped_recipe_validates(alignkit):
-    runnable = [str(path) for path in RECIPES if path.parent.name != "base"]
-    code, out, err = alignkit("validate", *runnable)
+def test_every_shipped_recipe_validates_where_the_files_that_it_names_are(alignkit):
+    runnable = [path for path in RECIPES if path.parent.name != "base"]
+    for path in runnable:
+        recipe = load_recipe(path).recipe
+        names = [name for name in (recipe.data.train, recipe.data.eval) if name and name.endswith(".jsonl.gz")]
+        for name in names:  # a user's own data, or what an earlier recipe leaves
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).touch()
+        if getattr(recipe.model, "path", "").startswith("runs/"):
+            Path(recipe.model.path).mkdir(parents=True, exist_ok=True)
+            (Path(recipe.model.path) / "config.json").touch()
+    code, out, err = alignkit("validate", *map(str, runnable))
     assert (code, err) == (0, "")
     assert len(out.splitlines()) == len(runnable) > 10
+
+
+def test_validate_says_what_is_missing_here_and_what_it_did_not_look_at(alignkit):
+    Path("hub.yaml").write_text(
+        RECIPE.replace("world", "{name: pretrained, path: owner/name}", 1).replace("builtin:world", "owner/set")
+    )
+    code, out, err = alignkit("validate", "hub.yaml")
+    assert (code, err) == (0, "")
+    assert out == (
+        "ok: hub.yaml: trainer preference, losses dpo, weighting uniform, model pretrained, data owner/set "
+        "(not looked at: Hub data set owner/set, owner/name on the Hub)\n"
+    )
+    Path("gone.yaml").write_text(RECIPE.replace("builtin:world", "gone.jsonl"))
+    said = "no file 'gone.jsonl'; give a file, a Hub data set (owner/name) or builtin:world"
+    assert alignkit("validate", "gone.yaml") == (2, "", f"gone.yaml:2: data.train: {said}\n")
+
+
+def test_what_is_printed_cannot_pass_for_another_line(alignkit):
+    name = "x\nok: fine: all\x1b[2J.yaml"
+    Path(name).write_text(RECIPE)
+    code, out, _ = alignkit("validate", name)
+    assert code == 0 and out.startswith(r"ok: x\nok: fine: all\e[2J.yaml: trainer") and out.count("\n") == 1
+    _, _, err = alignkit("validate", "bad.yaml", "--set", "weighting=\"x\\nok: all\"", "--set", "a=1\n")
+    assert all(line.isprintable() for line in err.splitlines()) and not any(
+        line.startswith("ok") for line in err.splitlines()
+    )
 
 
 def test_show_prints_the_whole_recipe(alignkit):
