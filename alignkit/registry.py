@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -37,8 +38,10 @@ LONGEST_NAME = 100
 """Longer text is not compared with names: no name is near it."""
 
 
-LARGEST = 10**18
-"""Largest integer in a recipe; beyond are those that 64 bits do not hold."""
+LARGEST_INTEGER = 10**18
+"""Beyond are those that 64 bits do not hold."""
+LARGEST = 1e30
+"""Largest number and, inverted, the one nearest to 0: the arithmetic of training has 32 bits, which end at 3e38."""
 
 
 class Section(BaseModel):
@@ -51,16 +54,24 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_what_it_equals(cls, value: object, info: ValidationInfo) -> object:
-        """Refuses what pydantic takes for its equal, `true` or `1.0` for `Literal[1]`, and integers beyond all use."""
-        if not isinstance(value, bool | int | float):
-            return value
-        known = choices(cls.model_fields[str(info.field_name)].annotation)
-        if any(value == choice and type(value) is not type(choice) for choice in known):
-            raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, known))})
-        if isinstance(value, int) and abs(value) > LARGEST:
-            bound = {"le": LARGEST} if value > 0 else {"ge": -LARGEST}
-            raise PydanticKnownError("less_than_equal" if value > 0 else "greater_than_equal", bound)
+        """Refuses what pydantic takes for its equal, `true` or `1.0` for `Literal[1]`, and numbers beyond all use."""
+        for item in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(item, bool | int | float):
+                known = choices(cls.model_fields[str(info.field_name)].annotation)
+                if any(item == choice and type(item) is not type(choice) for choice in known):
+                    raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, known))})
+                _refuse_extremes(item)
         return value
+
+
+def _refuse_extremes(number: float) -> None:
+    largest = LARGEST_INTEGER if isinstance(number, int) else LARGEST
+    if largest < number < math.inf:
+        raise PydanticKnownError("less_than_equal", {"le": largest})
+    if -math.inf < number < -largest:
+        raise PydanticKnownError("greater_than_equal", {"ge": -largest})
+    if 0 < abs(number) < 1 / LARGEST:
+        raise PydanticCustomError("tiny", f"must be 0 or at least {1 / LARGEST:g} in size, got {number!r}")
 
 
 class Component(Section):

@@ -23,13 +23,13 @@ def list_components(
 ) -> None:
     """List the components that a recipe can name, plugins included."""
     if kind:
-        typer.echo("\n".join(_lines(kinds.registry_of(kind))))
+        typer.echo("\n".join(list_lines(kinds.registry_of(kind))))
         return
-    sections = [[kinds.plural(name), *(f"  {line}" for line in _lines(found))] for name, found in kinds.KINDS.items()]
+    sections = [[kinds.plural(name), *(f"  {line}" for line in list_lines(found))] for name, found in kinds.KINDS.items()]
     typer.echo("\n\n".join("\n".join(lines) for lines in sections))
 
 
-def _lines(registry: Registry[Any]) -> list[str]:
+def list_lines(registry: Registry[Any]) -> list[str]:
     """One line per component: its name and the first sentence about it."""
     width = max(map(len, registry.names()))
     return [f"{name:<{width}}  {_sentence(registry, name)}" for name in registry.names()]

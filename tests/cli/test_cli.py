@@ -147,6 +147,53 @@ def test_every_component_can_be_described(alignkit, kind):
         assert "<class" not in out and "typing." not in out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (["training"], ["section training", "Parameters:", "  warmup: number >= 0 and <= 1, default 0.1"]),
+        (["section", "data"], ["section data", "  label_noise: number >= 0 and <= 1, default 0.0"]),
+        (["adapter"], ["section model.adapter", "  rank: whole number > 0 and <= 8192, default 16"]),
+        (["recipe"], ["section recipe", "  weighting: weighting, default uniform"]),
+        (["evaluation.weighted"], ["key evaluation.weighted", "  weighted: true or false, default false"]),
+        (["evaluation", "weighted"], ["key evaluation.weighted", "  weighted: true or false, default false"]),
+        (["weighting.contrast", "dpo"], ["contrast dpo", "DPO on the data against DPO on the reversed data."]),
+        (["losses.N.anchor", "sample_prompt"], ["anchor sample_prompt"]),
+        (["model"], ["model", "Parameters of every model:", "  adapter: mapping of rank, alpha, targets or null, default null"]),
+        (["model.layout"], ["key model.layout", "  layout: auto | shared | separate, default auto"]),
+        (["model", "layout"], ["key model.layout", "  layout: auto | shared | separate, default auto"]),
+        (["losses"], ["loss", "Names:", "  weighted_dpo    Another name of dpo."]),
+    ],
+)
+def test_describe_of_sections_slots_and_keys(alignkit, arguments, lines):
+    code, out, err = alignkit("describe", *arguments)
+    assert (code, err, out.splitlines()[0]) == (0, "", lines[0])
+    assert set(lines) <= set(out.splitlines())
+
+
+def test_describe_of_what_there_is_not(alignkit):
+    known = (
+        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, model, recipe, model.adapter, data, "
+        "data.world, training, evaluation"
+    )
+    said = f"unknown kind or section 'trianing'; did you mean 'training'? {known}\n"
+    assert alignkit("describe", "trianing") == (2, "", said)
+    said = f"unknown kind or section 'trianing.steps'; did you mean 'training'? {known}\n"
+    assert alignkit("describe", "trianing.steps") == (2, "", said)
+    code, _, err = alignkit("describe", "training.step")
+    assert code == 2 and err.startswith("unknown key 'step' of training; did you mean 'steps'? known: epochs, steps, ")
+
+
+def test_two_names_of_one_loss_have_distinct_lines(alignkit):
+    _, out, _ = alignkit("list", "loss")
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert lines["dpo"] == (
+        "Logistic loss of the margin between the log-ratios of chosen and rejected, summed with the token weights; "
+        "also called weighted_dpo."
+    )
+    assert lines["weighted_dpo"] == "Another name of dpo."
+    assert len(set(lines.values())) == len(lines)
+
+
 def test_unknown_kinds_and_names(alignkit):
     kinds = "known: weighting, pair_weighting, loss, trainer, anchor, contrast, model"
     assert alignkit("list", "lose") == (2, "", f"unknown kind 'lose'; did you mean 'loss'? {kinds}\n")

@@ -59,7 +59,7 @@ LONG = "n" * 300
     ("override", "messages"),
     [
         ("data.train=pair.jsonl", [f"data.train: no file 'pair.jsonl'; did you mean 'pairs.jsonl'?{WANTED}"]),
-        ("data.train=*.jsonl", [f"data.train: no file '*.jsonl'{WANTED}"]),
+        ("data.train='*.jsonl'", [f"data.train: no file '*.jsonl'; did you mean 'pairs.jsonl'?{WANTED}"]),
         ("data.train=a/b.jsonl", [f"data.train: no file 'a/b.jsonl'; the folder 'a' does not exist{WANTED}"]),
         ("data.eval=./model", [f"data.eval: './model' is a folder, not a file{WANTED}"]),
         ("data.train=pipe.jsonl", [f"data.train: 'pipe.jsonl' is a pipe, a socket or a device, not a file{WANTED}"]),
