@@ -54,12 +54,19 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_what_it_equals(cls, value: object, info: ValidationInfo) -> object:
-        """Refuses what pydantic takes for its equal, `true` or `1.0` for `Literal[1]`, and numbers beyond all use."""
-        for item in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(item, bool | int | float):
-                known = choices(cls.model_fields[str(info.field_name)].annotation)
-                if any(item == choice and type(item) is not type(choice) for choice in known):
-                    raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, known))})
+        """Refuses what pydantic takes for its equal: `true` or `1.0` for `Literal[1]`."""
+        if isinstance(value, bool | int | float):
+            known = choices(cls.model_fields[str(info.field_name)].annotation)
+            if any(value == choice and type(value) is not type(choice) for choice in known):
+                raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, known))})
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _is_of_use(cls, value: object) -> object:
+        """Refuses numbers that the arithmetic of training does not have."""
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, int | float):
                 _refuse_extremes(item)
         return value
 

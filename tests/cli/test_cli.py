@@ -153,7 +153,7 @@ def test_every_component_can_be_described(alignkit, kind):
         (["training"], ["section training", "Parameters:", "  warmup: number >= 0 and <= 1, default 0.1"]),
         (["section", "data"], ["section data", "  label_noise: number >= 0 and <= 1, default 0.0"]),
         (["adapter"], ["section model.adapter", "  rank: whole number > 0 and <= 8192, default 16"]),
-        (["recipe"], ["section recipe", "  weighting: weighting, default uniform"]),
+        (["recipe"], ["section recipe", "  weighting: a weighting, default uniform"]),
         (["evaluation.weighted"], ["key evaluation.weighted", "  weighted: true or false, default false"]),
         (["evaluation", "weighted"], ["key evaluation.weighted", "  weighted: true or false, default false"]),
         (["weighting.contrast", "dpo"], ["contrast dpo", "DPO on the data against DPO on the reversed data."]),
