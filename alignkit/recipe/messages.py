@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import core_schema
 
 from alignkit.errors import Problem, printable, shown
+from alignkit.recipe.other_names import instead_of_component
 from alignkit.recipe.parts import Part, parts
 from alignkit.recipe.tree import Node, Path, dotted, nearest
 from alignkit.recipe.unknown_keys import unknown_key
@@ -182,11 +183,16 @@ def _unknown_choice(error: Mapping[str, Any], path: Path, known: Mapping[Path, P
 
 def _unknown_component(context: Mapping[str, Any], known: Mapping[Path, Part]) -> str:
     registry, name = context["registry"], context["name"]
+    if name in registry.names():  # but it cannot be used
+        return str(context["message"])
+    names = f"known: {', '.join(registry.names())}"
     others = {part.registry.kind: part.registry for part in known.values() if part.registry}
     homes = [other.one for other in others.values() if other is not registry and name in other.names()]
-    if name in registry.names() or not homes:
-        return str(context["message"])
-    return f"{shown(name)} is {homes[0]}, not {registry.one}; known: {', '.join(registry.names())}"
+    if homes:
+        return f"{shown(name)} is {homes[0]}, not {registry.one}; {names}"
+    if hint := instead_of_component(registry.kind, name, registry.names()):
+        return f"unknown {registry.kind} {shown(name)}; {hint}; {names}"
+    return str(context["message"])
 
 
 def _described(part: Part | None, key: str) -> str:
