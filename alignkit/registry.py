@@ -221,7 +221,8 @@ class Registry(Generic[ComponentT]):
             raise RegistryError(f"plugin {self.kind} '{name}' ({_claim(plugin)}) cannot be loaded: {said}") from error
         if not (isinstance(cls, type) and issubclass(cls, self.base)):
             raise RegistryError(
-                f"plugin {self.kind} '{name}' ({_claim(plugin)}) is {shown(cls)}, not a subclass of {self.base.__name__}"
+                f"plugin {self.kind} '{name}' ({_claim(plugin)}) is {shown(cls)}, "
+                f"not a subclass of {self.base.__name__}"
             )
         return cls
 

@@ -132,8 +132,13 @@ def test_a_name_that_a_plugin_claims_too_is_listed_and_not_used(install):
     for _ in range(2):  # what was listed before is refused as well
         with pytest.raises(RegistryError) as caught:
             registry.get("ours")
-        assert str(caught.value) == registry.conflict("ours") == (
-            f"thing 'ours' is registered by a:A and by {HERE}; uninstall one of the plugins or rename its entry point"
+        assert (
+            str(caught.value)
+            == registry.conflict("ours")
+            == (
+                f"thing 'ours' is registered by a:A and by {HERE}; uninstall one of the plugins or "
+                "rename its entry point"
+            )
         )
 
 

@@ -16,10 +16,12 @@ from alignkit.lazy import LazyModule
 if TYPE_CHECKING:
     import alignkit.recipe.describe as describing
     import alignkit.recipe.kinds as kinds
+    import alignkit.registry as registries
     from alignkit.registry import Registry, Section
 else:
     describing = LazyModule("alignkit.recipe.describe")
     kinds = LazyModule("alignkit.recipe.kinds")
+    registries = LazyModule("alignkit.registry")
 
 
 def describe(
@@ -47,10 +49,11 @@ def _blocks(kind: str, name: str | None) -> Iterator[str]:
         yield from _section(*found, name)
     else:
         outer, _, key = kind.rpartition(".")
-        registry, found = kinds.slot_of(outer), kinds.section_of(outer)
-        if name is not None or not (registry or found):
+        owner = kinds.slot_of(outer)
+        found = (outer, owner.base) if owner else kinds.section_of(outer)
+        if name is not None or found is None:
             raise kinds.unknown_subject(kind)
-        yield from _section(*found, key) if found else _section(outer, registry.base, key)
+        yield from _section(*found, key)
 
 
 def _component(registry: Registry[Any], name: str) -> Iterator[str]:
@@ -83,7 +86,7 @@ def _section(path: str, cls: type[Section], key: str | None) -> Iterator[str]:
         yield f"key {path}.{key}"
         yield "\n".join(describing.parameters(cls, key))
     else:
-        raise RecipeError(f"unknown key {shown(key)} of {path}; {kinds.suggestion(key, list(cls.model_fields), 'known')}")
+        raise RecipeError(f"unknown key {shown(key)} of {path}; {registries.suggestion(key, list(cls.model_fields))}")
 
 
 def _parameters(cls: type[Section]) -> str:

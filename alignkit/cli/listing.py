@@ -25,7 +25,9 @@ def list_components(
     if kind:
         typer.echo("\n".join(list_lines(kinds.registry_of(kind))))
         return
-    sections = [[kinds.plural(name), *(f"  {line}" for line in list_lines(found))] for name, found in kinds.KINDS.items()]
+    sections = [
+        [kinds.plural(name), *(f"  {line}" for line in list_lines(found))] for name, found in kinds.KINDS.items()
+    ]
     typer.echo("\n\n".join("\n".join(lines) for lines in sections))
 
 

@@ -51,8 +51,8 @@ class Scratch(ModelSource):
         parameters = self.layers * 12 * self.width**2 + self.vocab_size * self.width
         if parameters > _MOST_PARAMETERS:
             raise ValueError(
-                f"layers, width and vocab_size must be smaller: about {parameters / 1e9:.1f} billion parameters; a model "
-                f"from scratch has at most {_MOST_PARAMETERS / 1e9:.0f} billion"
+                f"layers, width and vocab_size must be smaller: about {parameters / 1e9:.1f} billion parameters; a "
+                f"model from scratch has at most {_MOST_PARAMETERS / 1e9:.0f} billion"
             )
         return self
 

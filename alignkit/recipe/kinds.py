@@ -35,7 +35,7 @@ def registry_of(kind: str) -> Registry[Any]:
 
 
 def slot_of(name: str) -> Registry[Any] | None:
-    """The registry of a kind, or of a slot by its path: `loss`, `losses.0`, `weighting.contrast`; None if it is none."""
+    """The registry of a kind, or of a slot by its path: `loss`, `losses.0`, `weighting.contrast`."""
     steps = [step for step in name.split(".") if step != "N" and not step.isdigit()]
     return KINDS.get(steps[-1]) or _by_plural().get(steps[-1]) if steps else None
 

@@ -46,7 +46,8 @@ def _layer(under: Node | None, steps: Sequence[str], value: Node, path: tuple[st
         items[index] = merge(items[index], _layer(items[index], rest, value, (*path, step)))
         return Node(items, place)
     if _is_number(step) and not (under and isinstance(under.value, dict)):
-        message = f"there is no list here to take item {printable(step)} of; set the whole list: {printable(dotted(path))}=[...]"
+        whole = f"set the whole list: {printable(dotted(path))}=[...]"
+        message = f"there is no list here to take item {printable(step)} of; {whole}"
         raise RecipeError([Problem(str(value.place), dotted(path), message)])
     below = under.child(step) if under else None
     return Node({step: _layer(below, rest, value, (*path, step))}, place)

@@ -10,6 +10,7 @@ from alignkit.recipe.parts import Part
 from alignkit.recipe.tree import Node, Path, component_name, dotted, nearest
 from alignkit.registry import suggestion
 
+
 def unknown_key(path: Path, root: Node, known: Mapping[Path, Part]) -> str:
     """One line about the unknown last key of `path`: where it belongs, or the nearest key that exists."""
     key = str(path[-1])

@@ -25,9 +25,7 @@ _TOO_MANY: Final = f"holds more than {MAX_NODES} values once aliases are expande
 TOO_LARGE: Final = f"larger than {MAX_BYTES // 1024} KiB; is this a recipe?"
 
 _LINE_END: Final = re.compile(r"\r\n?|\n")
-_NOT_ALLOWED: Final = re.compile(
-    r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)
+_NOT_ALLOWED: Final = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _HALVES: Final = re.compile(r"[\ud800-\udfff]")
 
 Read = tuple[Node | None, list[Problem]]

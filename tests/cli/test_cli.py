@@ -94,7 +94,7 @@ def test_what_is_printed_cannot_pass_for_another_line(alignkit):
     Path(name).write_text(RECIPE)
     code, out, _ = alignkit("validate", name)
     assert code == 0 and out.startswith(r"ok: x\nok: fine: all\e[2J.yaml: trainer") and out.count("\n") == 1
-    _, _, err = alignkit("validate", "bad.yaml", "--set", "weighting=\"x\\nok: all\"", "--set", "a=1\n")
+    _, _, err = alignkit("validate", "bad.yaml", "--set", 'weighting="x\\nok: all"', "--set", "a=1\n")
     assert all(line.isprintable() for line in err.splitlines()) and not any(
         line.startswith("ok") for line in err.splitlines()
     )
@@ -158,7 +158,10 @@ def test_every_component_can_be_described(alignkit, kind):
         (["evaluation", "weighted"], ["key evaluation.weighted", "  weighted: true or false, default false"]),
         (["weighting.contrast", "dpo"], ["contrast dpo", "DPO on the data against DPO on the reversed data."]),
         (["losses.N.anchor", "sample_prompt"], ["anchor sample_prompt"]),
-        (["model"], ["model", "Parameters of every model:", "  adapter: mapping of rank, alpha, targets or null, default null"]),
+        (
+            ["model"],
+            ["model", "Parameters of every model:", "  adapter: mapping of rank, alpha, targets or null, default null"],
+        ),
         (["model.layout"], ["key model.layout", "  layout: auto | shared | separate, default auto"]),
         (["model", "layout"], ["key model.layout", "  layout: auto | shared | separate, default auto"]),
         (["losses"], ["loss", "Names:", "  weighted_dpo    Another name of dpo."]),

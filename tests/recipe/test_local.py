@@ -62,7 +62,10 @@ LONG = "n" * 300
         ("data.train='*.jsonl'", [f"data.train: no file '*.jsonl'; did you mean 'pairs.jsonl'?{WANTED}"]),
         ("data.train=a/b.jsonl", [f"data.train: no file 'a/b.jsonl'; the folder 'a' does not exist{WANTED}"]),
         ("data.eval=./model", [f"data.eval: './model' is a folder, not a file{WANTED}"]),
-        ("data.train=a pipe.jsonl", [f"data.train: 'a pipe.jsonl' is a pipe, a socket or a device, not a file{WANTED}"]),
+        (
+            "data.train=a pipe.jsonl",
+            [f"data.train: 'a pipe.jsonl' is a pipe, a socket or a device, not a file{WANTED}"],
+        ),
         (
             f"data.train={LONG}.jsonl",
             [f"data.train: '{LONG[:147]}...{LONG[:44]}.jsonl' cannot be read: File name too long{WANTED}"],

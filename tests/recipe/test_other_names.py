@@ -79,8 +79,8 @@ LOSSES = f"known: {', '.join(KINDS['loss'].names())}"
         ("losses=[Weighted-DPO]", f"losses.0: unknown loss 'Weighted-DPO'; did you mean 'weighted_dpo'? {LOSSES}"),
         (
             "losses=[TI-DPO]",
-            "losses.0: unknown loss 'TI-DPO'; TI-DPO is a recipe, recipes/tidpo.yaml: weighting 'hybrid' with the losses "
-            f"'weighted_dpo' and 'triplet'; {LOSSES}",
+            "losses.0: unknown loss 'TI-DPO'; TI-DPO is a recipe, recipes/tidpo.yaml: weighting 'hybrid' with the "
+            f"losses 'weighted_dpo' and 'triplet'; {LOSSES}",
         ),
         (
             "model=org/name",
