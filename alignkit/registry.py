@@ -195,9 +195,12 @@ class Registry(Generic[ComponentT]):
         return next(point.value for point in self._entry_points() if point.name == name)
 
     def source(self, name: str) -> str:
-        """`file:line` of the class called `name`."""
+        """`file:line` of the class called `name`; `module:class` where there is no file."""
         cls = self.get(name)
-        return f"{inspect.getsourcefile(cls)}:{inspect.getsourcelines(cls)[1]}"
+        try:
+            return f"{inspect.getsourcefile(cls)}:{inspect.getsourcelines(cls)[1]}"
+        except (OSError, TypeError):  # a plugin may make its class without a file
+            return self.owner(name)
 
     def build(self, name: str, values: Mapping[str, Any]) -> ComponentT:
         """The component `name` with these parameters.
@@ -256,8 +259,11 @@ class Registry(Generic[ComponentT]):
             context = {"registry": self, "name": name, "message": str(error)}
             raise PydanticCustomError("slot_unknown", "{message}", context) from None
         except ValidationError as error:
-            # Kept whole: recipe.messages flattens nested problems under the slot's own path.
-            raise PydanticCustomError("slot_invalid", "invalid", {"registry": self, "errors": error.errors()}) from None
+            # Kept whole: recipe.messages flattens nested problems under the slot's own path. The summary is for Python.
+            errors = error.errors()
+            summary = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in errors)
+            context = {"registry": self, "errors": errors, "summary": summary}
+            raise PydanticCustomError("slot_invalid", "{summary}", context) from None
 
 
 def _installed() -> list[EntryPoint]:

@@ -62,12 +62,13 @@ def _component(registry: Registry[Any], name: str) -> Iterator[str]:
         return
     cls: type[Any] = registry.get(name)
     file, _, line = registry.source(name).rpartition(":")
+    place = os.path.relpath(file) if os.path.isfile(file) else file
     needs = describing.needs_of(registry, name)
     yield f"{registry.kind} {name}"
     yield inspect.getdoc(cls) or ""
     yield _parameters(cls)
     yield f"Needs: {needs}" if needs else ""
-    yield f"Source: {os.path.relpath(file)}:{line}"
+    yield f"Source: {place}:{line}"
 
 
 def _kind(registry: Registry[Any]) -> Iterator[str]:

@@ -109,6 +109,9 @@ def test_an_encoding_without_a_letter_is_no_reason_to_stop(tmp_path):
     (tmp_path / "r.yaml").write_text("漢: 1\nmodel: world\n", encoding="utf-8")
     code = "import sys; from alignkit.cli import main; main(['validate', 'r.yaml'])"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "latin-1"}
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
     )
     assert done.returncode == 2 and rb"r.yaml:1: \u6f22: unknown key" in done.stderr

@@ -32,6 +32,4 @@ def ids(text: str) -> np.ndarray:
 def test_escapes(text, said):
     row = TokenRow(0, "rows.jsonl:1", ids(text), {"chosen": ids(text)})
     shown = preview(row, Letters(), max_tokens=1000).plain  # type: ignore[arg-type]
-    assert shown == (
-        f"rows.jsonl:1\nprompt ({len(text)} tokens): {said}\nchosen ({len(text)} tokens): |{said}"
-    )
+    assert shown == (f"rows.jsonl:1\nprompt ({len(text)} tokens): {said}\nchosen ({len(text)} tokens): |{said}")

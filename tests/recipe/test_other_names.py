@@ -92,6 +92,11 @@ LOSSES = f"known: {', '.join(KINDS['loss'].names())}"
             "model.name: unknown model 'gpt2'; a folder or a model of the Hub is written "
             f"{{name: pretrained, path: gpt2}}; {MODELS}",
         ),
+        (
+            "losses=['my_team:Longer']",
+            "losses.0: unknown loss 'my_team:Longer'; a class of your own is a plugin, installed and named in its "
+            f"package (docs/add-a-weighting.md); {LOSSES}",
+        ),
         ("model=Pretraned", f"model: unknown model 'Pretraned'; did you mean 'pretrained'? {MODELS}"),
     ],
 )
