@@ -1,5 +1,6 @@
-"""`python -m alignkit`, for launchers that start a module."""
+"""`python -m alignkit`: the command line, where no script is on the path (`accelerate launch -m alignkit ...`)."""
 
 from alignkit.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,50 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
+
+SHOWN_LENGTH: Final = 200
+"""Most characters of one name or value that a message repeats."""
+
+LINE_LENGTH: Final = 2000
+"""Most characters of one line of a message."""
+
+MOST_PROBLEMS: Final = 50
+"""Most problems that are told at once."""
+
+_ESCAPES: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\x1b": "\\e"}
+
+
+def printable(text: str, limit: int | None = SHOWN_LENGTH) -> str:
+    """`text` as part of one line that neither moves a cursor nor passes for a message of ours.
+
+    Whatever has no glyph of its own (line ends, escape sequences, C1 controls, bidirectional overrides, halves of
+    surrogate pairs) is written as YAML's double quotes have it: `\\n`, `\\x9b`, `\\u202e`.
+
+    Args:
+        text: anything that a user, a file or a model gave.
+        limit: most characters of the result; a longer one loses its middle. None cuts nothing.
+    """
+    if limit is not None and len(text) > 2 * limit:
+        text = text[:limit] + text[-limit:]  # it is cut anyway, and need not be escaped whole
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else _escaped(char) for char in text)
+    if limit is None or len(text) <= limit:
+        return text
+    tail = limit // 4
+    return f"{text[: limit - tail - 3]}...{text[-tail:]}"
+
+
+def _escaped(char: str) -> str:
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def shown(value: object, limit: int = SHOWN_LENGTH) -> str:
+    """A value as messages repeat it: `printable`, text in single quotes."""
+    return f"'{printable(value, limit)}'" if isinstance(value, str) else printable(repr(value), limit)
 
 
 class AlignkitError(Exception):
@@ -31,15 +75,22 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, self.key, self.message) if part)
+        parts = (printable(self.where), printable(self.key), printable(self.message, LINE_LENGTH))
+        return ": ".join(part for part in parts if part)
 
 
 class RecipeError(AlignkitError, ValueError):
-    """A recipe cannot be read, does not validate, or asks for parts that do not fit. Carries all problems at once."""
+    """A recipe cannot be read, does not validate, or asks for parts that do not fit.
+
+    Carries all problems at once, and tells the first `MOST_PROBLEMS` of them.
+    """
 
     def __init__(self, problems: Iterable[Problem] | str) -> None:
         self.problems = [Problem("", "", problems)] if isinstance(problems, str) else list(problems)
-        super().__init__("\n".join(map(str, self.problems)))
+        lines = [str(problem) for problem in self.problems[:MOST_PROBLEMS]]
+        if len(self.problems) > MOST_PROBLEMS:
+            lines.append(f"and {len(self.problems) - MOST_PROBLEMS:,} more")
+        super().__init__("\n".join(lines))
 
 
 class DataError(AlignkitError, ValueError):

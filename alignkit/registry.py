@@ -9,19 +9,39 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import EntryPoint, distributions
-from typing import Any, Generic, TypeVar
+from importlib.metadata import Distribution, EntryPoint, distributions
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError, PydanticKnownError, core_schema
 
-from alignkit.errors import AlignkitError
+from alignkit.errors import AlignkitError, printable, shown
 
 SLOT = "x-slot"
 """Key in a generated JSON Schema that stands for "any component of this kind"."""
+
+
+LONGEST_NAME = 100
+"""Longer text is not compared with names: no name is near it."""
+
+
+LARGEST_INTEGER = 10**18
+"""Beyond are those that 64 bits do not hold."""
+LARGEST = 1e30
+"""Largest number and, inverted, the one nearest to 0: the arithmetic of training has 32 bits, which end at 3e38."""
 
 
 class Section(BaseModel):
@@ -30,6 +50,35 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_what_it_equals(cls, value: object, info: ValidationInfo) -> object:
+        """Refuses what pydantic takes for its equal: `true` or `1.0` for `Literal[1]`."""
+        if isinstance(value, bool | int | float):
+            known = choices(cls.model_fields[str(info.field_name)].annotation)
+            if any(value == choice and type(value) is not type(choice) for choice in known):
+                raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, known))})
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _is_of_use(cls, value: object) -> object:
+        """Refuses numbers that the arithmetic of training does not have."""
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, int | float):
+                _refuse_extremes(item)
+        return value
+
+
+def _refuse_extremes(number: float) -> None:
+    largest = LARGEST_INTEGER if isinstance(number, int) else LARGEST
+    if largest < number < math.inf:
+        raise PydanticKnownError("less_than_equal", {"le": largest})
+    if -math.inf < number < -largest:
+        raise PydanticKnownError("greater_than_equal", {"ge": -largest})
+    if 0 < abs(number) < 1 / LARGEST:
+        raise PydanticCustomError("tiny", f"must be 0 or at least {1 / LARGEST:g} in size, got {number!r}")
 
 
 class Component(Section):
@@ -89,22 +138,52 @@ class Registry(Generic[ComponentT]):
         """The class called `name`, imported now if it was not yet.
 
         Raises:
-            RegistryError: no component has this name; the message gives the nearest one and all known ones.
+            RegistryError: no component has this name; the message gives the nearest one and all known ones. Or several
+                have it, or its plugin cannot be loaded.
         """
-        if name not in self._classes:
-            plugin = self._plugin(name)
-            if plugin:
-                self._classes[name] = self._loaded(name, plugin)
-            elif name in self._paths:
-                module, _, attribute = self._paths[name].partition(":")
-                self._classes[name] = getattr(importlib.import_module(module), attribute)
-            else:
-                raise RegistryError(f"unknown {self.kind} '{name}'; {suggestion(name, self.names())}")
+        if conflict := self.conflict(name):
+            raise RegistryError(conflict)
+        if name in self._classes or name in self._paths:
+            return self._own(name)
+        plugin = next((point for point in self._entry_points() if point.name == name), None)
+        if plugin is None:
+            broken = f"; not read: the entry points of {', '.join(_unreadable())}" if _unreadable() else ""
+            raise RegistryError(f"unknown {self.kind} {shown(name)}; {suggestion(name, self.names())}{broken}")
+        self._classes[name] = self._loaded(name, plugin)
         return self._classes[name]
 
     def classes(self) -> dict[str, type[ComponentT]]:
         """name -> class of the built-in and the already loaded components; imports no plugin."""
-        return {name: self.get(name) for name in sorted({*self._paths, *self._classes})}
+        return {name: self._own(name) for name in sorted({*self._paths, *self._classes})}
+
+    def _own(self, name: str) -> type[ComponentT]:
+        """A class that is built in or was loaded, whatever plugins claim its name."""
+        if name not in self._classes:
+            module, _, attribute = self._paths[name].partition(":")
+            self._classes[name] = getattr(importlib.import_module(module), attribute)
+        return self._classes[name]
+
+    def conflict(self, name: str) -> str | None:
+        """Who else claims `name`, and what to do; None when it has one owner, and nothing is imported to know."""
+        points = [point for point in self._entry_points() if point.name == name]
+        owners = {*([self._paths[name]] if name in self._paths else []), *map(_claim, points)}
+        if len(owners) < 2:
+            return None
+        return (
+            f"{self.kind} '{name}' is registered by {' and by '.join(sorted(owners))}; "
+            "uninstall one of the plugins or rename its entry point"
+        )
+
+    def synonyms(self, name: str) -> list[str]:
+        """All names of a built-in component, the one that is explained first; none of any other component."""
+        return [other for other, path in self._paths.items() if path == self._paths.get(name)]
+
+    def distribution(self, name: str) -> tuple[str, str] | None:
+        """Package and version of the plugin that gives `name`; None for what alignkit itself has."""
+        plugin = next((point for point in self._entry_points() if point.name == name), None)
+        if plugin is None or plugin.dist is None or name in self._paths:
+            return None
+        return plugin.dist.name, plugin.dist.version
 
     def owner(self, name: str) -> str:
         """Where `name` comes from: `module:class`, without importing it."""
@@ -116,9 +195,12 @@ class Registry(Generic[ComponentT]):
         return next(point.value for point in self._entry_points() if point.name == name)
 
     def source(self, name: str) -> str:
-        """`file:line` of the class called `name`."""
+        """`file:line` of the class called `name`; `module:class` where there is no file."""
         cls = self.get(name)
-        return f"{inspect.getsourcefile(cls)}:{inspect.getsourcelines(cls)[1]}"
+        try:
+            return f"{inspect.getsourcefile(cls)}:{inspect.getsourcelines(cls)[1]}"
+        except (OSError, TypeError):  # a plugin may make its class without a file
+            return self.owner(name)
 
     def build(self, name: str, values: Mapping[str, Any]) -> ComponentT:
         """The component `name` with these parameters.
@@ -132,24 +214,19 @@ class Registry(Generic[ComponentT]):
     def _entry_points(self) -> list[EntryPoint]:
         return [point for point in _installed() if point.group == f"alignkit.{self.kind}"]
 
-    def _plugin(self, name: str) -> EntryPoint | None:
-        """The entry point called `name`, refused when it is not the only owner of the name."""
-        points = [point for point in self._entry_points() if point.name == name]
-        owners = sorted({*([self._paths[name]] if name in self._paths else []), *(point.value for point in points)})
-        if len(owners) > 1:
-            raise RegistryError(
-                f"{self.kind} '{name}' is registered by {' and by '.join(owners)}; "
-                "uninstall one of the plugins or rename its entry point"
-            )
-        return points[0] if points and name not in self._paths else None
-
     def _loaded(self, name: str, plugin: EntryPoint) -> type[ComponentT]:
         try:
             cls = plugin.load()
-        except (ImportError, AttributeError) as error:
-            raise RegistryError(f"plugin {self.kind} '{name}' ({plugin.value}) cannot be loaded: {error}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin's module may do anything, `sys.exit()` included
+            said = str(error) if isinstance(error, ImportError | AttributeError) else _described(error)
+            raise RegistryError(f"plugin {self.kind} '{name}' ({_claim(plugin)}) cannot be loaded: {said}") from error
         if not (isinstance(cls, type) and issubclass(cls, self.base)):
-            raise RegistryError(f"plugin {self.kind} '{name}' is {cls!r}, not a subclass of {self.base.__name__}")
+            raise RegistryError(
+                f"plugin {self.kind} '{name}' ({_claim(plugin)}) is {shown(cls)}, "
+                f"not a subclass of {self.base.__name__}"
+            )
         return cls
 
     # --- the registry as the marker of a recipe slot ---
@@ -182,15 +259,50 @@ class Registry(Generic[ComponentT]):
             context = {"registry": self, "name": name, "message": str(error)}
             raise PydanticCustomError("slot_unknown", "{message}", context) from None
         except ValidationError as error:
-            # Kept whole: recipe.messages flattens nested problems under the slot's own path.
-            raise PydanticCustomError("slot_invalid", "invalid", {"registry": self, "errors": error.errors()}) from None
+            # Kept whole: recipe.messages flattens nested problems under the slot's own path. The summary is for Python.
+            errors = error.errors()
+            summary = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in errors)
+            context = {"registry": self, "errors": errors, "summary": summary}
+            raise PydanticCustomError("slot_invalid", "{summary}", context) from None
+
+
+def _installed() -> list[EntryPoint]:
+    """Our entry points in everything installed."""
+    return _scanned()[0]
+
+
+def _unreadable() -> list[str]:
+    """The packages whose entry points cannot be read; ours would be among them."""
+    return _scanned()[1]
 
 
 @cache
-def _installed() -> list[EntryPoint]:
-    """Our entry points in everything installed, scanned once per process."""
-    points = (point for distribution in distributions() for point in distribution.entry_points)
-    return [point for point in points if point.group.startswith("alignkit.")]
+def _scanned() -> tuple[list[EntryPoint], list[str]]:
+    """Entry points and unreadable packages, looked for once per process."""
+    points: list[EntryPoint] = []
+    unreadable = []
+    for distribution in distributions():
+        try:
+            points += [point for point in distribution.entry_points if point.group.startswith("alignkit.")]
+        except Exception:  # any package's files: not UTF-8, no such form; most have nothing to do with us
+            unreadable.append(_folder(distribution))
+    return points, unreadable
+
+
+def _folder(distribution: Distribution) -> str:
+    """The folder of a distribution's metadata, which may be all that can be said of it."""
+    return printable(str(getattr(distribution, "_path", "an unnamed package")))
+
+
+def _claim(plugin: EntryPoint) -> str:
+    """`module:Class of package 1.0`."""
+    return printable(f"{plugin.value} of {plugin.dist.name} {plugin.dist.version}" if plugin.dist else plugin.value)
+
+
+def _described(error: BaseException) -> str:
+    """Type and first line of an exception that is not ours."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return printable(f"{type(error).__name__}: {first}" if first else type(error).__name__)
 
 
 def dump_component(component: Component) -> dict[str, Any]:
@@ -198,8 +310,26 @@ def dump_component(component: Component) -> dict[str, Any]:
     return component.model_dump(mode="json")
 
 
+def choices(annotation: object) -> list[object]:
+    """The literal values that an annotation allows, in the order they are declared."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [choice for argument in get_args(annotation) for choice in choices(argument)]
+
+
 def suggestion(given: str, known: list[str], noun: str = "known") -> str:
     """`did you mean 'x'? known: a, b, x`, the first half only when something is near."""
-    near = get_close_matches(given, known, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    near = nearest_of(given, known)
+    hint = f"did you mean '{near}'? " if near else ""
     return f"{hint}{noun}: {', '.join(known) or 'none'}"
+
+
+def nearest_of(given: str, known: Iterable[str]) -> str | None:
+    """The name that `given` most likely stands for, whatever its case and whether it has hyphens."""
+    plain = {_plain(name): name for name in known}
+    near = get_close_matches(_plain(given), plain, n=1) if len(given) <= LONGEST_NAME else []
+    return plain[near[0]] if near else None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")

@@ -18,7 +18,7 @@ class SamplePrompt(Anchor):
     Paper: arXiv:2505.19653 Alg. 1 line 8
     """
 
-    max_new_tokens: int = Field(64, gt=0)
+    max_new_tokens: int = Field(64, gt=0, le=131_072)
     """Longest anchor; tokens."""
 
     refresh_every: int = Field(8, gt=0)

@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
 from alignkit import __version__
 from alignkit.cli import describe, listing, run, schema, show, validate
-from alignkit.errors import AlignkitError
+from alignkit.cli.usage import Mistake, Verb, Verbs, help_of, said_of
+from alignkit.errors import LINE_LENGTH, AlignkitError, printable
 
 app = typer.Typer(
+    name="alignkit",
+    cls=Verbs,
     help="Preference alignment from a recipe, where you choose which tokens carry the preference.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a traceback is a bug of ours and should look like one
 )
-app.command("run")(run.run)
-app.command("validate")(validate.validate)
-app.command("show")(show.show)
-app.command("list")(listing.list_components)
-app.command("describe")(describe.describe)
-app.command("schema")(schema.schema)
+app.command("run", cls=Verb)(run.run)
+app.command("validate", cls=Verb)(validate.validate)
+app.command("show", cls=Verb)(show.show)
+app.command("list", cls=Verb)(listing.list_components)
+app.command("describe", cls=Verb)(describe.describe)
+app.command("schema", cls=Verb)(schema.schema)
 
 
 def _print_version(wanted: bool) -> None:
@@ -46,8 +50,22 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `alignkit` command; a user's mistake ends it with one line per problem and its exit code, no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an encoding without a character is no reason to stop
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=arguments)
+        try:
+            code = app(args=given, prog_name="alignkit", standalone_mode=False)
+        except Mistake as mistake:
+            if not given:  # not a mistake: `alignkit` alone asks what there is
+                typer.echo(help_of(mistake))
+                sys.exit(2)
+            raise said_of(mistake, given, [str(command.name) for command in app.registered_commands]) from None
+        sys.exit(code or 0)
+    except typer.Abort:
+        sys.exit(1)
     except AlignkitError as error:
-        typer.echo(str(error), err=True)
+        for line in str(error).split("\n"):
+            typer.echo(printable(line, LINE_LENGTH), err=True)
         sys.exit(error.exit_code)

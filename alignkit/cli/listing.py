@@ -23,23 +23,31 @@ def list_components(
 ) -> None:
     """List the components that a recipe can name, plugins included."""
     if kind:
-        typer.echo("\n".join(_lines(kinds.registry_of(kind))))
+        typer.echo("\n".join(list_lines(kinds.registry_of(kind))))
         return
-    sections = [[kinds.plural(name), *(f"  {line}" for line in _lines(found))] for name, found in kinds.KINDS.items()]
+    sections = [
+        [kinds.plural(name), *(f"  {line}" for line in list_lines(found))] for name, found in kinds.KINDS.items()
+    ]
     typer.echo("\n\n".join("\n".join(lines) for lines in sections))
 
 
-def _lines(registry: Registry[Any]) -> list[str]:
+def list_lines(registry: Registry[Any]) -> list[str]:
     """One line per component: its name and the first sentence about it."""
-    known = registry.classes()
     width = max(map(len, registry.names()))
-    sentences = {name: first_sentence(cls) for name, cls in known.items()}
-    return [f"{name:<{width}}  {sentences.get(name) or _from_plugin(registry, name)}" for name in registry.names()]
+    return [f"{name:<{width}}  {_sentence(registry, name)}" for name in registry.names()]
 
 
-def _from_plugin(registry: Registry[Any], name: str) -> str:
-    """Plugins are listed without being imported."""
-    return f"Plugin {registry.owner(name)}."
+def _sentence(registry: Registry[Any], name: str) -> str:
+    """What a component is; plugins are listed without being imported."""
+    cls = registry.classes().get(name)
+    said = first_sentence(cls).rstrip(".") if cls else f"Plugin {registry.owner(name)}"
+    first, *others = registry.synonyms(name) or [name]
+    if name != first:
+        said = f"Another name of {first}"
+    elif others:
+        said += f"; also called {', '.join(others)}"
+    conflict = registry.conflict(name)
+    return f"{said}." + (f" Refused when used: {conflict}." if conflict else "")
 
 
 def first_sentence(cls: type) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alignkit.cli.arguments import Overrides, RecipeFile
+from alignkit.errors import RunFolderError, shown
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 else:
     load = LazyModule("alignkit.recipe.load")
     runs = LazyModule("alignkit.run")
+
+LONGEST_NAME = 255
+"""Bytes that the file systems in use allow for the name of one file or folder."""
 
 
 def run(
@@ -28,4 +33,15 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop before the first training step.")] = False,
 ) -> None:
     """Train what a recipe says, and measure before and after."""
+    if output is not None and (complaint := _unusable(output)):
+        raise RunFolderError(f"--output {shown(str(output))}: {complaint}")
     runs.run(load.load_recipe(recipe, overrides or ()), output, resume, dry_run)
+
+
+def _unusable(folder: Path) -> str | None:
+    """Why no folder can have this name; None when one can."""
+    if max((len(os.fsencode(part)) for part in folder.parts), default=0) > LONGEST_NAME:
+        return f"the name of a folder has at most {LONGEST_NAME} bytes"
+    if not str(folder).isprintable():
+        return "a line end or another control character cannot stand in messages; give the folder a plain name"
+    return None

@@ -1,4 +1,4 @@
-"""`alignkit validate`: all problems of recipes, without loading a model."""
+"""`alignkit validate`: all problems of recipes and what they name on this machine, without loading a model."""
 
 from __future__ import annotations
 
@@ -8,29 +8,37 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alignkit.cli.arguments import Overrides
-from alignkit.errors import RecipeError
+from alignkit.errors import LINE_LENGTH, RecipeError, printable
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
     import alignkit.recipe.load as load
+    import alignkit.recipe.local as local
     from alignkit.recipe.recipe import Recipe
 else:
     load = LazyModule("alignkit.recipe.load")
+    local = LazyModule("alignkit.recipe.local")
 
 
 def validate(
     recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files (YAML).")],
     overrides: Overrides = None,
 ) -> None:
-    """Check recipes and report every problem with its file and line; exit code 2 when there is one."""
+    """Check recipes and the files they name, report every problem with its file and line; exit code 2 if any.
+
+    Rows, weights and whatever lies elsewhere are not looked at; what that is for each recipe is said.
+    """
     problems = []
     for path in recipes:
         try:
-            recipe = load.load_recipe(path, overrides or ()).recipe
+            loaded = load.load_recipe(path, overrides or ())
+            loaded.refuse(local.missing(loaded.recipe))
         except RecipeError as error:
             problems += error.problems
         else:
-            typer.echo(f"ok: {path}: {summary(recipe)}")
+            others = local.not_looked_at(loaded.recipe)
+            unseen = f" (not looked at: {', '.join(others)})" if others else ""
+            typer.echo(f"ok: {printable(str(path))}: {printable(summary(loaded.recipe), LINE_LENGTH)}{unseen}")
     if problems:
         raise RecipeError(dict.fromkeys(problems))
 

@@ -16,7 +16,7 @@ class EvaluationConfig(Section):
     samples: int = Field(128, ge=0)
     """Held-out prompts that one response each is sampled for, for the KL to the reference and the true reward."""
 
-    max_new_tokens: int = Field(64, gt=0)
+    max_new_tokens: int = Field(64, gt=0, le=131_072)
     """Longest sampled response; tokens."""
 
     temperature: float = Field(1.0, gt=0)

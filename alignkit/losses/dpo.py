@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 
 class DPO(PairLoss):
-    """Logistic loss of the margin between the log-ratios of chosen and rejected.
+    """Logistic loss of the margin between the log-ratios of chosen and rejected, summed with the token weights.
 
+    Uniform weights give plain DPO, those of `hybrid` TI-DPO's weighted loss; it is one loss under two names.
     With label smoothing eps it is "conservative DPO", which some call cDPO; here `cdpo` is the token-level method.
 
     Formula: -(1 - eps) * log sigmoid(m) - eps * log sigmoid(-m), m = beta * (sum_t w_t b_t - sum_t w_t c_t);

@@ -22,10 +22,10 @@ REFERENCE_ADAPTER = "reference"
 class LoRA(Section):
     """A low-rank adapter (peft) that is trained instead of the model."""
 
-    rank: int = Field(16, gt=0)
+    rank: int = Field(16, gt=0, le=8192)
     """Rank of the update matrices."""
 
-    alpha: int = Field(32, gt=0)
+    alpha: int = Field(32, gt=0, le=1_000_000)
     """Scale of the update; it is multiplied by alpha / rank."""
 
     targets: Annotated[tuple[str, ...], Field(strict=False)] | Literal["all-linear"] = "all-linear"

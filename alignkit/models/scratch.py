@@ -17,24 +17,25 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _SPECIAL = ("<pad>", "<bos>", "<eos>")
+_MOST_PARAMETERS = 4_000_000_000
 
 
 class Scratch(ModelSource):
     """A Llama built from its sizes, with a tokenizer trained on the texts of `data.train`."""
 
-    layers: int = Field(4, gt=0)
+    layers: int = Field(4, gt=0, le=256)
     """Transformer blocks; 2 to 8 train on a CPU."""
 
-    width: int = Field(256, gt=0)
+    width: int = Field(256, gt=0, le=16384)
     """Size of an embedding; the feed-forward layers are 8/3 as wide, as in Llama."""
 
     heads: int = Field(4, gt=0)
     """Attention heads; each is width / heads wide, an even number."""
 
-    vocab_size: int = Field(4096, ge=512)
+    vocab_size: int = Field(4096, ge=512, le=1_000_000)
     """Most tokens of the tokenizer: 3 special ones, the 256 bytes, and merges as far as the texts have any."""
 
-    max_positions: int = Field(1024, gt=1)
+    max_positions: int = Field(1024, gt=1, le=1_048_576)
     """Longest prompt + response; tokens. At least `data.max_length`."""
 
     @model_validator(mode="after")
@@ -42,6 +43,16 @@ class Scratch(ModelSource):
         if self.width % (2 * self.heads):
             raise ValueError(
                 f"width {self.width} is no multiple of 2 x {self.heads} heads (rotary positions need pairs)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        parameters = self.layers * 12 * self.width**2 + self.vocab_size * self.width
+        if parameters > _MOST_PARAMETERS:
+            raise ValueError(
+                f"layers, width and vocab_size must be smaller: about {parameters / 1e9:.1f} billion parameters; a "
+                f"model from scratch has at most {_MOST_PARAMETERS / 1e9:.0f} billion"
             )
         return self
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator
 
 from alignkit.contrasts import contrasts
 from alignkit.data.sources import WORLD, refuse_misplaced
-from alignkit.errors import DataError
+from alignkit.errors import DataError, shown
 from alignkit.losses import losses
 from alignkit.losses.base import PairLoss
 from alignkit.models.pretrained import Pretrained
@@ -170,6 +171,19 @@ def _data_options(recipe: Recipe) -> Iterator[Misfit]:
         yield tuple(key.split(".")), message
 
 
+def _names(recipe: Recipe) -> Iterator[Misfit]:
+    keys = {
+        "data": ("train", "eval", "split", "eval_split", "subset"),
+        "model": ("path", "tokenizer", "revision", "chat_template"),
+    }
+    for section, names in keys.items():
+        for key in names:
+            name = getattr(getattr(recipe, section), key, None)
+            # Messages of other libraries repeat names as they are, over several lines if they hold line ends.
+            if isinstance(name, str) and any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
+                yield (section, key), f"a name holds no line ends or control characters, got {shown(name)}"
+
+
 def _reference(recipe: Recipe) -> Iterator[Misfit]:
     if recipe.model.reference != "cache":
         return
@@ -210,5 +224,6 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _contrast,
     _mismatched,
     _positions,
+    _names,
     _data_options,
 )

@@ -1,16 +1,17 @@
-"""Components in words: their parameters with types and defaults, and what they need."""
+"""Components and sections in words: their parameters with types and defaults, and what they need."""
 
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from alignkit.contrasts.base import Contrast
-from alignkit.needs import Needs
+from alignkit.needs import Attribution, Needs
 from alignkit.recipe.render import scalar
 from alignkit.registry import Component, Registry, Section
 from alignkit.trainers.base import Trainer
@@ -19,10 +20,10 @@ _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or fals
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
-def parameters(cls: type[Component]) -> Iterator[str]:
-    """Two lines or more per parameter: name, type, range and default; then what it means."""
+def parameters(cls: type[Section], only: str | None = None) -> Iterator[str]:
+    """Two lines or more per parameter, or for one only: name, type, range and default; then what it means."""
     for key, field in cls.model_fields.items():
-        if key == "name":
+        if (only or key) != key or (key == "name" and issubclass(cls, Component)):
             continue
         yield f"  {key}: {_type(field.annotation, field.metadata)}{_range(field)}, {_default(field)}"
         yield from (f"      {line}" for line in (field.description or "").splitlines())
@@ -46,22 +47,36 @@ def needs_of(registry: Registry[Any], name: str) -> str | None:
 
 
 def needed(needs: Needs) -> Iterator[str]:
-    if needs.reference:
-        yield "log-probs of the reference"
-    if needs.reference_logits:
-        yield "the reference's whole distribution"
-    if needs.prompt:
-        yield "log-probs of the prompt"
-    if needs.gold:
-        yield "data with gold"
-    if needs.mismatched:
-        yield "log-ratios of mismatched responses"
-    yield from sorted(values.words for values in needs.values)
-    for wanted in sorted(needs.attributions, key=repr):
-        yield f"attribution ({wanted.norm} norm of the gradient of {wanted.target}, {wanted.model})"
-    if isinstance(needs.anchor, Component):
-        yield f"anchor '{needs.anchor.name}'"
-    yield from (f"data column '{column}'" for column in sorted(needs.columns))
+    """All that is asked for, in words."""
+    for field, words in _NEEDED.items():
+        if value := getattr(needs, field):
+            yield from words(value)
+
+
+def _always(words: str, value: object) -> Iterator[str]:
+    yield words
+
+
+def _attributions(wanted: Iterable[Attribution]) -> Iterator[str]:
+    for one in sorted(wanted, key=repr):
+        yield f"attribution ({one.norm} norm of the gradient of {one.target}, {one.model})"
+
+
+_NEEDED: Mapping[str, Callable[[Any], Iterable[str]]] = {
+    "reference": partial(_always, "log-probs of the reference"),
+    "reference_logits": partial(_always, "the reference's whole distribution"),
+    "policy_kl": partial(_always, "KL of the policy to the reference"),
+    "collision": partial(_always, "the policy's sum of squared probabilities at each token"),
+    "prompt": partial(_always, "log-probs of the prompt"),
+    "gold": partial(_always, "data with gold"),
+    "mismatched": partial(_always, "log-ratios of mismatched responses"),
+    "values": lambda values: sorted(one.words for one in values),
+    "attributions": _attributions,
+    "full_sequence": partial(_always, "importances of the prompt's tokens"),
+    "anchor": lambda anchor: [f"anchor '{anchor.name}'"],
+    "columns": lambda columns: [f"data column '{column}'" for column in sorted(columns)],
+}
+"""A word for each field of `Needs`; a test fails when one has none."""
 
 
 def _type(annotation: object, metadata: object = ()) -> str:
@@ -101,4 +116,6 @@ def _default(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True)
     if isinstance(default, Component):
         return f"default {default.name}"
+    if isinstance(default, Section):
+        return "default as its keys have it"
     return f"default {scalar(list(default) if isinstance(default, tuple) else default)}"

@@ -1,73 +1,142 @@
-"""Recipe files and the chain of files they extend, merged into one tree."""
+"""Recipe files and the chain of files they extend, merged into one tree.
+
+What one recipe may make us read has a budget: each file is read once, whoever extends it, and files, depth, bytes and
+values are counted before they cost anything.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Final
 
-from alignkit.errors import Problem, RecipeError
+from alignkit.errors import Problem, RecipeError, shown
 from alignkit.recipe.tree import Node, Place, merge
-from alignkit.recipe.yaml import read_yaml
+from alignkit.recipe.yaml import MAX_BYTES, TOO_LARGE, Budget, read_yaml
 
 SCHEMA_KEY = "$schema"
 EXTENDS_KEY = "extends"
 FILE_KEYS = (EXTENDS_KEY, SCHEMA_KEY)
 """Keys at the top of a file that say how to read it; they are no part of the recipe itself."""
 
+MAX_FILES: Final = 100
+"""Names under `extends`, over all files that a recipe is built on."""
+MAX_CHAIN: Final = 20
+"""Files of which each extends the next."""
+MAX_TOTAL_BYTES: Final = 1024 * 1024
+"""Size of a recipe with everything it extends."""
+MAX_NAME: Final = 255
+"""Longest name that is compared with others."""
 
-def read_recipe_tree(path: Path) -> tuple[Node, list[Problem]]:
+
+def read_recipe_tree(path: Path, keys: Collection[str] = ()) -> tuple[Node, list[Problem]]:
     """The tree of a recipe on top of everything it extends, and what is wrong with single keys of these files.
 
+    Args:
+        path: the recipe.
+        keys: those that a recipe has at its top. A file with none of them, or nearly so, is not a recipe, and none of
+            it is repeated in messages. Empty to take any file.
+
     Raises:
-        RecipeError: a file is missing, cannot be read as YAML, or extends itself.
+        RecipeError: a file is missing, cannot be read as YAML, extends itself, or is no recipe; or there are too many.
     """
-    if not path.is_file():
-        raise RecipeError([Problem("", "", _missing(str(path), path, Path()))])
-    problems: list[Problem] = []
-    return _read(path, (), problems), problems
+    if complaint := _unusable(path, str(path), Path()):
+        raise RecipeError([Problem("", "", complaint)])
+    reader = _Reader({*keys, *FILE_KEYS} if keys else frozenset())
+    return reader.read(path, ()), reader.problems
 
 
-def _read(path: Path, chain: tuple[Path, ...], problems: list[Problem]) -> Node:
+class _Reader:
+    """Reads the files of one recipe and keeps count."""
+
+    def __init__(self, keys: Collection[str]) -> None:
+        self.keys = keys
+        self.problems: list[Problem] = []
+        self._trees: dict[Path, Node] = {}
+        self._names = 0
+        self._bytes = 0
+        self._budget = Budget()
+
+    def read(self, path: Path, chain: tuple[Path, ...]) -> Node:
+        """The tree of the file at `path` on top of what it extends; `chain` leads to it."""
+        resolved = path.resolve()
+        if resolved not in self._trees:
+            self._trees[resolved] = self._merged(path, chain)
+        return self._trees[resolved]
+
+    def _merged(self, path: Path, chain: tuple[Path, ...]) -> Node:
+        root = self._root(path)
+        body = Node({key: node for key, node in root.value.items() if key not in FILE_KEYS}, root.place)
+        layers = [self.read(base, (*chain, path)) for base in self._bases(root, path, (*chain, path))]
+        if not layers:
+            return body
+        merged, *rest = [*layers, body]
+        for layer in rest:
+            merged = merge(merged, layer)
+        return merged
+
+    def _root(self, path: Path) -> Node:
+        content = _content(path)
+        self._bytes += len(content)
+        if self._bytes > MAX_TOTAL_BYTES:
+            raise _refusal(str(path), "", f"with the files that extend it, more than {MAX_TOTAL_BYTES // 1024} KiB")
+        root, found = read_yaml(content, str(path), budget=self._budget)
+        if root is None and found:
+            raise RecipeError(found)
+        self.problems += found
+        root = root or Node({}, Place(str(path), 1))
+        if not isinstance(root.value, dict):
+            raise _refusal(str(root.place), "", "expected a mapping of keys to values at the top")
+        if self.keys and root.value and not any(_is_near(key, self.keys) for key in list(root.value)[:MAX_FILES]):
+            known = ", ".join(sorted(self.keys))
+            raise _refusal(str(root.place), "", f"this is no recipe: it has none of the keys {known}")
+        return root
+
+    def _bases(self, root: Node, path: Path, chain: tuple[Path, ...]) -> list[Path]:
+        """The files that `root` extends, in the order they are merged."""
+        node = root.child(EXTENDS_KEY)
+        if node is None:
+            return []
+        names = node.value if isinstance(node.value, list) else [node]
+        self._names += len(names)
+        if self._names > MAX_FILES:
+            message = f"more than {MAX_FILES} files are named under 'extends', over all files of the recipe"
+            raise _refusal(str(node.place), EXTENDS_KEY, message)
+        if names and len(chain) > MAX_CHAIN:
+            raise _refusal(str(node.place), EXTENDS_KEY, f"a chain of more than {MAX_CHAIN} files; leave some out")
+        return [_base(name, path, chain) for name in names]
+
+
+def _refusal(where: str, key: str, message: str) -> RecipeError:
+    return RecipeError([Problem(where, key, message)])
+
+
+def _is_near(key: str, keys: Collection[str]) -> bool:
+    return key in keys or (len(key) <= MAX_NAME and bool(get_close_matches(key, keys, n=1)))
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file that `_unusable` had nothing against."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)  # what has no size, as below /proc, may have no end
     except OSError as error:
-        raise RecipeError([Problem(str(path), "", f"cannot be read: {error.strerror}")]) from error
-    root, found = read_yaml(content, str(path))
-    if root is None and found:
-        raise RecipeError(found)
-    problems += found
-    root = root or Node({}, Place(str(path), 1))
-    if not isinstance(root.value, dict):
-        raise RecipeError([Problem(str(root.place), "", "expected a mapping of keys to values at the top")])
-    body = Node({key: node for key, node in root.value.items() if key not in FILE_KEYS}, root.place)
-    bases = [_read(base, (*chain, path), problems) for base in _bases(root, path, (*chain, path))]
-    if not bases:
-        return body
-    merged, *rest = [*bases, body]
-    for layer in rest:
-        merged = merge(merged, layer)
-    return merged
-
-
-def _bases(root: Node, path: Path, chain: tuple[Path, ...]) -> list[Path]:
-    """The files that `root` extends, in the order they are merged."""
-    node = root.child(EXTENDS_KEY)
-    if node is None:
-        return []
-    names = node.value if isinstance(node.value, list) else [node]
-    return [_base(name, path, chain) for name in names]
+        raise _refusal(str(path), "", f"cannot be read: {error.strerror}") from error
+    return content
 
 
 def _base(name: Node, path: Path, chain: tuple[Path, ...]) -> Path:
     def refuse(message: str) -> RecipeError:
-        return RecipeError([Problem(str(name.place), EXTENDS_KEY, message)])
+        return _refusal(str(name.place), EXTENDS_KEY, message)
 
     if not isinstance(name.value, str):
         raise refuse("expected a file name or a list of file names")
     base = Path(os.path.normpath(path.parent / name.value))
-    if not base.is_file():
-        raise refuse(_missing(name.value, base, path.parent, besides=path))
+    if complaint := _unusable(base, name.value, path.parent, besides=path):
+        raise refuse(complaint)
     resolved = [file.resolve() for file in chain]
     if base.resolve() in resolved:
         circle = [*chain[resolved.index(base.resolve()) :], base]
@@ -75,13 +144,37 @@ def _base(name: Node, path: Path, chain: tuple[Path, ...]) -> Path:
     return base
 
 
-def _missing(given: str, path: Path, start: Path, besides: Path | None = None) -> str:
-    """One line about a file that is not there, with the nearest that is; names are relative to `start`."""
-    if path.is_dir():
-        return f"'{given}' is a folder, not a recipe"
+def _unusable(path: Path, given: str, start: Path, besides: Path | None = None) -> str | None:
+    """One line about what is no file of a recipe's size; nothing of it is read.
+
+    Args:
+        path: the file meant.
+        given: its name as the user wrote it.
+        start: folder that names are relative to.
+        besides: a file that cannot be meant.
+    """
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return _missing(given, path, start, besides)
+    except OSError as error:
+        return f"{shown(given)} cannot be read: {error.strerror}"
+    except ValueError:
+        return f"{shown(given)} cannot be the name of a file"
+    if stat.S_ISDIR(status.st_mode):
+        return f"{shown(given)} is a folder, not a recipe"
+    if not stat.S_ISREG(status.st_mode):
+        return f"{shown(given)} is a pipe, a socket or a device, not a recipe"
+    return f"{shown(given)} is {TOO_LARGE}" if status.st_size > MAX_BYTES else None
+
+
+def _missing(given: str, path: Path, start: Path, besides: Path | None) -> str:
+    """That a file is not there, and the nearest that is."""
+    if path.is_symlink():
+        return f"{shown(given)} is a link to nothing"
     folders = sorted({folder for folder in (path.parent, start) if folder.is_dir()})
     found = [file for folder in folders for pattern in ("*.y*ml", "*/*.y*ml") for file in folder.glob(pattern)]
     is_absolute = Path(given).is_absolute()
     names = [str(file) if is_absolute else os.path.relpath(file, start) for file in found if file != besides]
-    near = get_close_matches(given, names, n=1)
-    return f"no file '{given}'" + (f"; did you mean '{near[0]}'?" if near else "")
+    near = get_close_matches(given, names, n=1) if len(given) <= MAX_NAME else []
+    return f"no file {shown(given)}" + (f"; did you mean {shown(near[0])}?" if near else "")

@@ -6,10 +6,14 @@ from typing import Any
 
 from alignkit.anchors import anchors
 from alignkit.contrasts import contrasts
+from alignkit.errors import shown
 from alignkit.losses import losses
 from alignkit.models import models
 from alignkit.pair_weighting import pair_weightings
-from alignkit.registry import Registry, RegistryError, suggestion
+from alignkit.recipe.parts import parts
+from alignkit.recipe.recipe import Recipe
+from alignkit.recipe.tree import dotted
+from alignkit.registry import Registry, RegistryError, Section, suggestion
 from alignkit.trainers import trainers
 from alignkit.weighting import weightings
 
@@ -24,11 +28,39 @@ def registry_of(kind: str) -> Registry[Any]:
     Raises:
         RegistryError: there is no such kind.
     """
-    plurals = {plural(known): registry for known, registry in KINDS.items()}
-    registry = KINDS.get(kind) or plurals.get(kind)
+    registry = KINDS.get(kind) or _by_plural().get(kind)
     if registry is None:
-        raise RegistryError(f"unknown kind '{kind}'; {suggestion(kind, list(KINDS))}")
+        raise RegistryError(f"unknown kind {shown(kind)}; {suggestion(kind, list(KINDS))}")
     return registry
+
+
+def slot_of(name: str) -> Registry[Any] | None:
+    """The registry of a kind, or of a slot by its path: `loss`, `losses.0`, `weighting.contrast`."""
+    steps = [step for step in name.split(".") if step != "N" and not step.isdigit()]
+    return KINDS.get(steps[-1]) or _by_plural().get(steps[-1]) if steps else None
+
+
+def section_of(name: str) -> tuple[str, type[Section]] | None:
+    """Path and class of a part of every recipe that is no component, by its path or the end of that.
+
+    `training`, `model.adapter` or `adapter`; `recipe` is the recipe itself.
+    """
+    sections = _sections()
+    path = next((path for path in sections if name in (path, path.rpartition(".")[2])), None)
+    return (path, sections[path]) if path else None
+
+
+def unknown_subject(name: str) -> RegistryError:
+    """That `name` is neither a kind nor a section."""
+    return RegistryError(f"unknown kind or section {shown(name)}; {suggestion(name, [*KINDS, *_sections()])}")
+
+
+def _sections() -> dict[str, type[Section]]:
+    return {dotted(part.path) or "recipe": part.cls for part in parts(Recipe, None) if part.registry is None}
+
+
+def _by_plural() -> dict[str, Registry[Any]]:
+    return {plural(known): registry for known, registry in KINDS.items()}
 
 
 def plural(kind: str) -> str:

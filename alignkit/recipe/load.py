@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from alignkit.errors import Problem, RecipeError
-from alignkit.recipe.compose import misfits
+from alignkit.recipe.compose import Misfit, misfits
 from alignkit.recipe.files import read_recipe_tree
+from alignkit.recipe.kinds import KINDS
 from alignkit.recipe.messages import placed, problems_of
 from alignkit.recipe.overrides import override
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.render import render
 from alignkit.recipe.tree import Node, dotted, leaves, nearest
+from alignkit.registry import Component, Section
 
 DEFAULT = "default"
 """Origin of a value that no file and no `--set` gives."""
@@ -51,6 +53,27 @@ class LoadedRecipe:
         is_given = depth == len(path) or (path[depth:] == ("name",) and isinstance(node.value, str))
         return str(node.place) if is_given else DEFAULT
 
+    @property
+    def plugins(self) -> dict[str, str]:
+        """Package -> version of every plugin that gives a component of the recipe, sorted."""
+        found = {
+            registry.distribution(component.name)
+            for component in _components(self.recipe)
+            for registry in KINDS.values()
+            if isinstance(component, registry.base)
+        }
+        return dict(sorted(plugin for plugin in found if plugin is not None))
+
+    def refuse(self, misfits: Iterable[Misfit]) -> None:
+        """Stops when there is any of these, at the place of its key.
+
+        Raises:
+            RecipeError: with all of them, sorted by place.
+        """
+        problems = [placed(self.root, where, message) for where, message in misfits]
+        if problems:
+            raise RecipeError(sorted(problems, key=_by_place))
+
     def to_yaml(self, origin: bool = False) -> str:
         """The whole recipe as YAML, defaults included; loading it again gives an equal recipe.
 
@@ -66,7 +89,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> LoadedRecipe
     Raises:
         RecipeError: with every problem found, sorted by place.
     """
-    root, problems = read_recipe_tree(Path(path))
+    root, problems = read_recipe_tree(Path(path), Recipe.model_fields)
     for argument in overrides:
         try:
             root = override(root, argument)
@@ -81,6 +104,16 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> LoadedRecipe
     if problems:
         raise RecipeError(sorted(set(problems), key=_by_place))
     return LoadedRecipe(Path(path), recipe, root)
+
+
+def _components(section: Section) -> Iterator[Component]:
+    """All components in a section, those inside others included."""
+    if isinstance(section, Component):
+        yield section
+    for _, value in section:
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Section):
+                yield from _components(part)
 
 
 def _by_place(problem: Problem) -> tuple[str, int, Problem]:

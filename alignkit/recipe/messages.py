@@ -11,11 +11,12 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import core_schema
 
-from alignkit.errors import Problem
-from alignkit.recipe.parts import Part, choices, parts
+from alignkit.errors import Problem, printable, shown
+from alignkit.recipe.other_names import instead_of_component
+from alignkit.recipe.parts import Part, parts
 from alignkit.recipe.tree import Node, Path, dotted, nearest
 from alignkit.recipe.unknown_keys import unknown_key
-from alignkit.registry import Section, suggestion
+from alignkit.registry import Section, choices, suggestion
 
 _PYDANTICS_OWN = frozenset(get_args(core_schema.ErrorType))
 _EXPECTED = {
@@ -133,7 +134,7 @@ def _message(group: list[dict[str, Any]], path: Path, root: Node, known: Mapping
     if kind == "slot_unknown":
         return _unknown_component(context, known)
     if kind in _PYDANTICS_OWN:
-        return str(context.get("error", f"{error['msg']}, got {_given(error)}"))
+        return str(context.get("error", f"{printable(error['msg'])}, got {_given(error)}"))
     return str(error["msg"])  # a component's own sentence
 
 
@@ -177,16 +178,21 @@ def _unknown_choice(error: Mapping[str, Any], path: Path, known: Mapping[Path, P
         if given in choices(field.annotation) and (*part.path, key) != path
     ]
     hint = f"it is a value of '{homes[0]}'; " if homes else ""
-    return f"unknown value '{given}'; {hint}{suggestion(given, _literals(error))}"
+    return f"unknown value {shown(given)}; {hint}{suggestion(given, _literals(error))}"
 
 
 def _unknown_component(context: Mapping[str, Any], known: Mapping[Path, Part]) -> str:
     registry, name = context["registry"], context["name"]
+    if name in registry.names():  # but it cannot be used
+        return str(context["message"])
+    names = f"known: {', '.join(registry.names())}"
     others = {part.registry.kind: part.registry for part in known.values() if part.registry}
     homes = [other.one for other in others.values() if other is not registry and name in other.names()]
-    if name in registry.names() or not homes:
-        return str(context["message"])
-    return f"'{name}' is {homes[0]}, not {registry.one}; known: {', '.join(registry.names())}"
+    if homes:
+        return f"{shown(name)} is {homes[0]}, not {registry.one}; {names}"
+    if hint := instead_of_component(registry.kind, name, registry.names()):
+        return f"unknown {registry.kind} {shown(name)}; {hint}; {names}"
+    return str(context["message"])
 
 
 def _described(part: Part | None, key: str) -> str:
@@ -210,5 +216,4 @@ def _given(error: Mapping[str, Any]) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shown(value, 60)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alignkit.errors import Problem, RecipeError
+from alignkit.errors import Problem, RecipeError, printable, shown
 from alignkit.recipe.files import FILE_KEYS
 from alignkit.recipe.tree import Node, Place, dotted, merge
-from alignkit.recipe.yaml import read_yaml
+from alignkit.recipe.yaml import MAX_DEPTH, read_yaml
 
 
 def override(root: Node, argument: str) -> Node:
@@ -23,6 +23,8 @@ def override(root: Node, argument: str) -> Node:
     steps = [step.strip() for step in key.split(".")]
     if not equals or not all(steps):
         raise RecipeError([Problem(str(place), "", "expected KEY=VALUE, such as losses.0.beta=0.5")])
+    if len(steps) > MAX_DEPTH:
+        raise RecipeError([Problem(str(place), "", f"nested deeper than {MAX_DEPTH} levels")])
     if steps[0] in FILE_KEYS:
         raise RecipeError([Problem(str(place), "", f"'{steps[0]}' can only stand in a recipe file")])
     value, problems = read_yaml(text, str(place), first_line=0)
@@ -43,19 +45,24 @@ def _layer(under: Node | None, steps: Sequence[str], value: Node, path: tuple[st
         items = list(under.value)
         items[index] = merge(items[index], _layer(items[index], rest, value, (*path, step)))
         return Node(items, place)
-    if step.isdigit() and not (under and isinstance(under.value, dict)):
-        message = f"there is no list here to take item {step} of; set the whole list: {dotted(path)}=[...]"
+    if _is_number(step) and not (under and isinstance(under.value, dict)):
+        whole = f"set the whole list: {printable(dotted(path))}=[...]"
+        message = f"there is no list here to take item {printable(step)} of; {whole}"
         raise RecipeError([Problem(str(value.place), dotted(path), message)])
     below = under.child(step) if under else None
     return Node({step: _layer(below, rest, value, (*path, step))}, place)
 
 
 def _index(items: list[Node], step: str, place: Place, path: tuple[str, ...]) -> int:
-    if step.isdigit() and int(step) < len(items):
+    if _is_number(step) and len(step) < 10 and int(step) < len(items):
         return int(step)
     have = f"0 to {len(items) - 1}" if len(items) > 1 else "0" if items else "none: the list is empty"
-    message = f"a list has items, not keys; expected an index ({have}), got '{step}'"
-    if step.isdigit():
+    message = f"a list has items, not keys; expected an index ({have}), got {shown(step)}"
+    if _is_number(step):
         held = f"items {have}" if len(items) > 1 else "item 0 only" if items else "none"
-        message = f"no item {step}; the list has {held}"
+        message = f"no item {printable(step)}; the list has {held}"
     raise RecipeError([Problem(str(place), dotted(path), message)])
+
+
+def _is_number(step: str) -> bool:
+    return step.isascii() and step.isdigit()  # of other scripts and powers, `int` takes some and not others

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -84,10 +84,3 @@ def _holders(
             yield from _holders(argument, (), many)
     elif isinstance(annotation, type) and issubclass(annotation, Section) and annotation is not Component:
         yield annotation, many
-
-
-def choices(annotation: object) -> list[object]:
-    """The literal values that an annotation allows, in the order they are declared."""
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
-    return [choice for argument in get_args(annotation) for choice in choices(argument)]

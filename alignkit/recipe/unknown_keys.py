@@ -5,50 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from alignkit.recipe.files import EXTENDS_KEY
+from alignkit.recipe.other_names import CALLED, INSTEAD
 from alignkit.recipe.parts import Part
 from alignkit.recipe.tree import Node, Path, component_name, dotted, nearest
 from alignkit.registry import suggestion
-
-_CALLED = {
-    "lr": "training.learning_rate",
-    "max_steps": "training.steps",
-    "num_train_epochs": "training.epochs",
-    "num_epochs": "training.epochs",
-    "per_device_train_batch_size": "training.micro_batch_size",
-    "train_batch_size": "training.batch_size",
-    "global_batch_size": "training.batch_size",
-    "warmup_ratio": "training.warmup",
-    "lr_scheduler_type": "training.schedule",
-    "optim": "training.optimizer",
-    "max_seq_length": "data.max_length",
-    "max_seq_len": "data.max_length",
-    "sequence_len": "data.max_length",
-    "dataset": "data.train",
-    "dataset_name": "data.train",
-    "datasets": "data.train",
-    "base_model": "model.path",
-    "model_name_or_path": "model.path",
-    "peft": "model.adapter",
-    "lora": "model.adapter",
-    "lora_r": "model.adapter.rank",
-    "lora_alpha": "model.adapter.alpha",
-    "r": "model.adapter.rank",
-    "loss": "losses",
-    "loss_type": "losses.N.name",
-    "beta": "losses.N.beta",
-    "gamma": "losses.N.coefficient",
-}
-"""Names that other toolkits or papers use -> ours."""
-
-_INSTEAD = {
-    "gradient_accumulation_steps": (
-        "it follows from training.batch_size (examples per optimizer step) and training.micro_batch_size"
-    ),
-    "bf16": "write training.precision: bf16",
-    "fp16": "training.precision is auto, fp32 or bf16",
-    "ref_model": "model.reference says where the reference comes from",
-}
-"""Names of other toolkits that have no single counterpart -> what to do."""
 
 
 def unknown_key(path: Path, root: Node, known: Mapping[Path, Part]) -> str:
@@ -61,10 +21,11 @@ def unknown_key(path: Path, root: Node, known: Mapping[Path, Part]) -> str:
     if siblings and part.registry:
         name = component_name(nearest(root, path[:-1])[0])
         return f"belongs to {_listed(siblings)}; {part.registry.kind} is '{name}'"
-    if key in _INSTEAD:
-        return f"unknown key; {_INSTEAD[key]}"
-    if key in _CALLED:
-        return f"unknown key; here it is called '{_CALLED[key]}'"
+    for name in (dotted(path), key):
+        if name in INSTEAD:
+            return f"unknown key; {INSTEAD[name]}"
+        if name in CALLED:
+            return f"unknown key; here it is called '{CALLED[name]}'"
     homes = [other.path for other in known.values() if key in other.cls.model_fields and key != "name"]
     if homes:
         return _belongs_under(min(homes, key=len))

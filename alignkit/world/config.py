@@ -12,10 +12,10 @@ from alignkit.registry import Section
 class WorldConfig(Section):
     """How the built-in world is generated."""
 
-    pairs: int = Field(2000, gt=0)
+    pairs: int = Field(2000, gt=0, le=1_000_000)
     """Training pairs generated; the first n pairs are the same for every number of pairs."""
 
-    eval_pairs: int = Field(256, gt=0)
+    eval_pairs: int = Field(256, gt=0, le=1_000_000)
     """Held-out pairs generated, on prompts that training never shows."""
 
     topics: int = Field(24, ge=2, le=24)

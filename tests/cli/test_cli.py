@@ -13,6 +13,7 @@ from alignkit import __version__
 from alignkit.cli import main
 from alignkit.errors import NonFiniteError
 from alignkit.recipe.kinds import KINDS
+from alignkit.recipe.load import load_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -57,11 +58,46 @@ def test_set_applies_to_validate(alignkit):
     assert code == 0 and "losses 0.5 triplet + dpo, " in out
 
 
-def test_every_shipped_recipe_validates(alignkit):
-    runnable = [str(path) for path in RECIPES if path.parent.name != "base"]
-    code, out, err = alignkit("validate", *runnable)
+def test_every_shipped_recipe_validates_where_the_files_that_it_names_are(alignkit):
+    runnable = [path for path in RECIPES if path.parent.name != "base"]
+    for path in runnable:
+        recipe = load_recipe(path).recipe
+        names = [name for name in (recipe.data.train, recipe.data.eval) if name and name.endswith(".jsonl.gz")]
+        for name in names:  # a user's own data, or what an earlier recipe leaves
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).touch()
+        if getattr(recipe.model, "path", "").startswith("runs/"):
+            Path(recipe.model.path).mkdir(parents=True, exist_ok=True)
+            (Path(recipe.model.path) / "config.json").touch()
+    code, out, err = alignkit("validate", *map(str, runnable))
     assert (code, err) == (0, "")
     assert len(out.splitlines()) == len(runnable) > 10
+
+
+def test_validate_says_what_is_missing_here_and_what_it_did_not_look_at(alignkit):
+    Path("hub.yaml").write_text(
+        RECIPE.replace("world", "{name: pretrained, path: owner/name}", 1).replace("builtin:world", "owner/set")
+    )
+    code, out, err = alignkit("validate", "hub.yaml")
+    assert (code, err) == (0, "")
+    assert out == (
+        "ok: hub.yaml: trainer preference, losses dpo, weighting uniform, model pretrained, data owner/set "
+        "(not looked at: Hub data set owner/set, owner/name on the Hub)\n"
+    )
+    Path("gone.yaml").write_text(RECIPE.replace("builtin:world", "gone.jsonl"))
+    said = "no file 'gone.jsonl'; give a file, a Hub data set (owner/name) or builtin:world"
+    assert alignkit("validate", "gone.yaml") == (2, "", f"gone.yaml:2: data.train: {said}\n")
+
+
+def test_what_is_printed_cannot_pass_for_another_line(alignkit):
+    name = "x\nok: fine: all\x1b[2J.yaml"
+    Path(name).write_text(RECIPE)
+    code, out, _ = alignkit("validate", name)
+    assert code == 0 and out.startswith(r"ok: x\nok: fine: all\e[2J.yaml: trainer") and out.count("\n") == 1
+    _, _, err = alignkit("validate", "bad.yaml", "--set", 'weighting="x\\nok: all"', "--set", "a=1\n")
+    assert all(line.isprintable() for line in err.splitlines()) and not any(
+        line.startswith("ok") for line in err.splitlines()
+    )
 
 
 def test_show_prints_the_whole_recipe(alignkit):
@@ -109,6 +145,56 @@ def test_every_component_can_be_described(alignkit, kind):
         code, out, err = alignkit("describe", kind, name)
         assert (code, err) == (0, "") and f"{kind} {name}\n" in out
         assert "<class" not in out and "typing." not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (["training"], ["section training", "Parameters:", "  warmup: number >= 0 and <= 1, default 0.1"]),
+        (["section", "data"], ["section data", "  label_noise: number >= 0 and <= 1, default 0.0"]),
+        (["adapter"], ["section model.adapter", "  rank: whole number > 0 and <= 8192, default 16"]),
+        (["recipe"], ["section recipe", "  weighting: a weighting, default uniform"]),
+        (["evaluation.weighted"], ["key evaluation.weighted", "  weighted: true or false, default false"]),
+        (["evaluation", "weighted"], ["key evaluation.weighted", "  weighted: true or false, default false"]),
+        (["weighting.contrast", "dpo"], ["contrast dpo", "DPO on the data against DPO on the reversed data."]),
+        (["losses.N.anchor", "sample_prompt"], ["anchor sample_prompt"]),
+        (
+            ["model"],
+            ["model", "Parameters of every model:", "  adapter: mapping of rank, alpha, targets or null, default null"],
+        ),
+        (["model.layout"], ["key model.layout", "  layout: auto | shared | separate, default auto"]),
+        (["model", "layout"], ["key model.layout", "  layout: auto | shared | separate, default auto"]),
+        (["losses"], ["loss", "Names:", "  weighted_dpo    Another name of dpo."]),
+    ],
+)
+def test_describe_of_sections_slots_and_keys(alignkit, arguments, lines):
+    code, out, err = alignkit("describe", *arguments)
+    assert (code, err, out.splitlines()[0]) == (0, "", lines[0])
+    assert set(lines) <= set(out.splitlines())
+
+
+def test_describe_of_what_there_is_not(alignkit):
+    known = (
+        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, model, recipe, model.adapter, data, "
+        "data.world, training, evaluation"
+    )
+    said = f"unknown kind or section 'trianing'; did you mean 'training'? {known}\n"
+    assert alignkit("describe", "trianing") == (2, "", said)
+    said = f"unknown kind or section 'trianing.steps'; did you mean 'training'? {known}\n"
+    assert alignkit("describe", "trianing.steps") == (2, "", said)
+    code, _, err = alignkit("describe", "training.step")
+    assert code == 2 and err.startswith("unknown key 'step' of training; did you mean 'steps'? known: epochs, steps, ")
+
+
+def test_two_names_of_one_loss_have_distinct_lines(alignkit):
+    _, out, _ = alignkit("list", "loss")
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert lines["dpo"] == (
+        "Logistic loss of the margin between the log-ratios of chosen and rejected, summed with the token weights; "
+        "also called weighted_dpo."
+    )
+    assert lines["weighted_dpo"] == "Another name of dpo."
+    assert len(set(lines.values())) == len(lines)
 
 
 def test_unknown_kinds_and_names(alignkit):

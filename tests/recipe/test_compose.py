@@ -17,6 +17,12 @@ trainer: preference
 """
 
 MISFITS = {
+    "data.train=\"a\\nok: all fine\"": (
+        r"data.train: a name holds no line ends or control characters, got 'a\nok: all fine'"
+    ),
+    "model={name: pretrained, path: \"x\\e[2J\"}": (
+        r"model.path: a name holds no line ends or control characters, got 'x\e[2J'"
+    ),
     "losses=[sft]": (
         "losses.0.name: 'sft' is a loss of responses, but trainer 'preference' gives pairs; "
         "losses that fit: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, nll, orpo, robust, sigmoid_norm, simpo, tdpo, "

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from alignkit import registry
 from alignkit.errors import RecipeError
 from alignkit.recipe.load import load_recipe
+from alignkit.recipe.recipe import Recipe
+from alignkit.weighting import weightings
 
 BASE = """\
 model: world
@@ -233,3 +238,28 @@ def test_the_resolved_recipe_is_the_same_recipe(path, origin, tmp_path):
 
 def test_there_are_shipped_recipes():
     assert len(SHIPPED) > 10
+
+
+# --- what else a loaded recipe knows ---
+
+
+def test_the_plugins_of_a_recipe_are_known_with_their_versions(write, tmp_path, monkeypatch):
+    info = tmp_path / "tiny-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text("[alignkit.weighting]\ntiny_prior = alignkit.weighting.prior:Prior\n")
+    monkeypatch.setattr(registry, "distributions", lambda: distributions(path=[str(tmp_path)]))
+    registry._scanned.cache_clear()
+    try:
+        write(child="extends: base.yaml\nweighting: {prior: tiny_prior}\n")
+        assert load_recipe("child.yaml").plugins == {"tiny": "1.2"}
+        assert load_recipe("base.yaml").plugins == {}
+    finally:
+        registry._scanned.cache_clear()
+        weightings._classes.pop("tiny_prior", None)
+
+
+def test_a_mistake_in_python_names_its_key():
+    with pytest.raises(ValidationError) as caught:
+        Recipe(model="world", data={"train": "builtin:world"}, losses=[{"name": "dpo", "bta": 1}], trainer="preference")
+    assert "bta: Extra inputs are not permitted" in str(caught.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alignkit.recipe.yaml import MAX_BYTES, read_yaml
+from alignkit.recipe.yaml import MAX_BYTES, Budget, read_yaml
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,7 @@ def test_aliases_are_expanded():
     assert problems == [] and root.plain() == {"a": {"b": 1}, "c": {"b": 1}}
 
 
+WITHOUT = "write the value without it"
 BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcde", "bcdef", strict=True)
 )
@@ -95,6 +96,17 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
         ("a: &a [*a]", ["r.yaml:1: an alias contains itself"]),
         (BOMB, ["r.yaml:1: holds more than 20000 values once aliases are expanded"]),
         ("#" * (MAX_BYTES + 1), ["r.yaml:1: larger than 256 KiB; is this a recipe?"]),
+        (f"[{'1,' * 127_000}]", ["r.yaml:1: holds more than 20000 values once aliases are expanded"]),
+        (r'a: "\UFFFFFFFF"', [r"r.yaml:1: not valid YAML: the number after \U is too large"]),
+        ('a: 1\nb: "\\U00110000"', [r"r.yaml:2: not valid YAML: the number after \U is too large"]),
+        (f"%YAML 1.{'9' * 5000}\n---\na: 1", ["r.yaml:1: not valid YAML: the version after %YAML is too large"]),
+        ('a: 1\nb: "\\ud800"', [r"r.yaml:2: \ud800 is half of a character and no text alone"]),
+        (r'"\udc00": 1', [r"r.yaml:1: \udc00 is half of a character and no text alone"]),
+        ("a: \udc80", [r"r.yaml:1: the character '\udc80' is not allowed"]),  # an undecodable byte of the command line
+        ("a: 1\rb: 1\r\nc: 1\nd: 1 # x\u2028b: 2", [r"r.yaml:4: the character '\u2028' is not allowed"]),
+        ("a: 1 # x\x85b: 2", [r"r.yaml:1: the character '\x85' is not allowed"]),
+        (f"a: *{'x' * 3000}", [f"r.yaml:1: not valid YAML: found undefined alias '{'x' * 108}...{'x' * 49}'"]),
+        (f"a: !{'x' * 3000} 1", [f"r.yaml:1: the tag '!{'x' * 146}...{'x' * 50}' is not allowed; {WITHOUT}"]),
     ],
 )
 def test_what_is_refused(content, messages):
@@ -104,3 +116,22 @@ def test_what_is_refused(content, messages):
 
 def test_an_empty_document_is_no_tree_and_no_problem():
     assert read_yaml("# nothing\n", "r.yaml") == (None, [])
+
+
+def test_a_character_that_json_writes_in_two_halves_is_one():
+    root, problems = read_yaml(r'{"a\ud83d\ude00": "\ud83d\ude00"}', "r.json")
+    assert problems == [] and root.plain() == {"a😀": "😀"}
+
+
+def test_an_argument_has_no_lines():
+    _, problems = read_yaml("{b: 1, b: 2}", "--set a={b: 1, b: 2}", first_line=0)
+    assert [str(problem) for problem in problems] == ["--set a={b: 1, b: 2}: b: given twice"]
+
+
+def test_files_of_one_recipe_share_a_budget():
+    budget = Budget(values=10)
+    assert read_yaml("[1, 2, 3, 4]", "a.yaml", budget=budget)[1] == []
+    _, problems = read_yaml("[1, 2, 3, 4, 5, 6]", "b.yaml", budget=budget)
+    assert [str(problem) for problem in problems] == [
+        "b.yaml:1: holds more than 20000 values once aliases are expanded"
+    ]

@@ -1,0 +1,110 @@
+"""What a recipe names outside itself: files, folders and packages, of which nothing is opened or imported.
+
+`alignkit validate` says what is missing on this machine, and what it did not look at.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from alignkit.data.sources import WORLD
+from alignkit.errors import printable, shown
+from alignkit.models.pretrained import Pretrained
+from alignkit.recipe.compose import Misfit
+from alignkit.recipe.recipe import Recipe
+from alignkit.registry import nearest_of
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+_HUB_MODEL = re.compile(r"([\w-][\w.-]{0,95}/)?[\w-][\w.-]{0,95}", re.ASCII)
+_DATA_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".gz")
+_PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "flash_attention_2": ("flash_attn",)}
+"""What must be installed for a name, where it is not the package of that name."""
+
+
+def missing(recipe: Recipe) -> list[Misfit]:
+    """Everything local that `recipe` names and that is not here."""
+    return [*_missing_data(recipe), *_missing_model(recipe), *_missing_packages(recipe)]
+
+
+def not_looked_at(recipe: Recipe) -> list[str]:
+    """What `recipe` names elsewhere, in words."""
+    data, model = recipe.data, recipe.model
+    sets = dict.fromkeys(name for name in (data.train, data.eval) if name and _is_on_hub(name))
+    found = [f"Hub data set {printable(name)}" for name in sets]
+    if isinstance(model, Pretrained):
+        names = dict.fromkeys(name for name in (model.path, model.tokenizer) if name and not os.path.isdir(name))
+        found += [f"{printable(name)} on the Hub" for name in names]
+    return found
+
+
+def _missing_data(recipe: Recipe) -> Iterator[Misfit]:
+    for key in ("train", "eval"):
+        name = getattr(recipe.data, key)
+        if name and not name.startswith("builtin:") and not _is_on_hub(name) and (complaint := _no_file(name)):
+            yield ("data", key), f"{complaint}; give a file, a Hub data set (owner/name) or {WORLD}"
+
+
+def _is_on_hub(name: str) -> bool:
+    return bool(_HUB_ID.fullmatch(name)) and not name.endswith(_DATA_ENDINGS) and not os.path.lexists(name)
+
+
+def _missing_model(recipe: Recipe) -> Iterator[Misfit]:
+    model = recipe.model
+    if not isinstance(model, Pretrained):
+        return
+    for key in ("path", "tokenizer"):
+        name = getattr(model, key)
+        if name and not os.path.isdir(name) and (os.path.lexists(name) or not _HUB_MODEL.fullmatch(name)):
+            what = f"{shown(name)} is no folder" if os.path.lexists(name) else f"there is no folder {shown(name)}"
+            yield ("model", key), f"{what}; give a folder or a Hub id such as 'owner/name'"
+    if os.path.isdir(model.path) and not _holds_model(model.path):
+        inner = os.path.join(model.path, "final")
+        hint = f"; did you mean {shown(inner)}?" if _holds_model(inner) else ""
+        yield ("model", "path"), f"folder {shown(model.path)} holds no config.json or adapter_config.json{hint}"
+    if model.chat_template is not None and (complaint := _no_file(model.chat_template)):
+        yield ("model", "chat_template"), complaint
+
+
+def _holds_model(folder: str) -> bool:
+    return any(os.path.isfile(os.path.join(folder, name)) for name in ("config.json", "adapter_config.json"))
+
+
+def _missing_packages(recipe: Recipe) -> Iterator[Misfit]:
+    for number, name in enumerate(recipe.training.trackers):
+        if not _is_installed(name):
+            message = f"tracker {shown(name)} is not installed; install its package or remove it from the list"
+            yield ("training", "trackers", number), message
+    kernel = recipe.model.attn_implementation if isinstance(recipe.model, Pretrained) else None
+    if kernel == "flash_attention_2" and not _is_installed(kernel):
+        yield ("model", "attn_implementation"), f"'{kernel}' needs the package flash_attn; install it or take 'sdpa'"
+
+
+def _is_installed(name: str) -> bool:
+    packages = _PACKAGES.get(name, (name,))
+    return any(package.isidentifier() and importlib.util.find_spec(package) for package in packages)
+
+
+def _no_file(name: str) -> str | None:
+    """What is wrong with `name` as the name of a file; None when there is one."""
+    path = Path(name)
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if not path.parent.is_dir():
+            return f"no file {shown(name)}; the folder {shown(str(path.parent))} does not exist"
+        alike = (other.name for other in path.parent.iterdir() if other.suffix == path.suffix)
+        near = nearest_of(path.name, alike)
+        return f"no file {shown(name)}" + (f"; did you mean {shown(str(path.parent / near))}?" if near else "")
+    except OSError as error:
+        return f"{shown(name)} cannot be read: {error.strerror}"
+    except ValueError:
+        return f"{shown(name)} cannot be the name of a file"
+    if stat.S_ISREG(status.st_mode):
+        return None
+    kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
+    return f"{shown(name)} is {kind}, not a file"

@@ -1,0 +1,41 @@
+"""Components and sections in words."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from alignkit.needs import Attribution, Needs
+from alignkit.recipe.describe import needed, needs_of
+from alignkit.recipe.kinds import KINDS
+
+
+class Planned:
+    """Stands for token values or an anchor."""
+
+    words = "numbers of a plan"
+    name = "planned"
+
+
+SOME = {
+    "attributions": frozenset({Attribution()}),
+    "anchor": Planned(),
+    "columns": frozenset({"score"}),
+    "values": frozenset({Planned()}),
+}
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Needs)])
+def test_every_need_has_words_of_its_own(field):
+    assert list(needed(Needs())) == []
+    (words,) = needed(Needs(**{field: SOME.get(field, True)}))
+    others = Needs(**{other.name: SOME.get(other.name, True) for other in fields(Needs) if other.name != field})
+    assert words and words not in list(needed(others))
+
+
+def test_needs_of_components():
+    assert needs_of(KINDS["pair_weighting"], "wpo") == "the policy's sum of squared probabilities at each token"
+    assert needs_of(KINDS["loss"], "tdpo") == (
+        "a trainer that gives pairs, log-probs of the reference, the reference's whole distribution"
+    )
