@@ -80,6 +80,7 @@ def load_tables(
     sources = [train]
     if _has_own_eval(config):
         sources.append(_load(config, "eval", wanted, tokenizer, seed))
+        _refuse_other_end(train, sources[1], tokenizer)
         kept, held = train.rows, sources[1].rows
     else:
         chosen = choose_held_out(train.prompts, config, seed)
@@ -97,7 +98,7 @@ def load_tables(
             source.dropped.write(dropped_file)
     used = [kept, held] if _has_own_eval(config) else [[*kept, *held]]
     reports = tuple(source.report(rows) for source, rows in zip(sources, used, strict=True))
-    return Tables(tuple(kept), tuple(held), reports)
+    return Tables(tuple(kept), tuple(held), reports, train.end)
 
 
 def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
@@ -135,7 +136,7 @@ def _texts_of(example: Example, separator: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Source:
-    """What became of one source's rows; `prompts` is row index -> key of its prompt."""
+    """What became of one source's rows; `prompts` is row index -> key of its prompt, `end` what ends its responses."""
 
     name: str
     form: Format
@@ -144,6 +145,7 @@ class _Source:
     prompts: Mapping[int, str]
     dropped: Dropped
     counts: Counter[str]
+    end: int
 
     def report(self, final: Sequence[TokenRow]) -> DataReport:
         """The account of this source once its rows are `final`; two of them may be one row of the source."""
@@ -186,7 +188,18 @@ def _load(
     dropped.settle(config)
     kept = {row.index for row in fitted}
     prompts = {example.row.index: example.prompt_key for example in examples if example.row.index in kept}
-    return _Source(name, form, len(raw), fitted, prompts, dropped, tokeniser.counts)
+    assert tokeniser.end is not None, "a tokenizer without EOS was refused"
+    return _Source(name, form, len(raw), fitted, prompts, dropped, tokeniser.counts, tokeniser.end)
+
+
+def _refuse_other_end(train: _Source, held: _Source, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A policy that learns one end of a response cannot be measured on samples and rows with another."""
+    if train.end != held.end:
+        ends = [tokenizer.convert_ids_to_tokens(source.end) for source in (train, held)]
+        raise DataError(
+            f"data.eval: responses of {held.name} ({held.form.name}) end with {ends[1]!r}, those of {train.name} "
+            f"({train.form.name}) with {ends[0]!r}; give both as conversations or both as text"
+        )
 
 
 def _read_examples(raw: Sequence[RawRow], name: str, wanted: Wanted) -> tuple[Format, list[Example], Dropped]:

@@ -54,7 +54,8 @@ class Scratch(ModelSource):
         trainer = tokenizers.trainers.BpeTrainer(
             vocab_size=self.vocab_size, special_tokens=list(_SPECIAL), initial_alphabet=alphabet, show_progress=False
         )
-        inner.train_from_iterator(texts, trainer)
+        # Half a surrogate pair is no text; rows that hold one are refused later, with their place.
+        inner.train_from_iterator((text.encode(errors="replace").decode() for text in texts), trainer)
         inner.post_processor = tokenizers.processors.TemplateProcessing(
             single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", inner.token_to_id("<bos>"))]
         )
