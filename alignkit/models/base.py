@@ -28,7 +28,7 @@ class LoRA(Section):
     alpha: int = Field(32, gt=0)
     """Scale of the update; it is multiplied by alpha / rank."""
 
-    targets: Annotated[tuple[str, ...], Field(strict=False)] | Literal["all-linear"] = "all-linear"
+    targets: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | Literal["all-linear"] = "all-linear"
     """Modules that get an adapter; all linear layers but the head by default."""
 
 

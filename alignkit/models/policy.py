@@ -14,6 +14,7 @@ from alignkit.lazy import numpy as np
 from alignkit.lazy import peft, torch
 from alignkit.models.base import LoRA, ModelSource
 from alignkit.models.layout import Batch, Example, Layout, collate
+from alignkit.models.loading import loading
 from alignkit.models.scorer import Scorer, Want, causal_lm
 
 if TYPE_CHECKING:
@@ -140,10 +141,8 @@ def _with_adapter(model: PreTrainedModel, adapter: LoRA, seed: int) -> peft.Peft
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        try:
+        with loading("model.adapter.targets"):
             return peft.get_peft_model(model, config)
-        except ValueError as error:
-            raise ModelError(f"model.adapter.targets: {error}".splitlines()[0]) from error
 
 
 def switch_off_dropout(model: Model) -> None:

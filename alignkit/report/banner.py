@@ -77,6 +77,8 @@ def data_line(report: DataReport) -> str:
     if report.dropped:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(report.dropped.items()))
         line += f", {sum(report.dropped.values()):,} dropped ({reasons})"
+    if otherwise := report.counts.get("opened_otherwise"):
+        line += f"; the template opens generation with more than the prompt of {_counted(otherwise, 'row', 'rows')}"
     return f"{line}; {report.format}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -83,3 +84,11 @@ def test_the_effective_batch_is_the_product_of_its_parts(batch, text):
 
 def test_a_source_that_lost_nothing_does_not_speak_of_losses():
     assert data_line(HELD_OUT) == "data/held_out.csv: 1 of 1 row used; prompt, chosen and rejected text"
+
+
+def test_a_template_that_opens_generation_otherwise():
+    report = replace(HELD_OUT, counts={"opened_otherwise": 1})
+    assert data_line(report) == (
+        "data/held_out.csv: 1 of 1 row used; the template opens generation with more than the prompt of 1 row; "
+        "prompt, chosen and rejected text"
+    )
