@@ -96,7 +96,9 @@ def _any_of(texts: set[str]) -> re.Pattern[str] | None:
 def _refuse(pattern: re.Pattern[str] | None, place: str, value: object) -> None:
     for text in _strings(value):
         if pattern and (found := pattern.search(text)):
-            raise Unusable("special token in text", f"{place} holds {found[0]!r}, which the tokenizer takes as control")
+            raise Unusable(
+                "special token in text", f"{place} holds {found[0]!r}, which the tokenizer reads as a control token"
+            )
         if not _is_unicode(text):
             raise Unusable("no Unicode text", f"{place} holds half of a surrogate pair")
 

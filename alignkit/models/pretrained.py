@@ -86,6 +86,8 @@ class Pretrained(ModelSource):
             adapter = peft.PeftConfig.from_pretrained(str(folder))
         if not adapter.base_model_name_or_path:
             raise ModelError(f"model.path: the adapter {self.path} names no base model in its adapter_config.json")
+        whose = f"model.path: the base model of adapter {self.path}"
+        require_place(whose, str(adapter.base_model_name_or_path), adapter.revision)
         base = self._load_base(str(adapter.base_model_name_or_path), adapter.revision, tokenizer)
         with loading(f"model.path: adapter {self.path} does not fit its base model"), _quiet():
             # Tensors of another shape are told by name below; peft would list them all.

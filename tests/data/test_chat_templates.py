@@ -8,6 +8,7 @@ import pytest
 
 from alignkit.data import template_watch
 from alignkit.data.chat import ChatTemplate
+from alignkit.data.special_tokens import SpecialTokens, TypedTokens
 from alignkit.errors import DataError
 
 USER = {"role": "user", "content": "Hi"}
@@ -193,7 +194,7 @@ TYPED = [
 def test_control_token_typed_in_a_conversation(column, value, place, write, load, make_bytes, templates):
     name = write("a.jsonl", [{**TALK, column: value}])
     assert complaint(load, name, make_bytes(template=templates["chatml"])).splitlines()[1] == (
-        f"  a.jsonl:1: special token in text: {place}, which the tokenizer takes as control"
+        f"  a.jsonl:1: special token in text: {place}, which the tokenizer reads as a control token"
     )
 
 
@@ -210,7 +211,7 @@ TYPED_IN_TEXT = [
 def test_control_token_typed_in_text(change, place, write, load, make_bytes):
     name = write("a.jsonl", [{**PLAIN, **change}])
     assert complaint(load, name, make_bytes(bos=True)).splitlines()[1] == (
-        f"  a.jsonl:1: special token in text: {place}, which the tokenizer takes as control"
+        f"  a.jsonl:1: special token in text: {place}, which the tokenizer reads as a control token"
     )
 
 
@@ -226,13 +227,16 @@ def test_text_may_be_a_rendered_conversation(write, load, make_bytes, templates)
     assert decoded(tokenizer, tables.train[0]) == [rendered["prompt"], "Yes.<|im_end|></s>", "No.<|im_end|></s>"]
     name = write("b.jsonl", [{**rendered, "prompt": "<|eot|>" + rendered["prompt"]}])
     assert complaint(load, name, tokenizer).splitlines()[1] == (
-        "  b.jsonl:1: special token in text: 'prompt' holds '<|eot|>', which the tokenizer takes as control"
+        "  b.jsonl:1: special token in text: 'prompt' holds '<|eot|>', which the tokenizer reads as a control token"
     )
 
 
-def test_half_of_a_surrogate_pair_is_no_text(write, load, make_bytes):
-    name = write("a.jsonl", b'{"prompt": "a\\ud800", "chosen": "b", "rejected": "c"}\n')
-    assert "surrogate" in complaint(load, name, make_bytes()).splitlines()[1]
+def test_half_of_a_surrogate_pair_is_no_text(make_bytes):
+    tokenizer = make_bytes()
+    typed = TypedTokens(tokenizer, SpecialTokens.of(tokenizer))
+    outcome = typed.refusal(_example("a\ud800", {"chosen": "b"}))
+    assert str(outcome) == "no Unicode text: 'prompt' holds half of a surrogate pair"
+    assert typed.refusal(_example("\U0001f642 \u00e9", {"chosen": "b"})) is None
 
 
 # --- one end for rows and samples ---

@@ -66,7 +66,7 @@ def test_a_named_bos_that_the_tokenizer_does_not_add_is_control_all_the_same(wri
     with pytest.raises(DataError) as caught:
         load(write("a.jsonl", [{**PAIR, "chosen": "b<s>c"}]), make_bytes(bos=False))
     assert str(caught.value).splitlines()[1] == (
-        "  a.jsonl:1: special token in text: 'chosen' holds '<s>', which the tokenizer takes as control"
+        "  a.jsonl:1: special token in text: 'chosen' holds '<s>', which the tokenizer reads as a control token"
     )
 
 

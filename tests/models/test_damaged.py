@@ -318,6 +318,11 @@ ADAPTERS = {
         values(ADAPTER, base_model_name_or_path=None),
         "model.path: the adapter FOLDER names no base model in its adapter_config.json",
     ),
+    "absent base": (
+        values(ADAPTER, base_model_name_or_path="./no/model"),
+        "model.path: the base model of adapter FOLDER: folder ./no/model does not exist; give a folder or a Hub id "
+        "such as 'owner/name'",
+    ),
     "broken": (
         content(ADAPTER, "{"),
         "model.path: FOLDER/adapter_config.json cannot be read: Expecting property name enclosed in double quotes: "
