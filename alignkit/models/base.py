@@ -22,10 +22,10 @@ REFERENCE_ADAPTER = "reference"
 class LoRA(Section):
     """A low-rank adapter (peft) that is trained instead of the model."""
 
-    rank: int = Field(16, gt=0)
+    rank: int = Field(16, gt=0, le=2**14)
     """Rank of the update matrices."""
 
-    alpha: int = Field(32, gt=0)
+    alpha: int = Field(32, gt=0, le=2**20)
     """Scale of the update; it is multiplied by alpha / rank."""
 
     targets: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | Literal["all-linear"] = "all-linear"
@@ -47,7 +47,7 @@ class ModelSource(Component):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
-    head_chunk: int = Field(4096, gt=0)
+    head_chunk: int = Field(4096, gt=0, le=2**24)
     """Response tokens whose logits exist at once; changes memory, never the result."""
 
     @abstractmethod

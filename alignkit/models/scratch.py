@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -19,22 +20,26 @@ if TYPE_CHECKING:
 _SPECIAL = ("<pad>", "<bos>", "<eos>")
 
 
+_LONG_WORD = re.compile(r"(\S{200})(?=\S)")
+"""Learning merges takes time with the square of a word's length: one word of 2 MB took minutes."""
+
+
 class Scratch(ModelSource):
     """A Llama built from its sizes, with a tokenizer trained on the texts of `data.train`."""
 
-    layers: int = Field(4, gt=0)
+    layers: int = Field(4, gt=0, le=1000)
     """Transformer blocks; 2 to 8 train on a CPU."""
 
-    width: int = Field(256, gt=0)
+    width: int = Field(256, gt=0, le=2**16)
     """Size of an embedding; the feed-forward layers are 8/3 as wide, as in Llama."""
 
-    heads: int = Field(4, gt=0)
+    heads: int = Field(4, gt=0, le=2**12)
     """Attention heads; each is width / heads wide, an even number."""
 
-    vocab_size: int = Field(4096, ge=512)
+    vocab_size: int = Field(4096, ge=512, le=2**20)
     """Most tokens of the tokenizer: 3 special ones, the 256 bytes, and merges as far as the texts have any."""
 
-    max_positions: int = Field(1024, gt=1)
+    max_positions: int = Field(1024, gt=1, le=2**20)
     """Longest prompt + response; tokens. At least `data.max_length`."""
 
     @model_validator(mode="after")
@@ -54,8 +59,7 @@ class Scratch(ModelSource):
         trainer = tokenizers.trainers.BpeTrainer(
             vocab_size=self.vocab_size, special_tokens=list(_SPECIAL), initial_alphabet=alphabet, show_progress=False
         )
-        # Half a surrogate pair is no text; rows that hold one are refused later, with their place.
-        inner.train_from_iterator((text.encode(errors="replace").decode() for text in texts), trainer)
+        inner.train_from_iterator(map(_learnable, texts), trainer)
         inner.post_processor = tokenizers.processors.TemplateProcessing(
             single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", inner.token_to_id("<bos>"))]
         )
@@ -89,3 +93,8 @@ class Scratch(ModelSource):
             model = transformers.LlamaForCausalLM(config)
         model.eval()
         return model
+
+
+def _learnable(text: str) -> str:
+    """The text with overlong words in pieces and without halves of surrogate pairs, whose rows are refused later."""
+    return _LONG_WORD.sub(r"\1 ", text.encode(errors="replace").decode())

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from alignkit.errors import ModelError
 from alignkit.models.base import REFERENCE_ADAPTER
 from alignkit.models.pretrained import Pretrained
-from alignkit.models.scratch import Scratch
+from alignkit.models.scratch import Scratch, _learnable
 from alignkit.models.world import FOLDER, World
 from alignkit.world import WorldConfig, generate, reward
 from alignkit.world.tokenizer import build_tokenizer
@@ -121,6 +121,20 @@ def test_scratch_width_that_heads_do_not_divide_is_refused():
     assert str(caught.value.errors()[0]["ctx"]["error"]) == (
         "width 100 is no multiple of 2 x 3 heads (rotary positions need pairs)"
     )
+
+
+@pytest.mark.parametrize("field", ["layers", "width", "heads", "vocab_size", "max_positions"])
+def test_scratch_sizes_have_bounds(field):
+    with pytest.raises(ValidationError, match="less than or equal to"):
+        Scratch(name="scratch", **{field: 10**9})
+
+
+def test_scratch_tokenizer_learns_from_any_text():
+    """Long words in pieces, as time grows with the square of their length; half of a surrogate pair is no text."""
+    assert _learnable("a" * 450) == " ".join(["a" * 200, "a" * 200, "a" * 50])
+    assert _learnable("a" * 200 + " Zo\u00eb " + "b" * 200) == "a" * 200 + " Zo\u00eb " + "b" * 200
+    assert _learnable("a\ud800b") == "a?b"
+    assert len(SMALL.load_tokenizer([*TEXTS, "a\ud800" + "b" * 1000])) == 512
 
 
 # --- pretrained ---
