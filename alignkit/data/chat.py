@@ -99,6 +99,7 @@ class ChatTemplate:
         assert isinstance(example.prompt, list)
         tools: Tools = getattr(example, "tools", None)
         prompt = self._render_row(example.prompt, tools, watch, is_open=True)
+        self._require_shown(example.prompt, tools, prompt)
         full, replies = {}, {}
         for name, message in example.responses.items():
             assert isinstance(message, dict)
@@ -118,6 +119,16 @@ class ChatTemplate:
                 detail = f"'{name}': the template leaves out a part of the response; give one that keeps it"
                 raise Unusable("template drops text", f"{detail} with model.chat_template")
         return Rendered(prompt, full, start)
+
+    def _require_shown(self, messages: Sequence[Message], tools: Tools, prompt: str) -> None:
+        """Nothing that was asked may be missing; earlier replies may, as templates cut the thinking off on purpose."""
+        if tools and "tools" not in str(self.tokenizer.get_chat_template(None, tools)):  # type: ignore[arg-type]
+            raise Unusable("template drops tools", "the chat template has no place for 'tools'")
+        shown = _bare(prompt)
+        for number, message in enumerate(messages, start=1):
+            if message["role"] in ("system", "user") and _bare(message["content"]) not in shown:
+                detail = f"'prompt': the template leaves out a part of message {number}, the {message['role']}'s"
+                raise Unusable("template drops text", detail)
 
     def _render_row(self, messages: Sequence[Message], tools: Tools, watch: Watch, is_open: bool = False) -> str:
         try:

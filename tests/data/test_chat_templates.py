@@ -147,6 +147,19 @@ def test_tools_reach_the_template(make_bytes):
 # --- text that is left out ---
 
 
+def test_tools_without_a_place(make_bytes):
+    (outcome,) = ChatTemplate.of(make_bytes(template=ECHO)).render([_example([USER], {"chosen": YES}, [{"a": 1}])])
+    assert str(outcome) == "template drops tools: the chat template has no place for 'tools'"
+
+
+def test_system_message_that_the_template_drops(write, load, make_bytes):
+    template = ECHO.replace("{{", "{% if m['role'] != 'system' %}{{").replace("{% endfor", "{% endif %}{% endfor")
+    name = write("a.jsonl", [{**TALK, "prompt": [{"role": "system", "content": "Be brief."}, USER]}])
+    assert complaint(load, name, make_bytes(template=template)).splitlines()[1] == (
+        "  a.jsonl:1: template drops text: 'prompt': the template leaves out a part of message 1, the system's"
+    )
+
+
 def test_reply_that_the_template_cuts(write, load, make_bytes):
     thinking = {"role": "assistant", "content": "<think>2 and 2</think>4"}
     name = write("a.jsonl", [{**TALK, "chosen": [thinking]}, TALK])
