@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from alignkit.errors import ModelError
 from alignkit.lazy import torch
@@ -24,10 +25,11 @@ def deterministic(enabled: bool) -> Iterator[None]:
         ModelError: an operation of the model has no deterministic form on this device.
     """
     mode = torch.get_deterministic_debug_mode()
-    fills = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic  # its attribute is set up at run time
+    fills = memory.fill_uninitialized_memory
     if enabled:
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # nothing of ours reads what was never written
+        memory.fill_uninitialized_memory = False  # nothing of ours reads what was never written
     try:
         yield
     except RuntimeError as error:
@@ -40,4 +42,4 @@ def deterministic(enabled: bool) -> Iterator[None]:
         raise
     finally:
         torch.set_deterministic_debug_mode(mode)
-        torch.utils.deterministic.fill_uninitialized_memory = fills
+        memory.fill_uninitialized_memory = fills

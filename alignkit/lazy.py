@@ -32,6 +32,8 @@ class LazyModule(ModuleType):
 __all__ = [
     "accelerate",
     "datasets",
+    "hub_errors",
+    "huggingface_hub",
     "numpy",
     "parquet",
     "peft",
@@ -45,6 +47,7 @@ __all__ = [
 if TYPE_CHECKING:
     import accelerate as accelerate
     import datasets as datasets
+    import huggingface_hub as huggingface_hub
     import numpy as numpy
     import peft as peft
     import pyarrow.parquet as parquet
@@ -52,10 +55,13 @@ if TYPE_CHECKING:
     import tokenizers as tokenizers
     import torch as torch
     import transformers as transformers
+    from huggingface_hub import errors as hub_errors
     from safetensors import torch as safetensors_torch
 else:
     accelerate = LazyModule("accelerate")
     datasets = LazyModule("datasets")
+    hub_errors = LazyModule("huggingface_hub.errors")
+    huggingface_hub = LazyModule("huggingface_hub")
     numpy = LazyModule("numpy")
     parquet = LazyModule("pyarrow.parquet")
     peft = LazyModule("peft")

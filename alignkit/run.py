@@ -140,7 +140,12 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None) -> P
         dropped_file=dropped_file,
     )
     policy = build_policy(
-        recipe.model, tokenizer, seed=recipe.seed, separate=needs.full_sequence, device=accelerator.device
+        recipe.model,
+        tokenizer,
+        seed=recipe.seed,
+        separate=needs.full_sequence,
+        device=accelerator.device,
+        template_end=tables.end,
     )
     fingerprints = {
         "data": "+".join(report.fingerprint for report in tables.reports),

@@ -77,7 +77,7 @@ class AnchorPool:
         draw = Draw(anchor.temperature, anchor.top_k, anchor.top_p)
         seeds = [derive(self._seed, "anchor", step, row.index) for row in rows]
         prompts = [row.prompt for row in rows]
-        ids = sample(policy.model, prompts, seeds, draw, max_new_tokens=anchor.max_new_tokens, eos_id=policy.eos_id)
+        ids = sample(policy.model, prompts, seeds, draw, max_new_tokens=anchor.max_new_tokens, eos_id=policy.end_id)
         examples = [Example(prompt, [response]) for prompt, response in zip(prompts, ids, strict=True)]
         batch = collate(examples, policy.layout, policy.eos_id, policy.device)
         logp_BT = self._reference.score(batch, Want()).logp_BRT[:, 0].float().cpu()

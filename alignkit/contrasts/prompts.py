@@ -13,7 +13,7 @@ from pydantic import Field
 
 from alignkit.contrasts.base import Contrast
 from alignkit.data.rows import TokenRow
-from alignkit.data.tokenising import SpecialTokens
+from alignkit.data.special_tokens import SpecialTokens
 from alignkit.errors import DataError
 from alignkit.lazy import accelerate, numpy
 

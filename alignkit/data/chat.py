@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from alignkit.data.fields import Message, Unusable
 from alignkit.data.formats import Example
+from alignkit.data.template_watch import Watch
 from alignkit.errors import DataError
+from alignkit.lazy import transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+T = TypeVar("T")
+Tools = list[dict[Any, Any] | Callable[..., Any]] | None
+
 _PROBE = "zebra"
-_DATE = "26 Jul 2024"
-"""Llama 3.1's template writes today's date unless told one, and rows would differ from day to day; its own default."""
+_DAY = datetime(2024, 7, 26)
+"""Templates that write today's date get this one (Llama 3.1's own default), or rows would differ from day to day."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +67,13 @@ class ChatTemplate:
                 f"the data is conversations, but tokenizer '{_name(tokenizer)}' has no chat template; "
                 "take an instruct model's tokenizer or give prompt, chosen and rejected as text"
             )
-        probe = _render(tokenizer, [{"role": "user", "content": "horse"}, {"role": "assistant", "content": _PROBE}])
+        probe = _watched(tokenizer, lambda watch: _probe(tokenizer, watch))
         _, found, tail = probe.rpartition(_PROBE)
         if not found:
             raise DataError(
                 f"the chat template of tokenizer '{_name(tokenizer)}' does not show what the assistant says"
             )
-        ends = [(tail.find(text), text) for text in _special_texts(tokenizer) if text in tail]
+        ends = [(tail.find(text), text) for text in special_texts(tokenizer) if text in tail]
         if not ends:
             return cls(tokenizer, tail, 0, None)
         place, text = min(ends)
@@ -75,27 +81,60 @@ class ChatTemplate:
         assert isinstance(end, int)
         return cls(tokenizer, tail, place + len(text), end)
 
-    def render(self, example: Example) -> Rendered:
-        """The example's texts.
+    def render(self, examples: Sequence[Example]) -> list[Rendered | Unusable]:
+        """The texts of each example, or why there are none.
 
         Raises:
-            Unusable: the template refuses the conversation, or renders the prompt differently once a response follows.
+            DataError: the template takes more time or memory than any real one.
         """
+        return _watched(self.tokenizer, lambda watch: [self._rendered_or_not(example, watch) for example in examples])
+
+    def _rendered_or_not(self, example: Example, watch: Watch) -> Rendered | Unusable:
+        try:
+            return self._rendered(example, watch)
+        except Unusable as error:
+            return error
+
+    def _rendered(self, example: Example, watch: Watch) -> Rendered:
         assert isinstance(example.prompt, list)
-        prompt = _render_row(self.tokenizer, example.prompt, is_open=True)
-        full = {}
+        tools: Tools = getattr(example, "tools", None)
+        prompt = self._render_row(example.prompt, tools, watch, is_open=True)
+        self._require_shown(example.prompt, tools, prompt)
+        full, replies = {}, {}
         for name, message in example.responses.items():
             assert isinstance(message, dict)
-            full[name] = self._cut(_render_row(self.tokenizer, [*example.prompt, message]), name)
+            full[name] = self._cut(self._render_row([*example.prompt, message], tools, watch), name)
+            replies[name] = message["content"]
         start = len(prompt)
         if not all(text.startswith(prompt) for text in full.values()):
             # The header that opens a turn may differ (a thinking block, say), the conversation before it may not.
-            closed = _render_row(self.tokenizer, example.prompt)
+            closed = self._render_row(example.prompt, tools, watch)
             if not all(text.startswith(closed) for text in full.values()):
                 detail = "the template renders the prompt differently once the response follows"
                 raise Unusable("template moves the prompt", detail)
             start = len(closed)
+        for name, text in full.items():
+            if _bare(replies[name]) not in _bare(text[start:]):
+                # Some templates cut the thinking off the last reply too, which is what the row is there to teach.
+                detail = f"'{name}': the template leaves out a part of the response; give one that keeps it"
+                raise Unusable("template drops text", f"{detail} with model.chat_template")
         return Rendered(prompt, full, start)
+
+    def _require_shown(self, messages: Sequence[Message], tools: Tools, prompt: str) -> None:
+        """Nothing that was asked may be missing; earlier replies may, as templates cut the thinking off on purpose."""
+        if tools and "tools" not in str(self.tokenizer.get_chat_template(None, tools)):  # type: ignore[arg-type]
+            raise Unusable("template drops tools", "the chat template has no place for 'tools'")
+        shown = _bare(prompt)
+        for number, message in enumerate(messages, start=1):
+            if message["role"] in ("system", "user") and _bare(message["content"]) not in shown:
+                detail = f"'prompt': the template leaves out a part of message {number}, the {message['role']}'s"
+                raise Unusable("template drops text", detail)
+
+    def _render_row(self, messages: Sequence[Message], tools: Tools, watch: Watch, is_open: bool = False) -> str:
+        try:
+            return _render(self.tokenizer, messages, watch, tools, is_open)
+        except Exception as error:  # a template raises whatever it likes, jinja's errors share no public base
+            raise Unusable("template refuses", _reason(error)) from error
 
     def _cut(self, text: str, name: str) -> str:
         """Up to the end of turn: a newline after it would never be generated."""
@@ -105,22 +144,61 @@ class ChatTemplate:
         return text[: len(text) - len(self.tail) + self.kept]
 
 
-def _render_row(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], is_open: bool = False) -> str:
+def _watched(tokenizer: PreTrainedTokenizerBase, work: Callable[[Watch], T]) -> T:
+    watch = Watch()
     try:
-        return _render(tokenizer, messages, is_open)
-    except Exception as error:  # a template raises whatever it likes, jinja's errors share no public base
-        raise Unusable("template refuses", (str(error).splitlines() or [type(error).__name__])[0]) from error
+        return watch.run(lambda: work(watch))
+    except DataError:
+        if not watch.excess:
+            raise
+        raise DataError(f"the chat template of tokenizer '{_name(tokenizer)}' {watch.excess}") from None
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], is_open: bool = False) -> str:
+def _probe(tokenizer: PreTrainedTokenizerBase, watch: Watch) -> str:
+    messages: list[Message] = [{"role": "user", "content": "horse"}, {"role": "assistant", "content": _PROBE}]
+    try:
+        return _render(tokenizer, messages, watch)
+    except Exception as error:  # as for rows
+        name = _name(tokenizer)
+        raise DataError(f"the chat template of tokenizer '{name}' cannot be used: {_reason(error)}") from error
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    watch: Watch,
+    tools: Tools = None,
+    is_open: bool = False,
+) -> str:
+    watch.begin()
+    _make_repeatable(tokenizer.get_chat_template(None, tools))  # type: ignore[arg-type]
+    date = f"{_DAY:%d %b %Y}"
     text = tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=is_open, date_string=_DATE
+        list(messages), tools=tools, tokenize=False, add_generation_prompt=is_open, date_string=date
     )
     assert isinstance(text, str)
     return text
 
 
-def _special_texts(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+def _make_repeatable(template: str) -> None:
+    """Takes clock and dice from a template; transformers keeps what it compiled and renders that."""
+    compiled = transformers.utils.chat_template_utils._compile_jinja_template(template)
+    compiled.globals["strftime_now"] = _DAY.strftime
+    compiled.environment.globals.pop("lipsum", None)
+    compiled.environment.filters.pop("random", None)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+def _bare(text: str) -> str:
+    """Without white space, which templates trim and add."""
+    return "".join(text.split())
+
+
+def special_texts(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    """What the tokenizer's control tokens look like in text."""
     added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
     return {*tokenizer.all_special_tokens, *added}
 

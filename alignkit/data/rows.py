@@ -88,8 +88,16 @@ class DataReport:
 
 @dataclass(frozen=True)
 class Tables:
-    """The training and the held-out rows of a run, with what became of each source."""
+    """The training and the held-out rows of a run, with what became of each source.
+
+    Attributes:
+        train: training rows.
+        eval: held-out rows.
+        reports: one per source.
+        end: id of the token that ends the responses, so that sampled ones end with it too.
+    """
 
     train: tuple[TokenRow, ...]
     eval: tuple[TokenRow, ...]
     reports: tuple[DataReport, ...]
+    end: int

@@ -106,6 +106,7 @@ def load_tables(
     sources = [train]
     if _has_own_eval(config):
         sources.append(_load(config, "eval", wanted, tokenizer, seed, on_progress))
+        _refuse_other_end(train, sources[1], tokenizer)
         kept, held = train.rows, sources[1].rows
     else:
         chosen = choose_held_out(train.prompts, config, seed)
@@ -124,7 +125,7 @@ def load_tables(
             source.read.dropped.write(dropped_file)
     used = [kept, held] if _has_own_eval(config) else [[*kept, *held]]
     reports = tuple(source.report(rows) for source, rows in zip(sources, used, strict=True))
-    return Tables(tuple(kept), tuple(held), reports)
+    return Tables(tuple(kept), tuple(held), reports, train.end)
 
 
 def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
@@ -189,7 +190,7 @@ class _Read:
 
 @dataclass(frozen=True)
 class _Source:
-    """What became of one source's rows; `prompts` is row index -> key of its prompt."""
+    """What became of one source's rows; `prompts` is row index -> key of its prompt, `end` what ends its responses."""
 
     name: str
     read: _Read
@@ -197,6 +198,7 @@ class _Source:
     rows: list[TokenRow]
     prompts: Mapping[int, str]
     counts: Counter[str]
+    end: int
 
     def report(self, final: Sequence[TokenRow]) -> DataReport:
         """The account of this source once its rows are `final`; two of them may be one row of the source."""
@@ -253,7 +255,18 @@ def _load(
     if wanted.to_imitate:
         tokeniser.counts["earlier_turns_untrained"] = sum(example.has_earlier_turns for example in kept)
     prompts = {example.row.index: example.prompt_key for example in kept}
-    return _Source(name, read, len(raw), fitted, prompts, tokeniser.counts)
+    assert tokeniser.end is not None, "a tokenizer without EOS was refused"
+    return _Source(name, read, len(raw), fitted, prompts, tokeniser.counts, tokeniser.end)
+
+
+def _refuse_other_end(train: _Source, held: _Source, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A policy that learns one end of a response cannot be measured on samples and rows with another."""
+    if train.end != held.end:
+        ends = [tokenizer.convert_ids_to_tokens(source.end) for source in (train, held)]
+        raise DataError(
+            f"data.eval: responses of {held.name} ({held.read.form.name}) end with {ends[1]!r}, those of {train.name} "
+            f"({train.read.form.name}) with {ends[0]!r}; give both as conversations or both as text"
+        )
 
 
 def _read_examples(raw: Sequence[RawRow], name: str, wanted: Wanted) -> _Read:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alignkit.data.chat import ChatTemplate, Rendered
@@ -17,6 +16,7 @@ from alignkit.data.columns import token_column
 from alignkit.data.fields import Unusable
 from alignkit.data.formats import Example, num_shared
 from alignkit.data.rows import TokenRow
+from alignkit.data.special_tokens import SpecialTokens, TypedTokens
 from alignkit.errors import DataError
 from alignkit.fingerprints import text_fingerprint
 from alignkit.lazy import numpy
@@ -31,45 +31,13 @@ _BATCH = 1000
 Offsets = Sequence[tuple[int, int]]
 
 
-@dataclass(frozen=True)
-class SpecialTokens:
-    """What the tokenizer puts around a text.
-
-    Attributes:
-        prefix: ids that it puts before every text; empty when it adds none.
-        bos: its BOS id if `prefix` holds it; None when it adds no BOS.
-        named_bos: its BOS id, whether it adds it or leaves that to the chat template.
-        eos: its EOS id.
-    """
-
-    prefix: list[int]
-    bos: int | None
-    named_bos: int | None
-    eos: int | None
-
-    @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase) -> SpecialTokens:
-        """Found by tokenising a probe: a `bos_token` that is named is not always used."""
-        bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-        ids = tokenizer("a")["input_ids"]
-        starts = [start for start in range(len(ids)) if ids[start : start + len(bare)] == bare]
-        prefix = ids[: starts[0]] if starts else []
-        bos = tokenizer.bos_token_id
-        return cls(prefix, bos if bos in prefix else None, bos, tokenizer.eos_token_id)
-
-    def num_leading(self, prompt: Sequence[int]) -> int:
-        """Tokens at the start of a prompt that open every text: the prefix, or the BOS of a template."""
-        if self.prefix and list(prompt[: len(self.prefix)]) == self.prefix:
-            return len(self.prefix)
-        return int(self.named_bos is not None and len(prompt) > 0 and prompt[0] == self.named_bos)
-
-
 class Tokeniser:
     """Tokenises the examples of one source.
 
     Attributes:
         special: the tokenizer's special tokens.
-        counts: `boundary_moved` (rows), `bos_added` (chat rows whose template has no BOS), `eos_appended` (responses).
+        counts: `boundary_moved` (rows), `bos_added` (chat rows whose template has no BOS), `eos_appended` (responses);
+            where there are any, `opened_otherwise` (chat rows: generation opens with more than the row's prompt holds).
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, separator: str) -> None:
@@ -77,6 +45,7 @@ class Tokeniser:
         self._tokenizer = tokenizer
         self._separator = separator
         self.special = SpecialTokens.of(tokenizer)
+        self._typed = TypedTokens(tokenizer, self.special)
         self._template: ChatTemplate | None = None
 
     def rows(self, examples: Sequence[Example]) -> Iterator[TokenRow | Unusable]:
@@ -89,7 +58,7 @@ class Tokeniser:
             self._template = ChatTemplate.of(self._tokenizer)
             if self._separator:
                 raise DataError(f"data.separator: {self._separator!r} belongs to plain text; the data is conversations")
-        if self._end() is None:
+        if self.end is None:
             name = self._tokenizer.name_or_path
             raise DataError(
                 f"tokenizer '{name}' has no EOS token, so a response could not end; set the tokenizer's eos_token"
@@ -97,13 +66,16 @@ class Tokeniser:
         for start in range(0, len(examples), _BATCH):
             yield from self._batch(examples[start : start + _BATCH])
 
-    def _end(self) -> int | None:
-        """The id that every response ends with."""
+    @property
+    def end(self) -> int | None:
+        """The id that every response ends with: of the template's end of turn, else EOS. Known once rows are asked for.
+
+        A response that is sampled ends with the same one."""
         of_template = self._template.end if self._template else None
         return self.special.eos if of_template is None else of_template
 
     def _batch(self, examples: Sequence[Example]) -> Iterator[TokenRow | Unusable]:
-        rendered = [self._render(example) for example in examples]
+        rendered = self._render(examples)
         texts = [text for one in rendered if isinstance(one, Rendered) for text in (one.prompt, *one.full.values())]
         needs_offsets = any(example.row.critical for example in examples)
         tokens = iter(self._encode(texts, needs_offsets))
@@ -118,15 +90,17 @@ class Tokeniser:
             except Unusable as error:
                 yield error
 
-    def _render(self, example: Example) -> Rendered | Unusable:
-        if isinstance(example.prompt, str):
-            prompt = example.prompt + self._separator
-            return Rendered(prompt, {name: f"{prompt}{text}" for name, text in example.responses.items()}, len(prompt))
-        assert self._template is not None, "the examples of a source are all chat or all text"
-        try:
-            return self._template.render(example)
-        except Unusable as error:
-            return error
+    def _render(self, examples: Sequence[Example]) -> list[Rendered | Unusable]:
+        """The texts of each example, or why there are none."""
+        outcomes = [self._typed.refusal(example) for example in examples]
+        fair = [example for example, refusal in zip(examples, outcomes, strict=True) if refusal is None]
+        rendered = iter(self._template.render(fair) if self._template else map(self._joined, fair))
+        return [next(rendered) if refusal is None else refusal for refusal in outcomes]
+
+    def _joined(self, example: Example) -> Rendered:
+        assert isinstance(example.prompt, str), "the examples of a source are all chat or all text"
+        prompt = example.prompt + self._separator
+        return Rendered(prompt, {name: f"{prompt}{text}" for name, text in example.responses.items()}, len(prompt))
 
     def _encode(self, texts: list[str], needs_offsets: bool) -> list[tuple[list[int], Offsets]]:
         if not texts:
@@ -156,7 +130,10 @@ class Tokeniser:
             suffix: {name: _per_token(numbers[name], len(responses[name]), name, suffix) for name in numbers}
             for suffix, numbers in example.token_columns.items()
         }
-        self.counts["boundary_moved"] += cut < len(prompt) or rendered.start < len(rendered.prompt)
+        opens_otherwise = rendered.start < len(rendered.prompt)
+        if opens_otherwise:
+            self.counts["opened_otherwise"] += 1
+        self.counts["boundary_moved"] += cut < len(prompt) or opens_otherwise
         self.counts["bos_added"] += self._template is not None and len(begun) > cut
         self.counts["eos_appended"] += sum(len(responses[name]) > len(ids) - cut for name, (ids, _) in full.items())
         critical = {
@@ -186,7 +163,7 @@ class Tokeniser:
         return prompt
 
     def _ended(self, response: list[int], name: str) -> list[int]:
-        end = self._end()
+        end = self.end
         assert end is not None
         if response[-1:] != [end]:
             response = [*response, end]
@@ -196,14 +173,18 @@ class Tokeniser:
         return response
 
     def _check_specials(self, name: str, prompt: list[int], response: list[int]) -> None:
-        """One BOS, at the start; where BOS and EOS are the same token, turns may end with it."""
+        """BOS leads, and no response holds one; where BOS and EOS are the same token, responses end with it.
+
+        A prompt may hold further ones, which its template wrote: that of Llama 2 puts one before each turn of the user.
+        """
         bos, eos = self.special.bos, self.special.eos
         if bos is not None and bos != eos:
-            if (num_bos := prompt.count(bos) + response.count(bos)) > 1:
+            if bos in response:
                 token = self._tokenizer.convert_ids_to_tokens(bos)
+                num_bos = prompt.count(bos) + response.count(bos)
                 raise Unusable("second BOS", f"prompt and '{name}' hold {num_bos} times {token!r}")
             assert bos in prompt[: max(1, len(self.special.prefix))], "BOS must lead the prompt"
-        assert response[-1] == self._end() and response.count(response[-1]) == 1, "one end token, at the end"
+        assert response[-1] == self.end and response.count(response[-1]) == 1, "one end token, at the end"
 
 
 def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -121,7 +121,7 @@ class Evaluation:
                     [derive(recipe.seed, "evaluation", row.index) for row in rows],
                     Draw(recipe.evaluation.temperature),
                     max_new_tokens=recipe.evaluation.max_new_tokens,
-                    eos_id=policy.eos_id,
+                    eos_id=policy.end_id,
                 )
                 kl_B = self._kl(rows, responses, reference) if reference else None
             for b, (row, ids) in enumerate(zip(rows, responses, strict=True)):

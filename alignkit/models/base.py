@@ -28,7 +28,7 @@ class LoRA(Section):
     alpha: int = Field(32, gt=0, le=1_000_000)
     """Scale of the update; it is multiplied by alpha / rank."""
 
-    targets: Annotated[tuple[str, ...], Field(strict=False)] | Literal["all-linear"] = "all-linear"
+    targets: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | Literal["all-linear"] = "all-linear"
     """Modules that get an adapter; all linear layers but the head by default."""
 
 
@@ -47,7 +47,7 @@ class ModelSource(Component):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
-    head_chunk: int = Field(4096, gt=0)
+    head_chunk: int = Field(4096, gt=0, le=2**24)
     """Response tokens whose logits exist at once; changes memory, never the result."""
 
     @abstractmethod

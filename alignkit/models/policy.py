@@ -14,6 +14,7 @@ from alignkit.lazy import numpy as np
 from alignkit.lazy import peft, torch
 from alignkit.models.base import LoRA, ModelSource
 from alignkit.models.layout import Batch, Example, Layout, collate
+from alignkit.models.loading import loading
 from alignkit.models.scorer import Scorer, Want, causal_lm
 
 if TYPE_CHECKING:
@@ -32,12 +33,14 @@ class Policy:
         layout: how examples are laid out for it.
         tokenizer: its tokenizer.
         has_adapter: True when a peft adapter is trained.
+        template_end: id that ends the responses of the data; None where that is EOS.
     """
 
     scorer: Scorer
     layout: Layout
     tokenizer: PreTrainedTokenizerBase
     has_adapter: bool
+    template_end: int | None = None
 
     @property
     def model(self) -> Model:
@@ -51,8 +54,13 @@ class Policy:
 
     @property
     def eos_id(self) -> int:
-        """Ends a response; also serves as padding, which is masked everywhere."""
+        """Serves as padding, which is masked everywhere."""
         return int(self.tokenizer.eos_token_id)
+
+    @property
+    def end_id(self) -> int:
+        """Ends a sampled response, as it ends those of the data: the chat template's end of turn, else EOS."""
+        return self.eos_id if self.template_end is None else self.template_end
 
     def batch(self, rows: Sequence[TokenRow], extra: Sequence[ndarray] = ()) -> Batch:
         """Lays out rows, with one more response for each when given (the anchors)."""
@@ -80,7 +88,13 @@ class Policy:
 
 
 def build_policy(
-    source: ModelSource, tokenizer: PreTrainedTokenizerBase, *, seed: int, separate: bool, device: torch.device
+    source: ModelSource,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    seed: int,
+    separate: bool,
+    device: torch.device,
+    template_end: int | None = None,
 ) -> Policy:
     """Loads the model of `source` and makes it ready for training.
 
@@ -90,6 +104,7 @@ def build_policy(
         seed: the run's seed.
         separate: a component cannot share the prompt (`scope: full_sequence`).
         device: where the model goes.
+        template_end: id that ends the responses of the data; None where that is EOS.
 
     Raises:
         ModelError: the model cannot be loaded, has dropout that cannot be switched off, or changes its logits behind
@@ -113,7 +128,7 @@ def build_policy(
         name = "activation" if hasattr(language_model, "activation_checkpointing_enable") else "gradient"
         getattr(language_model, f"{name}_checkpointing_enable")({"use_reentrant": False})
         scorer.train()  # transformers checkpoints in training mode only
-    return Policy(scorer, layout, tokenizer, isinstance(model, peft.PeftModel))
+    return Policy(scorer, layout, tokenizer, isinstance(model, peft.PeftModel), template_end)
 
 
 def _with_adapter(model: PreTrainedModel, adapter: LoRA, seed: int) -> peft.PeftModel:
@@ -126,10 +141,8 @@ def _with_adapter(model: PreTrainedModel, adapter: LoRA, seed: int) -> peft.Peft
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        try:
+        with loading("model.adapter.targets"):
             return peft.get_peft_model(model, config)
-        except ValueError as error:
-            raise ModelError(f"model.adapter.targets: {error}".splitlines()[0]) from error
 
 
 def switch_off_dropout(model: Model) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,9 +13,22 @@ from pydantic import Field
 from alignkit.errors import ModelError
 from alignkit.lazy import peft, torch, transformers
 from alignkit.models.base import REFERENCE_ADAPTER, ModelSource
+from alignkit.models.loading import loading, require_place, unreachable
+from alignkit.models.weights import (
+    ADAPTER,
+    adapter_folder,
+    load_whole,
+    require_floats,
+    require_whole_adapter,
+    stored_file,
+    weight_files,
+)
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+_MAX_TEMPLATE = 2**20
+"""Bytes of a chat template; the longest published ones have some 20,000."""
 
 
 class Pretrained(ModelSource):
@@ -49,24 +64,11 @@ class Pretrained(ModelSource):
         """
         path, revision = (self.tokenizer, None) if self.tokenizer else (self.path, self.revision)
         key = "model.tokenizer" if self.tokenizer else "model.path"
-        _require_place(key, path, revision)
-        try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            if not Path(path).is_dir():
-                raise ModelError(_unreachable(key, path, revision)) from error
-            advice = "" if self.tokenizer else "; name one with model.tokenizer"
-            raise ModelError(f"{key}: {path} holds no tokenizer that transformers can load{advice}") from error
-        if tokenizer.eos_token_id is None:
-            raise ModelError(
-                f"{key}: the tokenizer of {path} has no EOS token; set eos_token in its tokenizer_config.json"
-            )
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
+        require_place(key, path, revision)
+        tokenizer = _tokenizer(key, path, revision)
         if self.chat_template is not None:
             tokenizer.chat_template = _read_template(self.chat_template)
-        loaded: PreTrainedTokenizerBase = tokenizer
-        return loaded
+        return tokenizer
 
     def load_model(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel | peft.PeftModel:
         """The model; of an adapter folder the model with that adapter, trainable, and a frozen copy of it.
@@ -75,78 +77,132 @@ class Pretrained(ModelSource):
             ModelError: it is not there, is no causal language model, needs its own code, or is smaller than the
                 tokenizer's vocabulary.
         """
-        if not (Path(self.path) / "adapter_config.json").exists():
+        require_place("model.path", self.path, self.revision)
+        with loading(f"model.path: {self.path} cannot be loaded"):
+            folder = adapter_folder(self.path, self.revision)
+        if folder is None:
             return self._load_base(self.path, self.revision, tokenizer)
-        _require_safetensors(self.path)
-        adapter = peft.PeftConfig.from_pretrained(self.path)
+        with loading(f"model.path: {self.path}/adapter_config.json cannot be read"):
+            adapter = peft.PeftConfig.from_pretrained(str(folder))
+        if not adapter.base_model_name_or_path:
+            raise ModelError(f"model.path: the adapter {self.path} names no base model in its adapter_config.json")
+        whose = f"model.path: the base model of adapter {self.path}"
+        require_place(whose, str(adapter.base_model_name_or_path), adapter.revision)
         base = self._load_base(str(adapter.base_model_name_or_path), adapter.revision, tokenizer)
-        model = peft.PeftModel.from_pretrained(base, self.path, is_trainable=True)
-        model.load_adapter(self.path, REFERENCE_ADAPTER, is_trainable=False)
-        return model.eval()
+        with loading(f"model.path: adapter {self.path} does not fit its base model"), _quiet():
+            # Tensors of another shape are told by name below; peft would list them all.
+            model = peft.PeftModel.from_pretrained(
+                base, str(folder), is_trainable=True, torch_device="cpu", ignore_mismatched_sizes=True
+            )
+            model.load_adapter(
+                str(folder), REFERENCE_ADAPTER, is_trainable=False, torch_device="cpu", ignore_mismatched_sizes=True
+            )
+            for name in ("default", REFERENCE_ADAPTER):
+                require_whole_adapter(self.path, folder / ADAPTER, model, name)
+        adapted: peft.PeftModel = model.eval()
+        return adapted
 
     def _load_base(self, path: str, revision: str | None, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-        _require_place("model.path", path, revision)
-        _require_causal(path, _config(path, revision))
-        _require_safetensors(path)
+        require_place("model.path", path, revision)
+        config = _config(path, revision)
+        with loading(f"model.path: {path}/config.json cannot be read"):
+            _require_causal(path, config)
         options = {"attn_implementation": self.attn_implementation} if self.attn_implementation else {}
         dtype = self.dtype if self.dtype == "auto" else getattr(torch, self.dtype)
-        try:
-            model: PreTrainedModel = transformers.AutoModelForCausalLM.from_pretrained(
-                path, revision=revision, dtype=dtype, trust_remote_code=False, use_safetensors=True, **options
-            )
-        except (OSError, ValueError, ImportError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"model.path: {path} cannot be loaded: {reason}") from error
+        with loading(f"model.path: {path} cannot be loaded"):
+            if stored_file(path, "adapter_config.json", revision) is not None:
+                raise ModelError(f"model.path: {path} is an adapter, which cannot be the base model of another one")
+            files = weight_files(path, revision)
+            model = load_whole(transformers.AutoModelForCausalLM, path, revision=revision, dtype=dtype, **options)
+            if getattr(config, "quantization_config", None) is None:
+                require_floats(path, files, (name for name, _ in model.named_parameters()))
         rows = int(model.config.get_text_config().vocab_size)
         if len(tokenizer) > rows:
             raise ModelError(
                 f"model.path: {path} knows {rows} tokens, its tokenizer {len(tokenizer)}; they do not belong together"
             )
-        model.eval()
-        return model
+        loaded: PreTrainedModel = model.eval()
+        return loaded
 
 
-def _config(path: str, revision: str | None) -> PretrainedConfig:
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without peft's warnings of missing keys, which are errors here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _tokenizer(key: str, path: str, revision: str | None) -> PreTrainedTokenizerBase:
+    advice = "" if key == "model.tokenizer" else "; name one with model.tokenizer"
+    is_folder = Path(path).is_dir()
+    why = f"{key}: {path} holds no tokenizer that transformers can load"
     try:
-        config: PretrainedConfig = transformers.AutoConfig.from_pretrained(
-            path, revision=revision, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError) as error:
-        if "trust_remote_code" in str(error):
+        with loading(why):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+            _try_out(tokenizer)
+    except ModelError as error:
+        if not is_folder and isinstance(error.__cause__, OSError):
+            raise ModelError(unreachable(key, path, revision)) from error
+        if is_folder and not any(Path(path).glob("*token*")):
+            raise ModelError(f"{why}{advice}") from error
+        if (Path(path) / "config.json").is_file():
+            _config(path, revision, key)  # read for the tokenizer too, and often what is wrong
+        raise ModelError(f"{error}{advice}") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{key}: the tokenizer of {path} has no EOS token; set eos_token in its tokenizer_config.json")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
+
+
+def _try_out(tokenizer: PreTrainedTokenizerBase) -> None:
+    """A damaged tokenizer may load and fail at the first text."""
+    tokenizer.decode(tokenizer("a b")["input_ids"])
+
+
+def _config(path: str, revision: str | None, key: str = "model.path") -> PretrainedConfig:
+    """The model's configuration.
+
+    Raises:
+        ModelError: there is none, it is damaged, or it asks for something that would be left out in silence.
+    """
+    is_folder = Path(path).is_dir()
+    try:
+        with loading(f"{key}: {path}/config.json cannot be read"):
+            config: PretrainedConfig = transformers.AutoConfig.from_pretrained(
+                path, revision=revision, trust_remote_code=False
+            )
+            _require_known_options(path, config)
+    except ModelError as error:
+        if "trust_remote_code" in str(error.__cause__):
             raise ModelError(
-                f"model.path: {path} needs code of its own, which is never run; use a model that transformers knows"
+                f"{key}: {path} needs code of its own, which is never run; use a model that transformers knows"
             ) from error
-        if Path(path).is_dir():
+        if is_folder and not (Path(path) / "config.json").is_file():
             raise ModelError(
-                f"model.path: {path} holds no model that transformers can load (a config.json with a known model_type)"
+                f"{key}: {path} holds no model that transformers can load (a config.json with a known model_type)"
             ) from error
-        raise ModelError(_unreachable("model.path", path, revision)) from error
+        if not is_folder and isinstance(error.__cause__, OSError):
+            raise ModelError(unreachable(key, path, revision)) from error
+        raise
     return config
 
 
-def _require_place(key: str, path: str, revision: str | None) -> None:
-    """What looks like a path must be a folder: the Hub's answer to a mistyped one would mislead."""
-    if Path(path).is_dir():
-        if revision is not None:
-            raise ModelError(f"model.revision: '{revision}' belongs to a Hub id; {path} is a folder")
+def _require_known_options(path: str, config: PretrainedConfig) -> None:
+    if getattr(config, "transformers_weights", None) is not None:
+        raise ModelError(
+            f"model.path: {path}/config.json names its weights file (transformers_weights); "
+            "only model.safetensors or its index is read"
+        )
+    quantization = getattr(config, "quantization_config", None)
+    if quantization is None:
         return
-    if Path(path).exists():
-        raise ModelError(f"{key}: {path} is a file; give the folder that holds the model, or a Hub id")
-    if path.startswith((".", "/", "~")) or path.count("/") > 1 or path.endswith("/"):
-        raise ModelError(f"{key}: folder {path} does not exist; give a folder or a Hub id such as 'owner/name'")
-
-
-def _unreachable(key: str, path: str, revision: str | None) -> str:
-    at = f" at revision '{revision}'" if revision else ""
-    return (
-        f"{key}: '{path}'{at} is neither a folder nor on the Hub, or the Hub cannot be reached and it was not "
-        "downloaded before"
-    )
-
-
-def _require_safetensors(path: str) -> None:
-    if Path(path).is_dir() and not any(Path(path).glob("*.safetensors")):
-        raise ModelError(f"model.path: {path} holds no weights as .safetensors (pickled weights are never read)")
+    settings = quantization if isinstance(quantization, dict) else quantization.to_dict()
+    if not transformers.quantizers.auto.AutoHfQuantizer.supports_quant_method(settings):
+        method = settings.get("quant_method")
+        raise ModelError(f"model.path: {path}/config.json: unknown quant_method {method!r} in its quantization_config")
 
 
 def _require_causal(path: str, config: PretrainedConfig) -> None:
@@ -160,7 +216,17 @@ def _require_causal(path: str, config: PretrainedConfig) -> None:
 
 
 def _read_template(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"model.chat_template: {path} cannot be read: {type(error).__name__}") from error
+    """The text of a template file.
+
+    Raises:
+        ModelError: it is no plain file, too large for a template, or not text.
+    """
+    with loading(f"model.chat_template: {path} cannot be read"):
+        file = Path(path)
+        if file.exists() and not file.is_file():
+            raise ValueError("it is no file")
+        with file.open("rb") as opened:  # bounded, whatever size the file system names
+            content = opened.read(_MAX_TEMPLATE + 1)
+        if len(content) > _MAX_TEMPLATE:
+            raise ValueError(f"it is larger than {_MAX_TEMPLATE:,} bytes, which no template is")
+        return content.decode()

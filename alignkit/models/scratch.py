@@ -29,7 +29,7 @@ class Scratch(ModelSource):
     width: int = Field(256, gt=0, le=16384)
     """Size of an embedding; the feed-forward layers are 8/3 as wide, as in Llama."""
 
-    heads: int = Field(4, gt=0)
+    heads: int = Field(4, gt=0, le=2**12)
     """Attention heads; each is width / heads wide, an even number."""
 
     vocab_size: int = Field(4096, ge=512, le=1_000_000)

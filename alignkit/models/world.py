@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import alignkit.world
 from alignkit.lazy import torch, transformers
 from alignkit.models.base import ModelSource
+from alignkit.models.loading import loading
 from alignkit.models.scratch import Scratch
+from alignkit.models.weights import load_whole
 from alignkit.world.tokenizer import build_tokenizer
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class World(ModelSource):
         """The shipped model (which has no seed), or a random one."""
         if self.start == "random":
             return _SIZES.load_model(tokenizer, seed)
-        model: LlamaForCausalLM = transformers.LlamaForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
-        model.eval()
-        return model
+        with loading("model: the shipped model is damaged, install the package again"):
+            model = load_whole(transformers.LlamaForCausalLM, str(FOLDER), dtype=torch.float32)
+        shipped: LlamaForCausalLM = model.eval()
+        return shipped

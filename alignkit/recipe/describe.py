@@ -75,6 +75,7 @@ _NEEDED: Mapping[str, Callable[[Any], Iterable[str]]] = {
     "full_sequence": partial(_always, "importances of the prompt's tokens"),
     "anchor": lambda anchor: [f"anchor '{anchor.name}'"],
     "columns": lambda columns: [f"data column '{column}'" for column in sorted(columns)],
+    "nonnegative": lambda columns: [f"numbers >= 0 in data column '{column}'" for column in sorted(columns)],
 }
 """A word for each field of `Needs`; a test fails when one has none."""
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from alignkit.data.rows import DataReport
 
 _LEFT_OUT = {
+    "opened_otherwise": "rows whose generation the template opens with more than their prompt",
     "earlier_turns_untrained": "rows whose earlier assistant turns are not trained",
     "truncated_prompt": "prompts cut",
     "truncated_response": "responses cut",

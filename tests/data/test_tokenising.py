@@ -62,10 +62,12 @@ def test_second_bos_is_a_bad_row(write, load, make_bytes):
     assert str(caught.value).splitlines()[1] == "  a.jsonl:1: second BOS: prompt and 'chosen' hold 2 times '<s>'"
 
 
-def test_a_named_bos_that_the_tokenizer_does_not_add_is_ordinary(write, load, make_bytes):
-    tokenizer = make_bytes(bos=False)
-    row, _ = only_row(load(write("a.jsonl", [{**PAIR, "chosen": "b<s>c"}]), tokenizer))
-    assert decoded(tokenizer, row)[1] == "b<s>c</s>"
+def test_a_named_bos_that_the_tokenizer_does_not_add_is_control_all_the_same(write, load, make_bytes):
+    with pytest.raises(DataError) as caught:
+        load(write("a.jsonl", [{**PAIR, "chosen": "b<s>c"}]), make_bytes(bos=False))
+    assert str(caught.value).splitlines()[1] == (
+        "  a.jsonl:1: special token in text: 'chosen' holds '<s>', which the tokenizer reads as a control token"
+    )
 
 
 def test_a_token_across_the_boundary_belongs_to_both_responses(write, load, make_bytes):

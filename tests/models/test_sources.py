@@ -22,16 +22,6 @@ TEXTS = [f"{row.prompt}{row.chosen}" for row in generate(WorldConfig(pairs=100),
 SMALL = Scratch(name="scratch", layers=1, width=32, heads=2, vocab_size=512, max_positions=64)
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """A scratch model and its tokenizer in a folder."""
-    folder = tmp_path_factory.mktemp("model")
-    tokenizer = SMALL.load_tokenizer(TEXTS)
-    tokenizer.save_pretrained(folder)
-    SMALL.load_model(tokenizer, seed=0).save_pretrained(folder)
-    return folder
-
-
 def same(first, second):
     pairs = zip(first.state_dict().items(), second.state_dict().items(), strict=True)
     return all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs)
@@ -131,6 +121,12 @@ def test_scratch_width_that_heads_do_not_divide_is_refused():
     assert str(caught.value.errors()[0]["ctx"]["error"]) == (
         "width 100 is no multiple of 2 x 3 heads (rotary positions need pairs)"
     )
+
+
+@pytest.mark.parametrize("field", ["layers", "width", "heads", "vocab_size", "max_positions"])
+def test_scratch_sizes_have_bounds(field):
+    with pytest.raises(ValidationError, match="less than or equal to"):
+        Scratch(name="scratch", **{field: 10**9})
 
 
 # --- pretrained ---

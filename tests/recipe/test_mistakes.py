@@ -113,6 +113,9 @@ REPLACED = {
         "1: model.adapter.rank: must be greater than 0, got 0",
         "1: model.adapter.targets: expected a list or 'all-linear', got 5 (a number)",
     ],
+    ("model: world", "model: {name: world, adapter: {targets: []}}"): [
+        "1: model.adapter.targets: too few items: needs at least 1, got 0"
+    ],
     ("model: world", "model: {name: world, adapter: {targets: [q_proj, 3]}}"): [
         "1: model.adapter.targets.1: expected text, got 3 (a number)"
     ],

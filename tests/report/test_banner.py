@@ -94,3 +94,11 @@ def test_what_is_left_out_of_the_rows_is_said():
         "chosen and rejected text; rows whose earlier assistant turns are not trained: 1,500; prompts cut: 3; columns "
         "not used: id, source"
     )
+
+
+def test_a_template_that_opens_generation_otherwise():
+    report = replace(HELD_OUT, counts={"opened_otherwise": 1})
+    assert data_line(report) == (
+        "data/held_out.csv: 1 of 1 row used; prompt, chosen and rejected text; rows whose generation the template "
+        "opens with more than their prompt: 1"
+    )
