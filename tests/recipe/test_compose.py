@@ -17,10 +17,10 @@ trainer: preference
 """
 
 MISFITS = {
-    "data.train=\"a\\nok: all fine\"": (
+    'data.train="a\\nok: all fine"': (
         r"data.train: a name holds no line ends or control characters, got 'a\nok: all fine'"
     ),
-    "model={name: pretrained, path: \"x\\e[2J\"}": (
+    'model={name: pretrained, path: "x\\e[2J"}': (
         r"model.path: a name holds no line ends or control characters, got 'x\e[2J'"
     ),
     "losses=[sft]": (
