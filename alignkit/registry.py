@@ -12,8 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from functools import cache
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import EntryPoint
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
@@ -28,6 +27,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError, core_schema
 
+from alignkit import entry_points
 from alignkit.errors import AlignkitError, printable, shown
 
 SLOT = "x-slot"
@@ -147,7 +147,11 @@ class Registry(Generic[ComponentT]):
             return self._own(name)
         plugin = next((point for point in self._entry_points() if point.name == name), None)
         if plugin is None:
-            broken = f"; not read: the entry points of {', '.join(_unreadable())}" if _unreadable() else ""
+            broken = (
+                f"; not read: the entry points of {', '.join(entry_points.unreadable())}"
+                if entry_points.unreadable()
+                else ""
+            )
             raise RegistryError(f"unknown {self.kind} {shown(name)}; {suggestion(name, self.names())}{broken}")
         self._classes[name] = self._loaded(name, plugin)
         return self._classes[name]
@@ -165,12 +169,14 @@ class Registry(Generic[ComponentT]):
 
     def conflict(self, name: str) -> str | None:
         """Who else claims `name`, and what to do; None when it has one owner, and nothing is imported to know."""
-        points = [point for point in self._entry_points() if point.name == name]
-        owners = {*([self._paths[name]] if name in self._paths else []), *map(_claim, points)}
+        owners = {self._paths[name]: self._paths[name]} if name in self._paths else {}
+        for point in self._entry_points():
+            if point.name == name:  # of one package seen twice, the first counts, as it does for imports
+                owners.setdefault(point.value, entry_points.claim(point))
         if len(owners) < 2:
             return None
         return (
-            f"{self.kind} '{name}' is registered by {' and by '.join(sorted(owners))}; "
+            f"{self.kind} '{name}' is registered by {' and by '.join(sorted(owners.values()))}; "
             "uninstall one of the plugins or rename its entry point"
         )
 
@@ -181,9 +187,7 @@ class Registry(Generic[ComponentT]):
     def distribution(self, name: str) -> tuple[str, str] | None:
         """Package and version of the plugin that gives `name`; None for what alignkit itself has."""
         plugin = next((point for point in self._entry_points() if point.name == name), None)
-        if plugin is None or plugin.dist is None or name in self._paths:
-            return None
-        return plugin.dist.name, plugin.dist.version
+        return entry_points.package_of(plugin) if plugin and name not in self._paths else None
 
     def owner(self, name: str) -> str:
         """Where `name` comes from: `module:class`, without importing it."""
@@ -212,7 +216,7 @@ class Registry(Generic[ComponentT]):
         return self.get(name).model_validate({**values, "name": name})
 
     def _entry_points(self) -> list[EntryPoint]:
-        return [point for point in _installed() if point.group == f"alignkit.{self.kind}"]
+        return [point for point in entry_points.installed() if point.group == f"alignkit.{self.kind}"]
 
     def _loaded(self, name: str, plugin: EntryPoint) -> type[ComponentT]:
         try:
@@ -221,10 +225,12 @@ class Registry(Generic[ComponentT]):
             raise
         except BaseException as error:  # a plugin's module may do anything, `sys.exit()` included
             said = str(error) if isinstance(error, ImportError | AttributeError) else _described(error)
-            raise RegistryError(f"plugin {self.kind} '{name}' ({_claim(plugin)}) cannot be loaded: {said}") from error
+            raise RegistryError(
+                f"plugin {self.kind} '{name}' ({entry_points.claim(plugin)}) cannot be loaded: {said}"
+            ) from error
         if not (isinstance(cls, type) and issubclass(cls, self.base)):
             raise RegistryError(
-                f"plugin {self.kind} '{name}' ({_claim(plugin)}) is {shown(cls)}, "
+                f"plugin {self.kind} '{name}' ({entry_points.claim(plugin)}) is {shown(cls)}, "
                 f"not a subclass of {self.base.__name__}"
             )
         return cls
@@ -264,39 +270,6 @@ class Registry(Generic[ComponentT]):
             summary = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in errors)
             context = {"registry": self, "errors": errors, "summary": summary}
             raise PydanticCustomError("slot_invalid", "{summary}", context) from None
-
-
-def _installed() -> list[EntryPoint]:
-    """Our entry points in everything installed."""
-    return _scanned()[0]
-
-
-def _unreadable() -> list[str]:
-    """The packages whose entry points cannot be read; ours would be among them."""
-    return _scanned()[1]
-
-
-@cache
-def _scanned() -> tuple[list[EntryPoint], list[str]]:
-    """Entry points and unreadable packages, looked for once per process."""
-    points: list[EntryPoint] = []
-    unreadable = []
-    for distribution in distributions():
-        try:
-            points += [point for point in distribution.entry_points if point.group.startswith("alignkit.")]
-        except Exception:  # any package's files: not UTF-8, no such form; most have nothing to do with us
-            unreadable.append(_folder(distribution))
-    return points, unreadable
-
-
-def _folder(distribution: Distribution) -> str:
-    """The folder of a distribution's metadata, which may be all that can be said of it."""
-    return printable(str(getattr(distribution, "_path", "an unnamed package")))
-
-
-def _claim(plugin: EntryPoint) -> str:
-    """`module:Class of package 1.0`."""
-    return printable(f"{plugin.value} of {plugin.dist.name} {plugin.dist.version}" if plugin.dist else plugin.value)
 
 
 def _described(error: BaseException) -> str:

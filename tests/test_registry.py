@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint, distributions
 
 import pytest
 
-from alignkit import registry as module
+from alignkit import entry_points as module
 from alignkit.registry import Component, Registry, RegistryError
 
 
@@ -30,7 +30,7 @@ def install(monkeypatch):
 
     def install(*points: tuple[str, str]):
         found = [EntryPoint(name, value, "alignkit.thing") for name, value in points]
-        monkeypatch.setattr(module, "_installed", lambda: found)
+        monkeypatch.setattr(module, "installed", lambda: found)
 
     install()
     return install
@@ -171,6 +171,19 @@ def test_a_plugins_package_and_version(packages):
     registry = things(mine="b:B")
     assert registry.distribution("ours") == ("fine", "0.3")
     assert registry.distribution("mine") is registry.distribution("none") is None
+
+
+def test_a_plugin_without_metadata_has_no_package(packages):
+    folder = packages("bare", "0.1", f"[alignkit.thing]\nours = {HERE}\n", "")
+    (folder / "METADATA").write_text("")
+    assert things().get("ours") is Plain
+    assert things().distribution("ours") is None
+
+
+def test_one_package_seen_in_two_places_is_no_conflict(packages):
+    for version in ("1.0", "1.1"):
+        packages("twice", version, f"[alignkit.thing]\nours = {HERE}\n", "")
+    assert things().get("ours") is Plain
 
 
 def test_entry_points_that_cannot_be_read_are_another_packages_trouble(packages):

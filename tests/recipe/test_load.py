@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from alignkit import registry
+from alignkit import entry_points
 from alignkit.errors import RecipeError
 from alignkit.recipe.load import load_recipe
 from alignkit.recipe.recipe import Recipe
@@ -248,14 +248,14 @@ def test_the_plugins_of_a_recipe_are_known_with_their_versions(write, tmp_path, 
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1.2\n")
     (info / "entry_points.txt").write_text("[alignkit.weighting]\ntiny_prior = alignkit.weighting.prior:Prior\n")
-    monkeypatch.setattr(registry, "distributions", lambda: distributions(path=[str(tmp_path)]))
-    registry._scanned.cache_clear()
+    monkeypatch.setattr(entry_points, "distributions", lambda: distributions(path=[str(tmp_path)]))
+    entry_points._scanned.cache_clear()
     try:
         write(child="extends: base.yaml\nweighting: {prior: tiny_prior}\n")
         assert load_recipe("child.yaml").plugins == {"tiny": "1.2"}
         assert load_recipe("base.yaml").plugins == {}
     finally:
-        registry._scanned.cache_clear()
+        entry_points._scanned.cache_clear()
         weightings._classes.pop("tiny_prior", None)
 
 

@@ -1,0 +1,51 @@
+"""The components that installed packages bring, as their entry points say; nothing is imported to know them."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint, distributions
+
+from alignkit.errors import printable
+
+
+def installed() -> list[EntryPoint]:
+    """Our entry points in everything installed."""
+    return _scanned()[0]
+
+
+def unreadable() -> list[str]:
+    """The packages whose entry points cannot be read; ours would be among them."""
+    return _scanned()[1]
+
+
+@cache
+def _scanned() -> tuple[list[EntryPoint], list[str]]:
+    """Entry points and unreadable packages, looked for once per process."""
+    points: list[EntryPoint] = []
+    broken = []
+    for distribution in distributions():
+        try:
+            points += [point for point in distribution.entry_points if point.group.startswith("alignkit.")]
+        except Exception:  # any package's files: not UTF-8, no such form; most have nothing to do with us
+            broken.append(_folder(distribution))
+    return points, broken
+
+
+def _folder(distribution: Distribution) -> str:
+    """The folder of a distribution's metadata, which may be all that can be said of it."""
+    return printable(str(getattr(distribution, "_path", "an unnamed package")))
+
+
+def claim(plugin: EntryPoint) -> str:
+    """`module:Class of package 1.0`."""
+    package = package_of(plugin)
+    return printable(f"{plugin.value} of {' '.join(package)}" if package else plugin.value)
+
+
+def package_of(plugin: EntryPoint) -> tuple[str, str] | None:
+    """Name and version of the package that brings a plugin; None when its metadata does not say."""
+    try:
+        package = plugin.dist and (plugin.dist.name, plugin.dist.version)
+    except Exception:  # damaged metadata; the plugin itself may be fine
+        return None
+    return package if package and all(package) else None
