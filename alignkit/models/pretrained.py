@@ -19,6 +19,7 @@ from alignkit.models.weights import (
     adapter_folder,
     load_whole,
     require_floats,
+    require_sizes,
     require_whole_adapter,
     stored_file,
     weight_files,
@@ -113,8 +114,11 @@ class Pretrained(ModelSource):
             if stored_file(path, "adapter_config.json", revision) is not None:
                 raise ModelError(f"model.path: {path} is an adapter, which cannot be the base model of another one")
             files = weight_files(path, revision)
+            is_plain = getattr(config, "quantization_config", None) is None  # packed numbers look like fewer
+            if is_plain:
+                require_sizes(path, files, config)
             model = load_whole(transformers.AutoModelForCausalLM, path, revision=revision, dtype=dtype, **options)
-            if getattr(config, "quantization_config", None) is None:
+            if is_plain:
                 require_floats(path, files, (name for name, _ in model.named_parameters()))
         rows = int(model.config.get_text_config().vocab_size)
         if len(tokenizer) > rows:

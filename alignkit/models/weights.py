@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from peft import PeftModel
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -166,6 +167,23 @@ def require_whole_adapter(path: str, file: Path, model: PeftModel, name: str) ->
         },
         advice="copy the adapter folder again, or mend rank, targets and base model in its adapter_config.json",
     )
+
+
+def require_sizes(path: str, files: Sequence[Path], config: PretrainedConfig) -> None:
+    """Refuses sizes far beyond the stored weights before a model of these sizes is built and fills the memory.
+
+    What can be built is left to `require_whole_model`, which names the tensors.
+    """
+    shapes = _shapes(files)
+    text = config.get_text_config()
+    layers = getattr(text, "num_hidden_layers", None) or 0
+    embeddings = (getattr(text, "vocab_size", None) or 0) * (getattr(text, "hidden_size", None) or 0)
+    stored = sum(math.prod(shape) for shape in shapes.values())
+    if layers > max(len(shapes), 1000) or embeddings > max(4 * stored, 2**28):
+        raise ModelError(
+            f"model.path: {path}/config.json asks for {layers:,} layers and {embeddings:,} embedding parameters, but "
+            f"{len(shapes):,} tensors with {stored:,} parameters are stored"
+        )
 
 
 def require_floats(path: str, files: Sequence[Path], parameters: Iterable[str]) -> None:

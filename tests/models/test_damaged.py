@@ -196,6 +196,16 @@ MODELS = {
         values(CONFIG, vocab_size=600),
         f"{BLAME}1 tensor (model.embed_tokens.weight 512x32 for 600x32) of another shape{ADVICE}",
     ),
+    "vocabulary beyond all memory": (
+        values(CONFIG, vocab_size=10**12),
+        "model.path: FOLDER/config.json asks for 1 layers and 32,000,000,000,000 embedding parameters, but 11 tensors "
+        "with 29,792 parameters are stored",
+    ),
+    "layers without end": (
+        values(CONFIG, num_hidden_layers=10**9),
+        "model.path: FOLDER/config.json asks for 1,000,000,000 layers and 16,384 embedding parameters, but 11 tensors "
+        "with 29,792 parameters are stored",
+    ),
     "unknown quantization": (
         values(CONFIG, quantization_config={"quant_method": "no"}),
         "model.path: FOLDER/config.json: unknown quant_method 'no' in its quantization_config",
