@@ -57,6 +57,9 @@ PIECES = [
     b'"chosen":',
     b"-1",
 ]
+TOOLS = "{% if tools %}{{ tools | tojson }}{% endif %}"
+"""Opens a template that has a place for tools."""
+
 CASES = 40
 """Changed files of each kind."""
 
@@ -129,7 +132,7 @@ def outcome(name, folder, tokenizer, responses=("chosen", "rejected")) -> str:
 @pytest.mark.parametrize("name", KINDS)
 def test_a_changed_file_gives_rows_or_one_line(name, folder, make_bytes, templates):
     draw = random.Random(name)
-    tokenizer = make_bytes(bos=True, template=templates["chatml"])
+    tokenizer = make_bytes(bos=True, template=TOOLS + templates["chatml"])
     outcomes = {"rows": 0, "refused": 0}
     for _ in range(CASES):
         (folder / name).write_bytes(changed(KINDS[name], draw, keeps_size="parquet" in name))
@@ -159,7 +162,7 @@ def exchanged(value: object, draw: random.Random) -> object:
 @pytest.mark.parametrize("rows", [PAIRS, TALKS, LABELLED, SINGLE], ids=["pairs", "talks", "labelled", "single"])
 def test_values_of_other_kinds_give_rows_or_one_line(rows, responses, folder, make_bytes, templates):
     draw = random.Random(len(rows))
-    tokenizer = make_bytes(bos=True, template=templates["chatml"])
+    tokenizer = make_bytes(bos=True, template=TOOLS + templates["chatml"])
     for _ in range(CASES):
         several = [exchanged(row, draw) if draw.random() < 0.5 else row for row in rows]
         (folder / "a.jsonl").write_bytes(as_jsonl(several))

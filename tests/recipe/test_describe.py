@@ -22,6 +22,7 @@ SOME = {
     "attributions": frozenset({Attribution()}),
     "anchor": Planned(),
     "columns": frozenset({"score"}),
+    "nonnegative": frozenset({"score"}),
     "values": frozenset({Planned()}),
 }
 

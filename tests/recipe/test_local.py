@@ -18,7 +18,8 @@ PRETRAINED = "model={name: pretrained, path: PATH}"
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("r.yaml").write_text(RECIPE)
-    Path("pairs.jsonl").write_text("{}\n")
+    for name in ("pairs.jsonl", "others.jsonl"):
+        Path(name).write_text("{}\n")
     Path("template.jinja").write_text("")
     for name in ("model", "run/final"):
         Path(name).mkdir(parents=True)
@@ -36,7 +37,7 @@ def found(*overrides):
     ("overrides", "elsewhere"),
     [
         ([], []),
-        (["data.train=pairs.jsonl", "data.eval=./pairs.jsonl"], []),
+        (["data.train=pairs.jsonl", "data.eval=./others.jsonl"], []),
         (["data.train=owner/name", "data.eval=owner/name"], ["Hub data set owner/name"]),
         ([PRETRAINED.replace("PATH", "model")], []),
         ([PRETRAINED.replace("PATH", "owner/name")], ["owner/name on the Hub"]),
