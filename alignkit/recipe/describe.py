@@ -50,6 +50,7 @@ def needed(needs: Needs) -> Iterator[str]:
         yield "log-probs of the reference"
     if needs.reference_logits:
         yield "the reference's whole distribution"
+    yield from sorted(f"statistic '{type(statistic).__name__}'" for statistic in needs.statistics)
     if needs.prompt:
         yield "log-probs of the prompt"
     if needs.gold:
