@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
 
 from alignkit.errors import RecipeError
 
 if TYPE_CHECKING:
+    from alignkit.models.statistics import Statistic
     from alignkit.token_values.base import TokenValues
 
 
@@ -48,14 +49,13 @@ class Needs:
 
     Attributes:
         reference: per-token log-probs of the reference.
-        reference_logits: the reference's whole distribution at each response position (TDPO's KL).
+        statistics: numbers that the vocabulary is reduced to at each response token (TDPO's KL, an entropy); read as
+            `statistic` of the scores, or of the span.
         attributions: gradients of a target by the input embeddings.
         full_sequence: importances of the prompt tokens too.
         anchor: a third response per example; the component that makes it (an `alignkit.anchors.Anchor`).
         columns: data columns, one number per example.
         nonnegative: those of them whose numbers must be >= 0; checked when the data is read.
-        policy_kl: KL(policy || reference) too, where `reference_logits` gives KL(reference || policy); asks for both.
-        collision: the policy's sum of squared probabilities at each response position (WPO).
         prompt: log-probs of the prompt tokens but the first.
         gold: a gold response per example, from the data (TPO).
         values: numbers per response token that are known before training (an `alignkit.token_values.TokenValues`).
@@ -63,18 +63,21 @@ class Needs:
     """
 
     reference: bool = False
-    reference_logits: bool = False
+    statistics: frozenset[Statistic] = frozenset()
     attributions: frozenset[Attribution] = frozenset()
     full_sequence: bool = False
     anchor: object | None = None
     columns: frozenset[str] = frozenset()
     nonnegative: frozenset[str] = frozenset()
-    policy_kl: bool = False
-    collision: bool = False
     prompt: bool = False
     gold: bool = False
     values: frozenset[TokenValues] = frozenset()
     mismatched: bool = False
+
+    @property
+    def reference_logits(self) -> bool:
+        """Whether the reference's whole distribution is needed at each response token."""
+        return any(statistic.reads_reference for statistic in self.statistics)
 
     @property
     def live_reference(self) -> bool:
@@ -94,17 +97,9 @@ class Needs:
                 "give these losses the same anchor"
             )
         return Needs(
-            reference=self.reference or other.reference,
-            reference_logits=self.reference_logits or other.reference_logits,
-            attributions=self.attributions | other.attributions,
-            full_sequence=self.full_sequence or other.full_sequence,
-            anchor=self.anchor or other.anchor,
-            columns=self.columns | other.columns,
-            nonnegative=self.nonnegative | other.nonnegative,
-            policy_kl=self.policy_kl or other.policy_kl,
-            collision=self.collision or other.collision,
-            prompt=self.prompt or other.prompt,
-            gold=self.gold or other.gold,
-            values=self.values | other.values,
-            mismatched=self.mismatched or other.mismatched,
+            **{field.name: _both(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)}
         )
+
+
+def _both(mine: Any, theirs: Any) -> Any:  # noqa: ANN401 -- a field of Needs, whichever
+    return mine | theirs if isinstance(mine, frozenset) else mine or theirs

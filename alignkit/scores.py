@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from alignkit.models.statistics import Statistic
     from alignkit.needs import Attribution
     from alignkit.token_values.base import TokenValues
 
@@ -37,6 +38,7 @@ class Span:
         reference_BS: the same under the reference, or None when nobody needs it.
         desirable_B: [B] bool; True for responses to be made likelier (chosen ones), False for the others.
         values: what is known before training -> [B, S] float, any sign, 0 off the mask.
+        statistics: what the vocabulary was reduced to -> [B, S] float, 0 off the mask and on the prompt.
     """
 
     mask_BS: Tensor
@@ -47,6 +49,7 @@ class Span:
     reference_BS: Tensor | None = None
     desirable_B: Tensor | None = None
     values: Mapping[TokenValues, Tensor] = field(default_factory=dict)
+    statistics: Mapping[Statistic, Tensor] = field(default_factory=dict)
 
     @property
     def length_B(self) -> Tensor:
@@ -68,10 +71,8 @@ class TokenScores:
         mask_BT: [B, T] bool; True on response tokens, EOS included.
         weights_BT: [B, T] detached, 0 off the mask, mean 1 over each response (`rescale: mean1`).
         reference_BT: [B, T] the same under the reference, no gradient, 0 off the mask; None when nobody needs it.
-        kl_BT: [B, T] KL(reference || policy) over the vocabulary, nats, with gradient, 0 off the mask; None when nobody
-            needs it.
-        policy_kl_BT: [B, T] KL(policy || reference) in the same way.
-        collision_BT: [B, T] log of the sum over the vocabulary of pi^2, nats, no gradient, 0 off the mask; or None.
+        statistics: what the vocabulary was reduced to -> [B, T], 0 off the mask; those that a component needs, with
+            gradient where they have one.
         prompt_BP: [B, P] log-probs of the prompt tokens, nats, with gradient, 0 off `prompt_mask_BP`; or None.
         prompt_mask_BP: [B, P] bool; True on prompt tokens but the first, which nothing predicts; or None.
     """
@@ -80,9 +81,7 @@ class TokenScores:
     mask_BT: Tensor
     weights_BT: Tensor
     reference_BT: Tensor | None = None
-    kl_BT: Tensor | None = None
-    policy_kl_BT: Tensor | None = None
-    collision_BT: Tensor | None = None
+    statistics: Mapping[Statistic, Tensor] = field(default_factory=dict)
     prompt_BP: Tensor | None = None
     prompt_mask_BP: Tensor | None = None
 
@@ -122,17 +121,10 @@ class TokenScores:
         """[B] `policy_B` / response tokens, nats per token: a weighted mean where the weights have mean 1."""
         return self.policy_B / self.length_B
 
-    @property
-    def kl_B(self) -> Tensor:
-        """[B] unweighted sum over tokens of KL(reference || policy), nats."""
-        assert self.kl_BT is not None, "a component that reads the KL must need reference_logits"
-        return self.kl_BT.sum(-1)
-
-    @property
-    def policy_kl_B(self) -> Tensor:
-        """[B] sum over tokens of weight x KL(policy || reference), nats."""
-        assert self.policy_kl_BT is not None, "a component that reads this KL must need policy_kl"
-        return (self.weights_BT * self.policy_kl_BT).sum(-1)
+    def statistic_B(self, statistic: Statistic, *, weighted: bool = False) -> Tensor:
+        """[B] sum over tokens of a statistic that a component needs, each token times its weight if asked for."""
+        value_BT = self.statistics[statistic]
+        return (self.weights_BT * value_BT if weighted else value_BT).sum(-1)
 
     def by_index(self, values_BT: Tensor, width: int) -> Tensor:
         """[B, width] the value of the response's n-th token in column n, wherever its padding lies; 0 beyond."""

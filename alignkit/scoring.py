@@ -147,12 +147,11 @@ class Scoring:
         reference: Scored | None,
         attributions: frozenset[Attribution],
     ) -> Want:
-        other = reference.predictions if reference is not None and self.needs.reference_logits else None
+        reads = reference is not None and self.needs.reference_logits
         want = Want(
             attributions,
-            other=other,
-            policy_kl=self.needs.policy_kl,
-            collision=self.needs.collision,
+            statistics=self.needs.statistics,
+            reference=reference.predictions if reference is not None and reads else None,
             prompt=self.needs.prompt,
         )
         anchor = self.needs.anchor
@@ -173,9 +172,7 @@ class Scoring:
                 mask_BT=batch.mask_BRT[:, r],
                 weights_BT=batch.mask_BRT[:, r].to(scored.logp_BRT.dtype),
                 reference_BT=_of(reference_BRT, r),
-                kl_BT=_of(scored.kl_BRT, r),
-                policy_kl_BT=_of(scored.policy_kl_BRT, r),
-                collision_BT=_of(scored.collision_BRT, r),
+                statistics={statistic: value_BRT[:, r] for statistic, value_BRT in scored.statistics.items()},
                 prompt_BP=scored.prompt_BP,
                 prompt_mask_BP=None if scored.prompt_BP is None else batch.predicted_prompt_BP,
             )
@@ -207,10 +204,9 @@ class Scoring:
         assert reference is not None and reference.predictions is not None
         mask_BRT = batch.mask_BRT
         first_N = torch.zeros_like(mask_BRT).index_fill(1, torch.tensor([0], device=mask_BRT.device), True)[mask_BRT]
-        predictions = type(reference.predictions)(reference.predictions.hidden_ND[first_N], reference.predictions.head)
-        mask_BT = mask_BRT[:, 0]
-        logp_N = token_logps(predictions, drawn_BT[mask_BT], self.policy.scorer.head_chunk).logp_N
-        return torch.zeros(mask_BT.shape, device=mask_BT.device).masked_scatter(mask_BT, logp_N)
+        predictions = replace(reference.predictions, hidden_ND=reference.predictions.hidden_ND[first_N])
+        logp_N, _ = token_logps(predictions, drawn_BT[mask_BRT[:, 0]], self.policy.scorer.head_chunk)
+        return batch.first.unpack(logp_N)
 
     # --- the weighting ---
 
@@ -241,6 +237,7 @@ class Scoring:
                 reference_BS=None if scores.reference_BT is None else _after_prompt(scores.reference_BT, num_prompt),
                 desirable_B=_desirable_B(rows, r, batch),
                 values={v: _after_prompt(value_BRT[:, r], num_prompt) for v, value_BRT in values.items()},
+                statistics={s: _after_prompt(value_BT, num_prompt) for s, value_BT in scores.statistics.items()},
             )
             for r, scores in enumerate(responses)
         ]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from alignkit.models.statistics import ForwardKL
 from alignkit.needs import Attribution
 from alignkit.scores import PairScores, Span, TokenScores
 
@@ -78,7 +79,8 @@ def scores(
 ) -> TokenScores:
     """Scores without padding; equal weights unless given."""
     ones_BT = torch.ones_like(policy_BT) if weights_BT is None else weights_BT
-    return TokenScores(policy_BT, torch.ones_like(policy_BT, dtype=torch.bool), ones_BT, reference_BT, kl_BT)
+    statistics = {} if kl_BT is None else {ForwardKL(): kl_BT}
+    return TokenScores(policy_BT, torch.ones_like(policy_BT, dtype=torch.bool), ones_BT, reference_BT, statistics)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import torch
 from alignkit.anchors.sample_prompt import SamplePrompt
 from alignkit.anchors.teacher_forced import TeacherForced
 from alignkit.errors import RecipeError
+from alignkit.models.statistics import ForwardKL, ReverseKL
 from alignkit.needs import Attribution, Needs
 from alignkit.scores import Span, TokenScores
 
@@ -19,12 +20,12 @@ def test_sums_are_weighted_and_kl_is_not() -> None:
         mask_BT=torch.tensor([[True, True, False]]),
         weights_BT=torch.tensor([[0.5, 1.5, 0.0]]),
         reference_BT=torch.tensor([[-2.0, -1.0, 0.0]]),
-        kl_BT=torch.tensor([[0.25, 0.5, 0.0]]),
+        statistics={ForwardKL(): torch.tensor([[0.25, 0.5, 0.0]])},
     )
     assert scores.length_B.tolist() == [2]
     assert scores.logratio_B.tolist() == [-2.5]
     assert scores.policy_B.tolist() == [-5.0]
-    assert scores.kl_B.tolist() == [0.75]
+    assert scores.statistic_B(ForwardKL()).tolist() == [0.75]
 
 
 def test_means_and_the_plain_view() -> None:
@@ -34,11 +35,11 @@ def test_means_and_the_plain_view() -> None:
         mask_BT=torch.tensor([[True, True, False]]),
         weights_BT=torch.tensor([[0.5, 1.5, 0.0]]),
         reference_BT=torch.tensor([[-2.0, -1.0, 0.0]]),
-        policy_kl_BT=torch.tensor([[0.25, 0.5, 0.0]]),
+        statistics={ReverseKL(): torch.tensor([[0.25, 0.5, 0.0]])},
     )
     assert (scores.mean_policy_B.item(), scores.mean_logratio_B.item()) == (-2.5, -1.25)
     assert (scores.plain.mean_policy_B.item(), scores.plain.mean_logratio_B.item()) == (-2.0, -0.5)
-    assert scores.policy_kl_B.item() == 0.875  # weighted, unlike TDPO's
+    assert scores.statistic_B(ReverseKL(), weighted=True).item() == 0.875  # weighted, unlike TDPO's
     assert scores.plain.weights_BT.tolist() == [[1.0, 1.0, 0.0]]
 
 
@@ -58,14 +59,11 @@ def test_span_counts_over_the_mask() -> None:
 def test_needs_are_united() -> None:
     first, second = Attribution(), Attribution(norm="l2")
     left = Needs(reference=True, attributions=frozenset({first}), anchor=SamplePrompt(), columns=frozenset({"a"}))
-    more = {"policy_kl": True, "collision": True, "prompt": True, "gold": True}
-    right = Needs(
-        reference_logits=True, attributions=frozenset({second}), full_sequence=True, anchor=SamplePrompt(), **more
-    )
+    more = {"statistics": frozenset({ForwardKL()}), "prompt": True, "gold": True}
+    right = Needs(attributions=frozenset({second}), full_sequence=True, anchor=SamplePrompt(), **more)
     assert left | right == right | left
     assert left | right == Needs(
         reference=True,
-        reference_logits=True,
         attributions=frozenset({first, second}),
         full_sequence=True,
         anchor=SamplePrompt(),

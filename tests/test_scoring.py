@@ -7,6 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from each_tensor import tensors
 from engine_toy import (
     CLOSE,
     DPO,
@@ -26,6 +27,7 @@ from engine_toy import (
 from alignkit.models.generation import uniforms
 from alignkit.models.head import Draw
 from alignkit.models.scorer import Scorer
+from alignkit.models.statistics import Collision, ForwardKL, ReverseKL
 from alignkit.needs import Attribution
 from alignkit.scores import TokenScores
 from alignkit.seeds import derive
@@ -51,10 +53,8 @@ def sides(view) -> dict[str, TokenScores]:
 
 def alike(first: TokenScores, second: TokenScores, row: int) -> None:
     """Row `row` of `first` is the only row of `second`; columns beyond either are 0."""
-    for name, alone in vars(second).items():
-        if alone is None:
-            continue
-        together, width = vars(first)[name][row], alone.shape[-1]
+    for many, alone in zip(tensors(first), tensors(second), strict=True):
+        together, width = many[row], alone.shape[-1]
         torch.testing.assert_close(together[:width], alone[0], **CLOSE)
         assert not together[width:].any()
 
@@ -79,7 +79,7 @@ class TestAgainstPlainComputation:
             for name, ids in row.responses.items():
                 ours_TV, theirs_TV = (full_logp(m, row.prompt, ids) for m in (move(llama()), llama()))
                 wanted_T = (theirs_TV.exp() * (theirs_TV - ours_TV)).sum(-1)
-                torch.testing.assert_close(sides(view)[name].kl_BT[b, : len(ids)], wanted_T, **CLOSE)
+                torch.testing.assert_close(sides(view)[name].statistics[ForwardKL()][b, : len(ids)], wanted_T, **CLOSE)
 
     @pytest.mark.parametrize("layout", ["shared", "separate"])
     def test_kl_of_the_policy_and_squared_probabilities(self, layout) -> None:
@@ -91,9 +91,12 @@ class TestAgainstPlainComputation:
                 ours_TV, theirs_TV = (full_logp(m, row.prompt, ids) for m in (move(llama()), llama()))
                 side, width = sides(view)[name], len(ids)
                 wanted_T = (ours_TV.exp() * (ours_TV - theirs_TV)).sum(-1)
-                torch.testing.assert_close(side.policy_kl_BT[b, :width], wanted_T, **CLOSE)
-                torch.testing.assert_close(side.collision_BT[b, :width], (2 * ours_TV).logsumexp(-1), **CLOSE)
-        assert view.chosen.policy_kl_BT.requires_grad and not view.chosen.collision_BT.requires_grad
+                torch.testing.assert_close(side.statistics[ReverseKL()][b, :width], wanted_T, **CLOSE)
+                torch.testing.assert_close(
+                    side.statistics[Collision()][b, :width], (2 * ours_TV).logsumexp(-1), **CLOSE
+                )
+        assert view.chosen.statistics[ReverseKL()].requires_grad
+        assert not view.chosen.statistics[Collision()].requires_grad
 
     @pytest.mark.parametrize("layout", ["shared", "separate"])
     def test_prompt(self, layout) -> None:
@@ -181,7 +184,7 @@ class TestTheBatchDoesNotMatter:
 class TestOnlyWhatIsNeeded:
     def test_no_reference_without_a_need(self) -> None:
         side = view_of(scoring(recipe([{"name": "sft"}], "sft"), llama()), rows(), 0).response
-        assert side.reference_BT is None and side.kl_BT is None
+        assert side.reference_BT is None and not side.statistics
 
     def test_no_attribution_in_an_unweighted_evaluation(self) -> None:
         scores = ready(recipe(weighting=HYBRID)).score(rows(), weigh=False)
@@ -241,9 +244,8 @@ def test_bf16(losses) -> None:
     found = ready(of, autocast=partial(torch.autocast, "cpu", torch.bfloat16))
     view = view_of(found, rows(), 0)
     for name, side in sides(view).items():
-        tensors = [value for value in vars(side).values() if value is not None]
-        assert all(value.dtype in (torch.float32, torch.bool) for value in tensors)
-        assert all(value.isfinite().all() for value in tensors)
+        assert all(value.dtype in (torch.float32, torch.bool) for value in tensors(side))
+        assert all(value.isfinite().all() for value in tensors(side))
         if name != "sampled":
             torch.testing.assert_close(side.policy_BT, exact[name].policy_BT, rtol=0, atol=0.2)
     sum(loss.per_example(view).sum() for loss in of.losses).backward()

@@ -16,6 +16,7 @@ from alignkit.losses.dpo import DPO
 from alignkit.losses.sft import SFT
 from alignkit.losses.tdpo import TDPO
 from alignkit.losses.triplet import Triplet
+from alignkit.models.statistics import ForwardKL
 from alignkit.needs import Attribution
 from alignkit.registry import Component
 from alignkit.scores import PairScores, ResponseScores, Span, TokenScores
@@ -91,10 +92,10 @@ def scalars(worked) -> dict:
         "dpo_grad_wrt_h": float(torch.autograd.grad(DPO().per_example(of_h).sum(), h)[0]),
         "dpo_reward_chosen": float(rewards[0]),
         "dpo_reward_rejected": float(rewards[1]),
-        "kl_ref_policy_chosen_t": column(chosen.kl_BT),
-        "kl_ref_policy_rejected_t": column(rejected.kl_BT),
-        "KL_c": float(chosen.kl_B),
-        "KL_l": float(rejected.kl_B),
+        "kl_ref_policy_chosen_t": column(chosen.statistics[ForwardKL()]),
+        "kl_ref_policy_rejected_t": column(rejected.statistics[ForwardKL()]),
+        "KL_c": float(chosen.statistic_B(ForwardKL())),
+        "KL_l": float(rejected.statistic_B(ForwardKL())),
         "tdpo1 beta=0.1": float(TDPO(version=1).per_example(pair)),
         "tdpo2 beta=0.1 alpha=0.5": float(TDPO().per_example(pair)),
         "tdpo_reward_chosen": float(tdpo_rewards[0]),

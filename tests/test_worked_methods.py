@@ -13,6 +13,7 @@ import torch
 
 from alignkit.losses import losses
 from alignkit.models.head import Predictions, contrastive_logps
+from alignkit.models.statistics import ReverseKL
 from alignkit.pair_weighting import pair_weightings
 from alignkit.scores import PairScores, Span, TokenScores, UnpairedScores
 from alignkit.weighting import weightings
@@ -84,7 +85,8 @@ def token_level(worked, pair: PairScores) -> dict:
     rank = weighted(pair, [1.0, 1.3, 0.7], [1.1, 0.7, 0.9, 1.3])
     without_eos = weighted(pair, [1.0, 1.3, 0.0], [1.1, 0.7, 0.9, 0.0])
     kls = {side: policy_kl(worked, side) for side in ("chosen", "rejected")}
-    with_kl = PairScores(*(replace(getattr(rank, side), policy_kl_BT=kl_BT) for side, kl_BT in kls.items()))
+    kl = ReverseKL()
+    with_kl = PairScores(*(replace(getattr(rank, side), statistics={kl: kl_BT}) for side, kl_BT in kls.items()))
     s = [0.9, 0.05, 0.8, 0.3]
     critical = weighted(pair, [1.0] * 3, [1 - s_t for s_t in s])
     return {

@@ -19,6 +19,7 @@ from alignkit.models.head import Draw
 from alignkit.models.layout import Example, collate
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Want
+from alignkit.models.statistics import ForwardKL
 from alignkit.scores import TokenScores
 from alignkit.scoring import Scoring
 from alignkit.seeds import derive
@@ -140,8 +141,9 @@ class Evaluation:
         examples = [Example(row.prompt, [ids]) for row, ids in zip(rows, responses, strict=True)]
         batch = collate(examples, policy.layout, policy.eos_id, policy.device)
         predictions = policy.scorer(batch, Want(predictions=True)).predictions
-        kl_BRT = reference.score(batch, Want(other=predictions)).kl_BRT
-        assert kl_BRT is not None
+        # Seen from the reference, the policy is the other model.
+        kl = ForwardKL()
+        kl_BRT = reference.score(batch, Want(statistics=frozenset({kl}), reference=predictions)).statistics[kl]
         sums: list[float] = kl_BRT.sum((-1, -2)).tolist()
         return sums
 

@@ -13,11 +13,15 @@ from pydantic_core import PydanticCustomError
 
 from alignkit.lazy import torch
 from alignkit.losses.base import PairLoss
+from alignkit.models.statistics import ForwardKL
 from alignkit.needs import Needs
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+KL = ForwardKL()
+"""The sequential KL at each token."""
 
 
 class TDPO(PairLoss):
@@ -46,18 +50,19 @@ class TDPO(PairLoss):
         return self
 
     def needs(self) -> Needs:
-        return Needs(reference=True, reference_logits=True)
+        return Needs(reference=True, statistics=frozenset({KL}))
 
     def per_example(self, scores: PairScores) -> Tensor:
         margin_B = scores.chosen.logratio_B - scores.rejected.logratio_B
         if self.version == 1:
-            kl_margin_B = scores.rejected.kl_B - scores.chosen.kl_B
+            kl_margin_B = scores.rejected.statistic_B(KL) - scores.chosen.statistic_B(KL)
         else:
             # The chosen response's KL is a constant: lowering the loss must not mean leaving the reference there.
             alpha = 0.5 if self.alpha is None else self.alpha
-            kl_margin_B = alpha * (scores.rejected.kl_B - scores.chosen.kl_B.detach())
+            kl_margin_B = alpha * (scores.rejected.statistic_B(KL) - scores.chosen.statistic_B(KL).detach())
         return -torch.nn.functional.logsigmoid(self.beta * (margin_B - kl_margin_B))
 
     def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        chosen_B, rejected_B = ((s.logratio_BT.sum(-1) + s.kl_B).detach() for s in (scores.chosen, scores.rejected))
+        sides = (scores.chosen, scores.rejected)
+        chosen_B, rejected_B = ((s.logratio_BT.sum(-1) + s.statistic_B(KL)).detach() for s in sides)
         return self.beta * chosen_B, self.beta * rejected_B

@@ -11,11 +11,15 @@ from pydantic import Field
 
 from alignkit.lazy import torch
 from alignkit.losses.base import PairLoss
+from alignkit.models.statistics import ReverseKL
 from alignkit.needs import Needs
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+KL = ReverseKL()
+"""The KL of the optional penalty."""
 
 
 class TISDPO(PairLoss):
@@ -35,13 +39,13 @@ class TISDPO(PairLoss):
     """Factor of the KL margin, which needs the reference's whole distribution; null leaves it out. The code has 0.5."""
 
     def needs(self) -> Needs:
-        with_kl = self.kl_alpha is not None
-        return Needs(reference=True, reference_logits=with_kl, policy_kl=with_kl)
+        return Needs(reference=True, statistics=frozenset() if self.kl_alpha is None else frozenset({KL}))
 
     def per_example(self, scores: PairScores) -> Tensor:
         margin_B = scores.chosen.logratio_B - scores.rejected.logratio_B
         if self.kl_alpha is not None:
-            margin_B = margin_B - self.kl_alpha * (scores.chosen.policy_kl_B - scores.rejected.policy_kl_B)
+            chosen_B, rejected_B = (s.statistic_B(KL, weighted=True) for s in (scores.chosen, scores.rejected))
+            margin_B = margin_B - self.kl_alpha * (chosen_B - rejected_B)
         return -torch.nn.functional.logsigmoid(self.beta * margin_B)
 
     def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:

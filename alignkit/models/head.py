@@ -6,10 +6,12 @@ needs the whole vocabulary (a KL, a maximum, a draw) is reduced inside the chunk
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from alignkit.lazy import torch, transformers
+from alignkit.models.statistics import Statistic, Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,83 +35,52 @@ class Predictions:
         return logits.float()
 
 
-class TokenLogps(NamedTuple):
-    """What the head says of N tokens; nats, float32.
-
-    Attributes:
-        logp_N: [N] their log-probs.
-        kl_N: [N] KL(other || predictions), or None.
-        policy_kl_N: [N] KL(predictions || other), or None.
-        collision_N: [N] log of the sum over the vocabulary of squared probabilities, without gradient, or None.
-    """
-
-    logp_N: Tensor
-    kl_N: Tensor | None = None
-    policy_kl_N: Tensor | None = None
-    collision_N: Tensor | None = None
-
-
 def token_logps(
     predictions: Predictions,
     ids_N: Tensor,
     chunk: int,
-    other: Predictions | None = None,
-    *,
-    policy_kl: bool = False,
-    collision: bool = False,
-) -> TokenLogps:
-    """Log-probs of tokens and what else needs the vocabulary.
+    statistics: Sequence[Statistic] = (),
+    reference: Predictions | None = None,
+) -> tuple[Tensor, dict[Statistic, Tensor]]:
+    """Log-probs of tokens, and what else the vocabulary is asked.
 
     Args:
         predictions: of the model that is scored, with gradient where gradient is enabled.
         ids_N: [N] int64 tokens to score.
         chunk: positions whose logits exist at once.
-        other: predictions of another model at the same positions, without gradient.
-        policy_kl: also KL(predictions || other).
-        collision: also the sum of squared probabilities.
+        statistics: what to reduce the vocabulary to, beside the log-probs.
+        reference: predictions of the reference at the same positions, for statistics that read it.
 
     Returns:
-        The log-probs, KL(other || predictions) when there is an `other`, and what was asked for.
+        [N] log-probs, nats, float32; and statistic -> [N] its value.
     """
     num_positions = len(ids_N)
     pieces = []
     for start in range(0, max(num_positions, 1), chunk):  # one empty chunk of no positions
-        arguments = (predictions, ids_N[start : start + chunk], start, start + chunk, other, policy_kl, collision)
+        arguments = (predictions, ids_N[start : start + chunk], start, start + chunk, statistics, reference)
         if torch.is_grad_enabled() and num_positions > chunk:
-            pieces.append(torch.utils.checkpoint.checkpoint(_chunk_logps, *arguments, use_reentrant=False))
+            pieces.append(torch.utils.checkpoint.checkpoint(_chunk, *arguments, use_reentrant=False))
         else:
-            pieces.append(_chunk_logps(*arguments))
-    logps, *others = zip(*pieces, strict=True)
-    return TokenLogps(torch.cat(logps), *(None if column[0] is None else torch.cat(column) for column in others))
+            pieces.append(_chunk(*arguments))
+    logp_N, *values = (torch.cat(column) for column in zip(*pieces, strict=True))
+    return logp_N, dict(zip(statistics, values, strict=True))
 
 
-def _chunk_logps(
+def _chunk(
     predictions: Predictions,
     ids_N: Tensor,
     start: int,
     stop: int,
-    other: Predictions | None,
-    policy_kl: bool,
-    collision: bool,
-) -> TokenLogps:
-    logits_NV = predictions.logits(start, stop)
-    collision_N = _collision(logits_NV.detach()) if collision else None
-    if other is None:  # log-softmax of one column: the [N, V] matrix of log-probs is not needed
-        chosen_N = logits_NV.gather(-1, ids_N[:, None]).squeeze(-1)
-        return TokenLogps(chosen_N - logits_NV.logsumexp(-1), collision_N=collision_N)
-    logp_NV = logits_NV.log_softmax(-1)
-    other_NV = other.logits(start, stop).log_softmax(-1).detach()
-    return TokenLogps(
-        logp_N=logp_NV.gather(-1, ids_N[:, None]).squeeze(-1),
-        kl_N=(other_NV.exp() * (other_NV - logp_NV)).sum(-1),
-        policy_kl_N=(logp_NV.exp() * (logp_NV - other_NV)).sum(-1) if policy_kl else None,
-        collision_N=collision_N,
-    )
-
-
-def _collision(logits_NV: Tensor) -> Tensor:
-    """[N] log of the sum of squared probabilities."""
-    return (2 * logits_NV).logsumexp(-1) - 2 * logits_NV.logsumexp(-1)
+    statistics: Sequence[Statistic],
+    reference: Predictions | None,
+) -> tuple[Tensor, ...]:
+    """Log-probs and statistics of the positions `start` to `stop`."""
+    reads_reference = reference is not None and any(statistic.reads_reference for statistic in statistics)
+    with torch.no_grad():
+        theirs_NV = reference.logits(start, stop) if reference is not None and reads_reference else None
+    vocabulary = Vocabulary(predictions.logits(start, stop), theirs_NV)
+    values = [statistic.reduce(vocabulary) for statistic in statistics]
+    return vocabulary.of(ids_N), *values
 
 
 def contrastive_logps(

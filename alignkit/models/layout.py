@@ -29,6 +29,29 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """Response tokens without padding. The indices are made with the batch: finding them in a mask would wait for the
+    device.
+
+    Attributes:
+        ids_N: [N] int64 their token ids.
+        predictor_N: [N] int64 the position that predicts each, counted through the flattened [X, L].
+        slot: [B, R, T] (or [B, T] for one response) int64; place of each response token among the N, N off the mask.
+    """
+
+    ids_N: Tensor
+    predictor_N: Tensor
+    slot: Tensor
+
+    def unpack(self, values_N: Tensor) -> Tensor:
+        """The values at their tokens, in the shape of `slot`, and 0 off the mask."""
+        # As the lookup of an embedding, whose gradient is the same whatever the timing of threads.
+        table_N1 = torch.cat([values_N, values_N.new_zeros(1)])[:, None]
+        found: Tensor = torch.nn.functional.embedding(self.slot, table_N1, padding_idx=len(values_N)).squeeze(-1)
+        return found
+
+
+@dataclass(frozen=True)
 class Batch:
     """Model input, and where each response token lies in it.
 
@@ -42,6 +65,10 @@ class Batch:
         place_BRT: [B, R, T] int64; its position in that row.
         predictor_BRT: [B, R, T] int64; the position whose hidden state predicts it.
         prompt_mask_BP: [B, P] bool; prompt tokens lie at positions 0.. of each row of their example.
+        packed: the response tokens one after the other, by example, then response, then place.
+        first: those of each example's first response alone.
+        prompt: the prompt tokens but the first, which nothing predicts, from the row of each example's first response;
+            its `slot` is [B, P].
     """
 
     ids_XL: Tensor
@@ -52,6 +79,9 @@ class Batch:
     place_BRT: Tensor
     predictor_BRT: Tensor
     prompt_mask_BP: Tensor
+    packed: Packed
+    first: Packed
+    prompt: Packed
 
     @property
     def ids_BRT(self) -> Tensor:
@@ -110,7 +140,25 @@ def collate(examples: Sequence[Example], layout: Layout, pad_id: int, device: to
     ids, positions, segments, places, prompt_mask = (torch.from_numpy(array).to(device) for array in arrays)
     attention = _shared_attention(segments) if shared else segments >= 0
     mask, row, within, predictor = places
-    return Batch(ids, positions, attention, mask.bool(), row, within, predictor, prompt_mask)
+    packed = [_packed(ids_XL, part, device) for part in (place, place[:, :, 0], _prompt_places(prompt_mask_BP, place))]
+    return Batch(ids, positions, attention, mask.bool(), row, within, predictor, prompt_mask, *packed)
+
+
+def _prompt_places(prompt_mask_BP: ndarray, place: ndarray) -> ndarray:
+    """[4, B, P] mask, row, place, predictor of the prompt tokens but the first."""
+    places_BP = np.broadcast_to(np.arange(prompt_mask_BP.shape[1]), prompt_mask_BP.shape)
+    row_BP = np.broadcast_to(place[1, :, 0, :1], prompt_mask_BP.shape)
+    return np.stack([prompt_mask_BP & (places_BP > 0), row_BP, places_BP, places_BP - 1])
+
+
+def _packed(ids_XL: ndarray, place: ndarray, device: torch.device | str) -> Packed:
+    """The tokens of a table of (mask, row, place, predictor), each [B, R, T] or [B, T]."""
+    mask, row, within, predictor = place
+    is_token = mask.astype(bool)
+    slot = np.where(is_token, mask.cumsum().reshape(mask.shape) - 1, mask.sum())
+    ids_N = ids_XL[row[is_token], within[is_token]]
+    predictor_N = (row * ids_XL.shape[1] + predictor)[is_token]
+    return Packed(*(torch.from_numpy(array).to(device) for array in (ids_N, predictor_N, slot)))
 
 
 def _rows(example: Example, shared: bool) -> list[list[ndarray]]:

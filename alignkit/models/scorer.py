@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from alignkit.lazy import peft, torch
 from alignkit.models.head import Draw, Predictions, token_logps
 from alignkit.models.layout import Batch
+from alignkit.models.statistics import Statistic
 from alignkit.needs import Attribution
 
 if TYPE_CHECKING:
@@ -29,51 +30,45 @@ class Want:
 
     Attributes:
         attributions: targets whose gradient by the embeddings will be taken.
+        statistics: what the vocabulary is reduced to at each response token.
+        reference: predictions of the reference at the batch's response tokens, for statistics that read it.
         draw: how to draw a token at every position of the first response (a teacher-forced anchor), or None.
         uniform_BT: [B, T] in [0, 1), the randomness of that draw.
-        other: predictions of another model at the batch's response tokens, for KL(other || this).
-        predictions: also return this model's predictions, for another model's `other`.
-        policy_kl: KL(this || other) too.
-        collision: also the sum of squared probabilities at each response token.
+        predictions: also return this model's predictions, for another model's statistics.
         prompt: also the log-probs of the prompt tokens.
     """
 
     attributions: frozenset[Attribution] = frozenset()
+    statistics: frozenset[Statistic] = frozenset()
+    reference: Predictions | None = None
     draw: Draw | None = None
     uniform_BT: Tensor | None = None
-    other: Predictions | None = None
     predictions: bool = False
-    policy_kl: bool = False
-    collision: bool = False
     prompt: bool = False
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a forward pass returns; log-probs and KL in nats, float32, 0 off the mask.
+    """What a forward pass returns; log-probs in nats, float32, 0 off the mask.
 
     Attributes:
         logp_BRT: [B, R, T] log-probs of the response tokens.
-        kl_BRT: [B, R, T] KL(other || this) at each of them, or None.
+        statistics: statistic -> [B, R, T] its value at each response token, 0 off the mask.
         targets: attribution -> [B, R] scalar whose gradient is the importance.
         embeddings_XLD: [X, L, D] input embeddings the targets depend on, or None.
         drawn_BT: [B, T] tokens drawn at the positions that predict the first response, or None.
         drawn_logp_BT: [B, T] their log-probs, or None.
         predictions: of the response tokens, without gradient, or None.
-        policy_kl_BRT: [B, R, T] KL(this || other) at each response token, or None.
-        collision_BRT: [B, R, T] log of the sum of squared probabilities there, without gradient, or None.
         prompt_BP: [B, P] log-probs of the prompt tokens but the first, 0 elsewhere, or None.
     """
 
     logp_BRT: Tensor
-    kl_BRT: Tensor | None
+    statistics: Mapping[Statistic, Tensor]
     targets: dict[Attribution, Tensor]
     embeddings_XLD: Tensor | None
     drawn_BT: Tensor | None
     drawn_logp_BT: Tensor | None
     predictions: Predictions | None
-    policy_kl_BRT: Tensor | None
-    collision_BRT: Tensor | None
     prompt_BP: Tensor | None
 
 
@@ -112,45 +107,32 @@ class Scorer(torch.nn.Module):
             position_ids=batch.positions_XL,
             use_cache=False,
         ).last_hidden_state
-        mask_BRT = batch.mask_BRT
-        predictions = self._predictions(hidden_XLD, batch.row_BRT[mask_BRT], batch.predictor_BRT[mask_BRT])
-        found = token_logps(
-            predictions,
-            batch.ids_BRT[mask_BRT],
-            self.head_chunk,
-            want.other,
-            policy_kl=want.policy_kl,
-            collision=want.collision,
-        )
-        logp_BRT, *others = (None if values_N is None else unpack(values_N, mask_BRT) for values_N in found)
-        assert logp_BRT is not None
-        kl_BRT, policy_kl_BRT, collision_BRT = others
+        predictions = self._predictions(hidden_XLD, batch.packed.predictor_N)
+        # Sorted, so that the order of the sums in a backward pass does not hang on that of a set.
+        statistics = sorted(want.statistics, key=repr)
+        logp_N, found = token_logps(predictions, batch.packed.ids_N, self.head_chunk, statistics, want.reference)
+        logp_BRT = batch.packed.unpack(logp_N)
         drawn_BT, drawn_logp_BT = self._drawn(hidden_XLD, batch, want)
         return Scored(
             logp_BRT=logp_BRT,
-            kl_BRT=kl_BRT,
+            statistics={statistic: batch.packed.unpack(value_N) for statistic, value_N in found.items()},
             targets={a: self._target(a, hidden_XLD, logp_BRT, batch) for a in want.attributions},
             embeddings_XLD=embeddings_XLD if want.attributions else None,
             drawn_BT=drawn_BT,
             drawn_logp_BT=drawn_logp_BT,
             predictions=Predictions(predictions.hidden_ND.detach(), self.head) if want.predictions else None,
-            policy_kl_BRT=policy_kl_BRT,
-            collision_BRT=collision_BRT,
             prompt_BP=self._prompt(hidden_XLD, batch) if want.prompt else None,
         )
 
     def _prompt(self, hidden_XLD: Tensor, batch: Batch) -> Tensor:
-        """[B, P] log-probs of the prompt tokens but the first, from the row of each example's first response."""
-        mask_BP = batch.predicted_prompt_BP
-        example_N, place_N = mask_BP.nonzero(as_tuple=True)
-        row_N = batch.row_BRT[:, 0, 0][example_N]
-        predictions = self._predictions(hidden_XLD, row_N, place_N - 1)
-        return unpack(token_logps(predictions, batch.ids_XL[row_N, place_N], self.head_chunk).logp_N, mask_BP)
+        """[B, P] log-probs of the prompt tokens but the first."""
+        predictions = self._predictions(hidden_XLD, batch.prompt.predictor_N)
+        return batch.prompt.unpack(token_logps(predictions, batch.prompt.ids_N, self.head_chunk)[0])
 
-    def _predictions(self, hidden_XLD: Tensor, row_N: Tensor, place_N: Tensor) -> Predictions:
+    def _predictions(self, hidden_XLD: Tensor, index_N: Tensor) -> Predictions:
+        """Predictions at positions of the flattened [X, L]."""
         # A position may be read several times (the end of a shared prompt predicts every response). The backward pass
         # of plain indexing adds such gradients in whatever order its threads meet them; an embedding's does not.
-        index_N = row_N * hidden_XLD.shape[1] + place_N
         return Predictions(torch.nn.functional.embedding(index_N, hidden_XLD.flatten(0, 1)), self.head)
 
     def _attention(self, batch: Batch, embeddings_XLD: Tensor) -> Tensor:
@@ -167,7 +149,7 @@ class Scorer(torch.nn.Module):
         last_BR1 = batch.last_BR[..., None]
         place_BRT = batch.predictor_BRT if attribution.position == "predict_last" else batch.place_BRT
         row_M, place_M = (index.gather(-1, last_BR1).flatten() for index in (batch.row_BRT, place_BRT))
-        logits_MV = self._predictions(hidden_XLD, row_M, place_M).logits()
+        logits_MV = self._predictions(hidden_XLD, row_M * hidden_XLD.shape[1] + place_M).logits()
         if attribution.target == "max_logit":
             return logits_MV.amax(-1).view(last_BR1.shape[:2])
         gold_M1 = batch.ids_BRT.gather(-1, last_BR1).view(-1, 1)
@@ -177,23 +159,17 @@ class Scorer(torch.nn.Module):
         """Tokens drawn at the positions that predict the first response, and their log-probs."""
         if want.draw is None or want.uniform_BT is None:
             return None, None
-        mask_BT = batch.mask_BRT[:, 0]
-        row_N, place_N = batch.row_BRT[:, 0][mask_BT], batch.predictor_BRT[:, 0][mask_BT]
-        predictions = self._predictions(hidden_XLD, row_N, place_N)
-        drawn_N = self._draw(predictions, want.draw, want.uniform_BT[mask_BT])
-        logp_N = token_logps(predictions, drawn_N, self.head_chunk).logp_N
-        return unpack(drawn_N, mask_BT), unpack(logp_N, mask_BT)
+        predictions = self._predictions(hidden_XLD, batch.first.predictor_N)
+        uniform_N = torch.masked_select(want.uniform_BT, batch.mask_BRT[:, 0])
+        drawn_N = self._draw(predictions, want.draw, uniform_N)
+        logp_N, _ = token_logps(predictions, drawn_N, self.head_chunk)
+        return batch.first.unpack(drawn_N), batch.first.unpack(logp_N)
 
     @torch.no_grad()
     def _draw(self, predictions: Predictions, draw: Draw, uniform_N: Tensor) -> Tensor:
         steps = range(0, len(uniform_N), self.head_chunk)
         chunks = [(start, start + self.head_chunk) for start in steps]
         return torch.cat([draw(predictions.logits(a, b), uniform_N[a:b]) for a, b in chunks])
-
-
-def unpack(values_N: Tensor, mask: Tensor) -> Tensor:
-    """Packed values back on the True positions of `mask`, 0 elsewhere."""
-    return torch.zeros(mask.shape, dtype=values_N.dtype, device=mask.device).masked_scatter(mask, values_N)
 
 
 def importances(

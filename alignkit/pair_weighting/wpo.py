@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from alignkit.models.statistics import Collision
 from alignkit.needs import Needs
 from alignkit.pair_weighting.base import PairWeighting
 from alignkit.scores import PairScores, TokenScores
@@ -31,7 +32,7 @@ class WPO(PairWeighting):
     """What a token's likelihood is compared with: a sampled token's on average, the paper's best; or nothing."""
 
     def needs(self) -> Needs:
-        return Needs(collision=self.alignment == "sampled")
+        return Needs(statistics=frozenset({Collision()}) if self.alignment == "sampled" else frozenset())
 
     def per_pair(self, scores: PairScores) -> Tensor:
         return (self._closeness_B(scores.chosen) + self._closeness_B(scores.rejected)).exp().clamp_max(1.0)
@@ -40,5 +41,4 @@ class WPO(PairWeighting):
         logp_B = scores.plain.mean_policy_B.detach()
         if self.alignment == "none":
             return logp_B
-        assert scores.collision_BT is not None, "needs() asked for it"
-        return logp_B - scores.collision_BT.sum(-1) / scores.length_B
+        return logp_B - scores.statistic_B(Collision()) / scores.length_B

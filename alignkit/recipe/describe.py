@@ -64,9 +64,7 @@ def _attributions(wanted: Iterable[Attribution]) -> Iterator[str]:
 
 _NEEDED: Mapping[str, Callable[[Any], Iterable[str]]] = {
     "reference": partial(_always, "log-probs of the reference"),
-    "reference_logits": partial(_always, "the reference's whole distribution"),
-    "policy_kl": partial(_always, "KL of the policy to the reference"),
-    "collision": partial(_always, "the policy's sum of squared probabilities at each token"),
+    "statistics": lambda wanted: sorted(one.words for one in wanted),
     "prompt": partial(_always, "log-probs of the prompt"),
     "gold": partial(_always, "data with gold"),
     "mismatched": partial(_always, "log-ratios of mismatched responses"),

@@ -61,7 +61,7 @@ class Estimate(Contrastive):
     def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:
         for batch, positive, negative in self.contrast.scored(rows, bench):
             assert positive.predictions is not None and negative.predictions is not None
-            ids_N = batch.ids_BRT[batch.mask_BRT]
+            ids_N = batch.packed.ids_N
             chunk = bench.recipe.model.head_chunk
             with torch.no_grad():
                 logp_N = contrastive_logps(positive.predictions, negative.predictions, ids_N, chunk, self.strength)

@@ -15,9 +15,12 @@ from alignkit.losses.dpo import DPO
 from alignkit.losses.sft import SFT
 from alignkit.losses.tdpo import TDPO
 from alignkit.losses.triplet import Triplet
+from alignkit.models.statistics import ForwardKL
 from alignkit.needs import Needs
 from alignkit.scores import PairScores, ResponseScores, TokenScores
 from alignkit.weighting.hybrid import Hybrid
+
+KL = ForwardKL()
 
 
 def leaf(scores: TokenScores) -> TokenScores:
@@ -26,7 +29,7 @@ def leaf(scores: TokenScores) -> TokenScores:
 
 def still(scores: TokenScores) -> TokenScores:
     """The policy equal to the reference."""
-    return replace(scores, policy_BT=scores.reference_BT.clone().requires_grad_(), kl_BT=None)
+    return replace(scores, policy_BT=scores.reference_BT.clone().requires_grad_(), statistics={})
 
 
 class TestDPO:
@@ -75,8 +78,9 @@ class TestTDPO:
     @pytest.mark.parametrize(("version", "flows"), [(1, True), (2, False)])
     def test_kl_of_the_chosen_flows_in_version_1_only(self, worked, version, flows) -> None:
         pair = worked.pair()
-        kls = [s.kl_BT.clone().requires_grad_() for s in (pair.chosen, pair.rejected)]
-        moving = PairScores(replace(pair.chosen, kl_BT=kls[0]), replace(pair.rejected, kl_BT=kls[1]))
+        kls = [s.statistics[KL].clone().requires_grad_() for s in (pair.chosen, pair.rejected)]
+        sides = zip((pair.chosen, pair.rejected), kls, strict=True)
+        moving = PairScores(*(replace(s, statistics={KL: kl}) for s, kl in sides))
         of_chosen, of_rejected = torch.autograd.grad(
             TDPO(version=version).per_example(moving).sum(), kls, allow_unused=True
         )
@@ -90,7 +94,7 @@ class TestTDPO:
         assert TDPO().per_example(pair).item() == pytest.approx(expected, abs=1e-6)
 
     def test_needs_the_whole_distribution(self) -> None:
-        assert TDPO().needs() == Needs(reference=True, reference_logits=True)
+        assert TDPO().needs() == Needs(reference=True, statistics=frozenset({KL}))
 
     def test_alpha_belongs_to_version_2(self) -> None:
         with pytest.raises(ValidationError) as caught:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from each_tensor import each_tensor
 from pydantic import ValidationError
 
 from alignkit.losses import losses
@@ -23,6 +24,7 @@ from alignkit.losses.simpo import SimPO
 from alignkit.losses.tis_dpo import TISDPO
 from alignkit.losses.tpo import TPO
 from alignkit.losses.triplet import Triplet
+from alignkit.models.statistics import ForwardKL, ReverseKL
 from alignkit.needs import Needs
 from alignkit.scores import PairScores, TokenScores
 
@@ -46,8 +48,7 @@ def leaf(scores: TokenScores) -> TokenScores:
 
 def twice(scores: TokenScores) -> TokenScores:
     """The response written twice: sums double, means stay."""
-    values = {key: value for key, value in vars(scores).items() if value is not None}
-    return TokenScores(**{key: torch.cat([value, value], dim=-1) for key, value in values.items()})
+    return each_tensor(scores, lambda _, value: torch.cat([value, value], dim=-1))
 
 
 def value(loss, pair: PairScores) -> float:
@@ -250,16 +251,18 @@ class TestTokenLevel:
 
     def test_tis_kl_costs_on_the_chosen_response(self, worked) -> None:
         """The other sign than TDPO's: leaving the reference on the chosen response lowers the margin."""
-        sides = [replace(s, policy_kl_BT=s.kl_BT.clone().requires_grad_()) for s in vars(worked.pair()).values() if s][
-            :2
+        pair, kl = worked.pair(), ReverseKL()
+        leaves = [s.statistics[ForwardKL()].clone().requires_grad_() for s in (pair.chosen, pair.rejected)]
+        sides = [
+            replace(s, statistics={kl: leaf}) for s, leaf in zip((pair.chosen, pair.rejected), leaves, strict=True)
         ]
         loss_B = TISDPO(kl_alpha=0.5).per_example(PairScores(*sides))
-        of_chosen, of_rejected = torch.autograd.grad(loss_B.sum(), [s.policy_kl_BT for s in sides])
+        of_chosen, of_rejected = torch.autograd.grad(loss_B.sum(), leaves)
         assert (of_chosen > 0).all() and (of_rejected < 0).all()
 
     def test_tis_kl_asks_for_the_distribution(self) -> None:
         assert TISDPO().needs() == Needs(reference=True)
-        assert TISDPO(kl_alpha=0.5).needs() == Needs(reference=True, reference_logits=True, policy_kl=True)
+        assert TISDPO(kl_alpha=0.5).needs() == Needs(reference=True, statistics=frozenset({ReverseKL()}))
 
     @pytest.mark.parametrize("form", ["sequence", "per_position"])
     def test_cdpo_weighs_the_rejected_response_only(self, form, worked) -> None:

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from each_tensor import each_tensor
 
 from alignkit.losses import losses
 from alignkit.losses.base import Loss
 from alignkit.losses.dpo import DPO
+from alignkit.models.statistics import Collision, ForwardKL, ReverseKL, Statistic
 from alignkit.scores import PairScores, ResponseScores, Span, TokenScores, UnpairedScores, View
 from alignkit.weighting.uniform import Uniform
 
@@ -50,6 +52,9 @@ VARIANTS: dict[str, dict] = {
 LENGTHS = {"chosen": (3, 5, 1), "rejected": (4, 2, 3), "sampled": (5, 3, 2), "gold_response": (2, 4, 3)}
 
 
+FORWARD, REVERSE = ForwardKL(), ReverseKL()
+
+
 @pytest.fixture(params=VARIANTS.values(), ids=list(VARIANTS))
 def loss(request) -> Loss:
     return losses.build(request.param["name"], request.param)
@@ -68,9 +73,9 @@ def response(lengths: tuple[int, ...], seed: int) -> TokenScores:
     weights_BT = weights_BT * (mask_BT.sum(-1) / weights_BT.sum(-1))[:, None]
     prompt_mask_BP = torch.arange(4) < torch.tensor(lengths)[:, None].clamp_max(3)
     prompt_BP = -torch.rand(prompt_mask_BP.shape, generator=generator, dtype=torch.float64) * prompt_mask_BP
-    return TokenScores(
-        -3 * draw(), mask_BT, weights_BT, -3 * draw(), draw(), draw(), -draw(), prompt_BP, prompt_mask_BP
-    )
+    policy_BT, reference_BT = -3 * draw(), -3 * draw()
+    statistics = {FORWARD: draw(), REVERSE: draw(), Collision(): -draw()}
+    return TokenScores(policy_BT, mask_BT, weights_BT, reference_BT, statistics, prompt_BP, prompt_mask_BP)
 
 
 @pytest.fixture
@@ -101,7 +106,7 @@ def value_B(loss: Loss, trio: dict[str, TokenScores]) -> torch.Tensor:
 
 def mapped(trio: dict[str, TokenScores], change) -> dict[str, TokenScores]:
     """The same scores with `change` applied to each of their tensors."""
-    return {side: TokenScores(**{k: change(v) for k, v in vars(s).items()}) for side, s in trio.items()}
+    return {side: each_tensor(s, lambda _, value: change(value)) for side, s in trio.items()}
 
 
 def test_every_built_in_loss_is_tested_here() -> None:
@@ -127,9 +132,8 @@ def test_masked_equals_removed(loss, trio) -> None:
         for side, scores in trio.items():
             kept_T = scores.mask_BT[row]
             of_prompt = scores.prompt_mask_BP[row]
-            alone[side] = TokenScores(
-                **{k: v[row : row + 1, of_prompt if "prompt" in k else kept_T] for k, v in vars(scores).items()}
-            )
+            kept = {"prompt_BP": of_prompt, "prompt_mask_BP": of_prompt}
+            alone[side] = each_tensor(scores, lambda name, value: value[row : row + 1, kept.get(name, kept_T)])  # noqa: B023
         torch.testing.assert_close(value_B(loss, alone), expected_B[row : row + 1], rtol=1e-12, atol=1e-12)
 
 
@@ -162,9 +166,7 @@ def test_what_is_read_is_declared(loss, trio) -> None:
         side: replace(
             s,
             reference_BT=s.reference_BT if needs.reference else None,
-            kl_BT=s.kl_BT if needs.reference_logits else None,
-            policy_kl_BT=s.policy_kl_BT if needs.policy_kl else None,
-            collision_BT=s.collision_BT if needs.collision else None,
+            statistics={statistic: s.statistics[statistic] for statistic in needs.statistics},
             prompt_BP=s.prompt_BP if needs.prompt else None,
         )
         for side, s in trio.items()
@@ -179,22 +181,32 @@ def test_derivatives_match_finite_differences(loss, trio) -> None:
 
     TDPO2 stops the gradient of the chosen KL, which finite differences cannot see, so that one is held fixed.
     """
-    stopped = ("chosen", "kl_BT") if getattr(loss, "version", None) == 2 else None
+    stopped = ("chosen", FORWARD) if getattr(loss, "version", None) == 2 else None
     needs = loss.needs()
-    asked = {"policy_BT": True, "kl_BT": needs.reference_logits, "policy_kl_BT": needs.policy_kl}
+    asked: list[str | Statistic] = ["policy_BT", *needs.statistics]
     given = {"chosen": True, "rejected": True, "sampled": needs.anchor, "gold_response": needs.gold}
-    names = [(side, leaf) for side in trio if given[side] for leaf in asked if asked[leaf]]
+    names = [(side, leaf) for side in trio if given[side] for leaf in asked]
     names += [("chosen", "prompt_BP")] if needs.prompt else []
-    leaves = [getattr(trio[side], leaf).clone().requires_grad_((side, leaf) != stopped) for side, leaf in names]
+    leaves = [read(trio[side], leaf).clone().requires_grad_((side, leaf) != stopped) for side, leaf in names]
 
     def function(*leaves: torch.Tensor) -> torch.Tensor:
         moved = dict(trio)
         for (side, leaf), tensor in zip(names, leaves, strict=True):
             mask = trio[side].prompt_mask_BP if leaf == "prompt_BP" else trio[side].mask_BT
-            moved[side] = replace(moved[side], **{leaf: tensor.where(mask, 0.0)})  # off the mask: constants
+            moved[side] = written(moved[side], leaf, tensor.where(mask, 0.0))  # off the mask: constants
         return value_B(loss, moved)
 
     assert torch.autograd.gradcheck(function, tuple(leaves), atol=1e-7, rtol=1e-5)
+
+
+def read(scores: TokenScores, leaf: str | Statistic) -> torch.Tensor:
+    return getattr(scores, leaf) if isinstance(leaf, str) else scores.statistics[leaf]
+
+
+def written(scores: TokenScores, leaf: str | Statistic, value: torch.Tensor) -> TokenScores:
+    if isinstance(leaf, str):
+        return replace(scores, **{leaf: value})
+    return replace(scores, statistics={**scores.statistics, leaf: value})
 
 
 def test_the_reference_is_a_constant(loss, trio) -> None:
@@ -232,10 +244,7 @@ def test_uniform_weights_are_plain_dpo_bit_for_bit() -> None:
     """float32, 64 pairs of up to 200 tokens: -log s(beta (sum b - sum c)) with no weight anywhere."""
     lengths = tuple(range(137, 201))
     pair = {side: response(lengths, seed) for seed, side in enumerate(("chosen", "rejected"))}
-    pair = {
-        side: TokenScores(**{k: v if v.dtype is torch.bool else v.float() for k, v in vars(s).items()})
-        for side, s in pair.items()
-    }
+    pair = mapped(pair, lambda value: value if value.dtype is torch.bool else value.float())
     weights = {side: Uniform().weights(Span(s.mask_BT)) for side, s in pair.items()}
     got_B = DPO().per_example(PairScores(**{side: replace(s, weights_BT=weights[side]) for side, s in pair.items()}))
     margin_B = pair["chosen"].logratio_BT.sum(-1) - pair["rejected"].logratio_BT.sum(-1)

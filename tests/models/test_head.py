@@ -9,8 +9,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from alignkit.models.head import Draw, Predictions, token_logps
+from alignkit.models.statistics import Collision, Entropy, ForwardKL, ReverseKL
 
 D, V = 3, 101
+
+EVERY = (ForwardKL(), ReverseKL(), Collision(), Entropy())
 
 
 def predictions(num: int, seed: int, dtype: torch.dtype = torch.float32) -> Predictions:
@@ -43,9 +46,8 @@ class TestTokenLogps:
     def test_chunks_are_the_full_matrix(self, chunk: int) -> None:
         """Values and gradients of log-softmax over all positions at once."""
         ours, theirs = predictions(20, 0), predictions(20, 1)
-        logp_N, kl_N, reverse_N, collision_N = token_logps(
-            ours, tokens(20), chunk, theirs, policy_kl=True, collision=True
-        )
+        logp_N, found = token_logps(ours, tokens(20), chunk, EVERY, theirs)
+        kl_N, reverse_N, collision_N, entropy_N = found.values()
         plain_NV, other_NV = (p.head(p.hidden_ND).log_softmax(-1) for p in (ours, theirs))
         expected_N = plain_NV.gather(-1, tokens(20)[:, None]).squeeze(-1)
         expected_kl_N = torch.nn.functional.kl_div(plain_NV, other_NV.detach(), log_target=True, reduction="none")
@@ -54,7 +56,8 @@ class TestTokenLogps:
         torch.testing.assert_close(kl_N, expected_kl_N.sum(-1), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(reverse_N, expected_reverse_N, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(collision_N, plain_NV.detach().exp().square().sum(-1).log(), rtol=1e-5, atol=1e-6)
-        assert not collision_N.requires_grad
+        torch.testing.assert_close(entropy_N, -(plain_NV.exp() * plain_NV).sum(-1).detach(), rtol=1e-5, atol=1e-6)
+        assert not collision_N.requires_grad and not entropy_N.requires_grad
         inputs = [ours.hidden_ND, ours.head.weight]
         mix = torch.linspace(-1, 1, 20)
         got = torch.autograd.grad((mix * logp_N + kl_N + 2 * reverse_N).sum(), inputs)
@@ -64,45 +67,45 @@ class TestTokenLogps:
     def test_kl_by_hand(self) -> None:
         """KL((.5, .5) || (.25, .75)) = .5 ln 2 + .5 ln(2/3) = 0.143841, the other way .75 ln 1.5 - .25 ln 2 = 0.130812.
 
-        To itself it is 0. The squares of (.25, .75) sum to .625, whose logarithm is -0.470004.
+        To itself it is 0. The squares of (.25, .75) sum to .625, whose logarithm is -0.470004; the entropy is
+        .25 ln 4 + .75 ln(4/3) = 0.562335.
         """
         half, quarter = (Predictions(torch.tensor([[1.0, 1.0]]), torch.nn.Linear(2, 2, bias=False)) for _ in range(2))
         with torch.no_grad():
             half.head.weight.copy_(torch.zeros(2, 2))
             quarter.head.weight.copy_(torch.tensor([[0.0, 0.0], [0.0, math.log(3)]]))
-        _, kl_N, reverse_N, collision_N = token_logps(
-            quarter, torch.tensor([0]), 8, half, policy_kl=True, collision=True
-        )
+        _, found = token_logps(quarter, torch.tensor([0]), 8, EVERY, half)
+        kl_N, reverse_N, collision_N, entropy_N = found.values()
         assert kl_N.item() == pytest.approx(0.143841, abs=1e-6)
         assert reverse_N.item() == pytest.approx(0.130812, abs=1e-6)
         assert collision_N.item() == pytest.approx(-0.470004, abs=1e-6)
-        assert token_logps(half, torch.tensor([0]), 8, half)[1].item() == 0
+        assert entropy_N.item() == pytest.approx(0.562335, abs=1e-6)
+        assert token_logps(half, torch.tensor([0]), 8, EVERY, half)[1][ForwardKL()].item() == 0
 
     def test_no_gradient_to_the_other_model(self) -> None:
         ours, theirs = predictions(6, 0), predictions(6, 1)
-        found = token_logps(ours, tokens(6), 4, theirs, policy_kl=True)
-        (found.kl_N + found.policy_kl_N).sum().backward()
+        _, found = token_logps(ours, tokens(6), 4, (ForwardKL(), ReverseKL()), theirs)
+        sum(found.values()).sum().backward()
         assert theirs.hidden_ND.grad is None and theirs.head.weight.grad is None
         assert ours.head.weight.grad.abs().max() > 0
 
     def test_only_what_is_asked_for(self) -> None:
         ours = predictions(6, 0)
-        assert token_logps(ours, tokens(6), 4)[1:] == (None, None, None)
-        assert token_logps(ours, tokens(6), 4, predictions(6, 1))[2:] == (None, None)
+        assert token_logps(ours, tokens(6), 4)[1] == {}
+        assert list(token_logps(ours, tokens(6), 4, (Collision(),), predictions(6, 1))[1]) == [Collision()]
 
     def test_of_no_tokens(self) -> None:
         """Prompts of one token have none that is predicted."""
-        found = token_logps(predictions(0, 0), tokens(0), 4, collision=True)
-        assert found.logp_N.shape == found.collision_N.shape == (0,)
+        logp_N, found = token_logps(predictions(0, 0), tokens(0), 4, (Collision(),))
+        assert logp_N.shape == found[Collision()].shape == (0,)
 
     @pytest.mark.parametrize("with_kl", [False, True])
     def test_the_full_matrix_never_exists(self, with_kl: bool) -> None:
         """With chunks of 8 no tensor of the forward or backward pass has more than 8 rows of the vocabulary."""
         ours, theirs = predictions(64, 0), predictions(64, 1)
         with LargestMatrix() as largest:
-            other = theirs if with_kl else None
-            found = token_logps(ours, tokens(64), 8, other, policy_kl=with_kl, collision=with_kl)
-            (found.logp_N + found.kl_N + found.policy_kl_N if with_kl else found.logp_N).sum().backward()
+            logp_N, found = token_logps(ours, tokens(64), 8, EVERY if with_kl else (), theirs)
+            (logp_N + sum(found.values())).sum().backward()
         assert largest.rows == 8
 
     def test_no_logits_are_kept_between_forward_and_backward(self) -> None:
@@ -115,7 +118,7 @@ class TestTokenLogps:
 
     def test_half_precision_is_reduced_in_float32(self) -> None:
         ours = predictions(6, 0, torch.bfloat16)
-        logp_N = token_logps(ours, tokens(6), 4).logp_N
+        logp_N = token_logps(ours, tokens(6), 4)[0]
         exact_NV = ours.head(ours.hidden_ND).double().log_softmax(-1)
         assert logp_N.dtype == torch.float32
         torch.testing.assert_close(logp_N.double(), exact_NV.gather(-1, tokens(6)[:, None])[:, 0], rtol=0, atol=1e-5)

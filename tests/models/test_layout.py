@@ -9,6 +9,7 @@ from engine_toy import CLOSE, EOS, batch, build, gradients, llama, rows, zoo
 
 from alignkit.models.layout import Example, collate
 from alignkit.models.scorer import Scorer, Want, importances
+from alignkit.models.statistics import ForwardKL
 from alignkit.needs import Attribution
 
 EXAMPLE = Example(np.array([5, 6]), [np.array([7, 8]), np.array([9])])
@@ -62,17 +63,17 @@ def test_shared_is_separate(family: str, num_anchor: int) -> None:
     """Log-probs, KL, importances and the gradient of every parameter, in every family of models."""
     config = zoo()[family]
     model, other = build(config), build(config, seed=1)
-    asked = Attribution()
+    asked, kl = Attribution(), ForwardKL()
     results = {}
     for layout in ("shared", "separate"):
         laid = batch(rows(), layout, num_anchor)
         with torch.no_grad():
             theirs = Scorer(other, 4096)(laid, Want(predictions=True)).predictions
-        scored = Scorer(model, 4096)(laid, Want(frozenset({asked}), other=theirs))
+        scored = Scorer(model, 4096)(laid, Want(frozenset({asked}), frozenset({kl}), theirs))
         importance_BRT = importances(scored, laid, 2)[asked]
         sides = torch.tensor([1.0, -1.0, 0.5])[: laid.mask_BRT.shape[1]]
-        (scored.logp_BRT.sum(-1) @ sides + scored.kl_BRT.sum()).sum().backward()
-        results[layout] = (scored.logp_BRT.detach(), scored.kl_BRT.detach(), importance_BRT, gradients(model))
+        (scored.logp_BRT.sum(-1) @ sides + scored.statistics[kl].sum()).sum().backward()
+        results[layout] = (scored.logp_BRT.detach(), scored.statistics[kl].detach(), importance_BRT, gradients(model))
     for shared, separate in zip(results["shared"], results["separate"], strict=True):
         torch.testing.assert_close(shared, separate, rtol=1e-5, atol=2e-5)
 

@@ -12,11 +12,12 @@ from alignkit.models.base import REFERENCE_ADAPTER
 from alignkit.models.pretrained import Pretrained
 from alignkit.models.reference import Reference, frozen_copy, reference_kind
 from alignkit.models.scorer import Scorer, Want, importances
+from alignkit.models.statistics import ForwardKL
 from alignkit.needs import Attribution, Needs
 
 NEEDS = {
     "log-probs": Needs(reference=True),
-    "distribution": Needs(reference=True, reference_logits=True),
+    "distribution": Needs(reference=True, statistics=frozenset({ForwardKL()})),
     "anchor": Needs(reference=True, anchor=object()),
     "attribution": Needs(reference=True, attributions=frozenset({Attribution(model="reference")})),
     "log-ratio": Needs(reference=True, attributions=frozenset({Attribution("log_ratio")})),

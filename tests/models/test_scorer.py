@@ -23,6 +23,7 @@ from engine_toy import (
 from alignkit.models.head import Draw
 from alignkit.models.layout import Example, collate
 from alignkit.models.scorer import Scorer, Want
+from alignkit.models.statistics import ForwardKL
 
 FIXED = torch.linspace(-1, 1, 3 * 3 * 6).reshape(3, 3, 6)
 
@@ -61,7 +62,9 @@ def test_kl_equals_full_distributions(layout: str) -> None:
     laid = batch(rows(), layout)
     predictions = Scorer(theirs, 3)(laid, Want(predictions=True)).predictions
     assert not predictions.hidden_ND.requires_grad
-    kl_BRT = Scorer(ours, 3)(laid, Want(other=predictions)).kl_BRT
+    kl_BRT = Scorer(ours, 3)(laid, Want(statistics=frozenset({ForwardKL()}), reference=predictions)).statistics[
+        ForwardKL()
+    ]
     for b, row in enumerate(rows()):
         for r, ids in enumerate(row.responses.values()):
             logp_TV, other_TV = full_logp(ours, row.prompt, ids), full_logp(theirs, row.prompt, ids)
@@ -115,7 +118,7 @@ class TestDrawn:
     def test_nothing_is_drawn_unless_wanted(self) -> None:
         scored = Scorer(llama(), 4096)(batch(rows()), Want())
         assert scored.drawn_BT is None and scored.drawn_logp_BT is None
-        assert scored.kl_BRT is None and scored.embeddings_XLD is None and scored.predictions is None
+        assert scored.statistics == {} and scored.embeddings_XLD is None and scored.predictions is None
 
 
 class TestPrecision:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from alignkit.models.statistics import Collision
 from alignkit.needs import Needs
 from alignkit.pair_weighting import pair_weightings
 from alignkit.pair_weighting.uni_dpo import UniDPO
@@ -20,7 +21,8 @@ def response(*policy: float, collision: float = 0.0, weight: float = 1.0) -> Tok
     """One response with these log-probs per token, then a column of padding."""
     policy_BT = torch.tensor([[*policy, 0.0]], dtype=torch.float64, requires_grad=True)
     mask_BT = torch.tensor([[True] * len(policy) + [False]])
-    return TokenScores(policy_BT, mask_BT, weight * mask_BT, collision_BT=(collision * mask_BT).double())
+    statistics = {Collision(): (collision * mask_BT).double()}
+    return TokenScores(policy_BT, mask_BT, weight * mask_BT, statistics=statistics)
 
 
 def pair(chosen: TokenScores, rejected: TokenScores, **columns: float) -> PairScores:
@@ -105,7 +107,7 @@ class TestWPO:
         assert factor(WPO(), weighted) == factor(WPO(), self.SCORES)
 
     def test_needs_the_squared_probabilities_only_when_aligned(self) -> None:
-        assert (WPO().needs(), WPO(alignment="none").needs()) == (Needs(collision=True), Needs())
+        assert (WPO().needs(), WPO(alignment="none").needs()) == (Needs(statistics=frozenset({Collision()})), Needs())
 
 
 class TestColumn:

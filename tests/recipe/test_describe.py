@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import pytest
 
+from alignkit.models.statistics import ForwardKL
 from alignkit.needs import Attribution, Needs
 from alignkit.recipe.describe import needed, needs_of
 from alignkit.recipe.kinds import KINDS
@@ -24,6 +25,7 @@ SOME = {
     "columns": frozenset({"score"}),
     "nonnegative": frozenset({"score"}),
     "values": frozenset({Planned()}),
+    "statistics": frozenset({ForwardKL()}),
 }
 
 
@@ -36,7 +38,7 @@ def test_every_need_has_words_of_its_own(field):
 
 
 def test_needs_of_components():
-    assert needs_of(KINDS["pair_weighting"], "wpo") == "the policy's sum of squared probabilities at each token"
+    assert needs_of(KINDS["pair_weighting"], "wpo") == "log of the chance that two tokens drawn at a position are the same"
     assert needs_of(KINDS["loss"], "tdpo") == (
-        "a trainer that gives pairs, log-probs of the reference, the reference's whole distribution"
+        "a trainer that gives pairs, log-probs of the reference, KL(reference || policy) at each token"
     )
