@@ -38,7 +38,8 @@ def test_every_need_has_words_of_its_own(field):
 
 
 def test_needs_of_components():
-    assert needs_of(KINDS["pair_weighting"], "wpo") == "log of the chance that two tokens drawn at a position are the same"
+    drawn_alike = "log of the chance that two tokens drawn at a position are the same"
+    assert needs_of(KINDS["pair_weighting"], "wpo") == drawn_alike
     assert needs_of(KINDS["loss"], "tdpo") == (
         "a trainer that gives pairs, log-probs of the reference, KL(reference || policy) at each token"
     )
