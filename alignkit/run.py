@@ -33,7 +33,7 @@ from alignkit.report.banner import Batch, start_banner
 from alignkit.report.progress import Progress
 from alignkit.report.table import before_after_table, verdict
 from alignkit.report.weights import weight_heatmaps
-from alignkit.scoring_setup import build_scoring
+from alignkit.scoring_setup import build_scoring, longest_rows
 from alignkit.token_values.bench import SideRuns
 from alignkit.token_values.columns import TokenColumns
 from alignkit.trainers.accelerator import make_accelerator
@@ -139,7 +139,12 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None) -> P
         dropped_file=dropped_file,
     )
     policy = build_policy(
-        recipe.model, tokenizer, seed=recipe.seed, separate=needs.full_sequence, device=accelerator.device
+        recipe.model,
+        tokenizer,
+        seed=recipe.seed,
+        separate=needs.full_sequence,
+        device=accelerator.device,
+        longest=longest_rows(recipe, tables),
     )
     fingerprints = {
         "data": "+".join(report.fingerprint for report in tables.reports),
@@ -164,7 +169,7 @@ def prepare(parts: Parts, side: SideRuns) -> Prepared:
     resolved = recipe.model_copy(update={"training": parts.config})
     scoring, reference = build_scoring(resolved, parts.policy, tables, parts.fingerprints, parts.accelerator, side)
     step = ObjectiveStep(scoring)
-    step.check_start(tables.train[: recipe.training.micro_batch_size])
+    step.check_start(tables.train)
     on_world = recipe.data.train == WORLD and recipe.data.eval in (None, WORLD)
     return Prepared(parts, step, Evaluation(scoring, tables.eval, reference, parts.accelerator, on_world))
 

@@ -207,7 +207,7 @@ class Scoring:
         assert reference is not None and reference.predictions is not None
         mask_BRT = batch.mask_BRT
         first_N = torch.zeros_like(mask_BRT).index_fill(1, torch.tensor([0], device=mask_BRT.device), True)[mask_BRT]
-        predictions = type(reference.predictions)(reference.predictions.hidden_ND[first_N], reference.predictions.head)
+        predictions = replace(reference.predictions, hidden_ND=reference.predictions.hidden_ND[first_N])
         mask_BT = mask_BRT[:, 0]
         logp_N = token_logps(predictions, drawn_BT[mask_BT], self.policy.scorer.head_chunk).logp_N
         return torch.zeros(mask_BT.shape, device=mask_BT.device).masked_scatter(mask_BT, logp_N)

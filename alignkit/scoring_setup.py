@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from alignkit.anchors.sample_prompt import SamplePrompt
 from alignkit.data.rows import Tables
+from alignkit.models.lengths import Longest
 from alignkit.models.policy import Policy, build_policy
 from alignkit.models.reference import Reference, frozen_copy, reference_kind
 from alignkit.recipe.recipe import Recipe
@@ -16,6 +18,23 @@ from alignkit.token_values.table import load_table
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+def longest_rows(recipe: Recipe, tables: Tables) -> Longest:
+    """What the model must be able to take in one row: the data's longest, and the longest that may be sampled."""
+    rows = (*tables.train, *tables.eval)
+    found = [(max(row.length for row in rows), "data.max_length")]
+    anchor, num_anchor = recipe.needs().anchor, 0
+    if isinstance(anchor, SamplePrompt):
+        num_anchor = anchor.max_new_tokens
+        found.append((max(len(row.prompt) for row in rows) + num_anchor, "the anchor's max_new_tokens"))
+    sampled = tables.eval[: recipe.evaluation.samples]
+    if sampled:
+        num_prompt = max(len(row.prompt) for row in sampled)
+        found.append((num_prompt + recipe.evaluation.max_new_tokens, "evaluation.max_new_tokens"))
+    tokens, key = max(found, key=lambda pair: pair[0])
+    together = max(len(row.prompt) + sum(map(len, row.responses.values())) for row in rows)
+    return Longest(tokens, key, shared=max(tokens, together + num_anchor))
 
 
 def build_scoring(

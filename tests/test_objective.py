@@ -13,7 +13,7 @@ from alignkit.data.rows import TokenRow
 from alignkit.data.unpairing import unpair
 from alignkit.errors import ModelError
 from alignkit.models.reference import Reference
-from alignkit.objective import ObjectiveStep
+from alignkit.objective import ObjectiveStep, start_batches
 from alignkit.pair_weighting.uniform import Uniform
 from alignkit.scoring import Scoring
 
@@ -151,13 +151,14 @@ class TestStart:
         with torch.no_grad():
             moved.lm_head.weight[3] += 0.01
         step = ObjectiveStep(scoring(recipe(), llama(), moved))
-        view = view_of(step.scoring, MANY)
+        view = view_of(step.scoring, start_batches(MANY, recipe().training.micro_batch_size)[0])
         worst = max((s.policy_BT - s.reference_BT).abs().max().item() for s in (view.chosen, view.rejected))
         with pytest.raises(ModelError) as caught:
             step.check_start(MANY)
         assert str(caught.value) == (
             "step-0 check: before training, policy and reference should agree, but a token's log-probs differ by "
-            f"{worst:.3g} nats (tolerance 0.001); one of them is not the model that the recipe names"
+            f"{worst:.3g} nats (tolerance 0.001); either one of them is not the model that the recipe names, or the "
+            "model scores a row by what else is in its batch"
         )
 
     def test_nan_stops_the_run(self) -> None:
