@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,20 +49,33 @@ def require_length(model: PreTrainedModel, longest: Longest) -> None:
     Raises:
         ModelError: with both lengths and the key that bounds the rows.
     """
+    kind = model.config.model_type
+    for limit, reason in limits(model):
+        if longest.tokens > limit:
+            raise ModelError(
+                f"{longest.key}: the longest row has {longest.tokens} tokens, but {kind} {reason} {limit}; "
+                f"lower {longest.key} so that no row is longer than that"
+            )
+
+
+def notes_on_length(model: PreTrainedModel, longest: Longest) -> list[str]:
+    """What the user should know of rows that are taken."""
+    known = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if known is None or longest.tokens <= known:
+        return []
+    return [f"the longest row has {longest.tokens} tokens, the model was made for {known} (max_position_embeddings)"]
+
+
+def limits(model: PreTrainedModel) -> Iterator[tuple[int, str]]:
+    """What bounds the length of rows: the last token that is right, and what is wrong beyond."""
     config = model.config.get_text_config()
     for limit, reason in (
         (_position_table(model), "has no positions beyond token"),
-        (
-            _stretched(config),
-            "scores rows by the longest one of their batch (dynamic or longrope positions) beyond token",
-        ),
-        (_sparse(config), "scores rows by their padding (sparse attention) beyond token"),
+        (_stretched(config), "scores a row by the longest of its batch (longrope or dynamic positions) beyond token"),
+        (_sparse(config), "scores a row by its padding (sparse attention) beyond token"),
     ):
-        if limit is not None and longest.tokens > limit:
-            raise ModelError(
-                f"{longest.key}: the longest row has {longest.tokens} tokens, but {config.model_type} {reason} "
-                f"{limit}; lower {longest.key} so that no row is longer than that"
-            )
+        if limit is not None:
+            yield limit, reason
 
 
 def _position_table(model: PreTrainedModel) -> int | None:
