@@ -92,7 +92,7 @@ def compare(policy: Policy, layout: str) -> None:
             )
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore")  # of transformers and peft
 @pytest.mark.parametrize("name", named())
 def test_a_model_is_right_or_refused(name: str) -> None:
     row = build.row(name)
@@ -126,7 +126,7 @@ def check_adapter(name: str) -> None:
     policy = build.policy(name, adapter=LoRA(rank=2))
     batch = collate(EXAMPLES, policy.layout, pad_id=build.EOS)
     start_BRT = policy.scorer(batch, Want()).logp_BRT.detach()
-    move(policy.model)
+    move(policy.model, size=0.03)
     compare(policy, policy.layout)
     reference_BRT = Reference(policy.scorer, policy).score(batch, Want()).logp_BRT
     torch.testing.assert_close(reference_BRT, start_BRT, rtol=0, atol=1e-5)
