@@ -284,6 +284,8 @@ def _show_start(console: Console, parts: Parts, folder: str) -> None:
             folder=folder,
         )
     )
+    for note in parts.policy.notes:
+        console.print(Text(f"model: {note}"))
 
 
 def _quiet_libraries() -> None:
@@ -294,3 +296,6 @@ def _quiet_libraries() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # without a network it tells of each try
     # peft reads what transformers has renamed; nothing a user could do about it.
     warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
+    warnings.filterwarnings(
+        "ignore", "The following (rank|alpha)_pattern keys", RuntimeWarning
+    )  # we say what is adapted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from alignkit.errors import ModelError
 from alignkit.lazy import peft, torch
 from alignkit.models.base import LoRA, ModelSource
 from alignkit.models.layout import Batch, Example, Layout, collate
-from alignkit.models.lengths import Longest, obstacle_of_window, require_length
+from alignkit.models.lengths import Longest, notes_on_length, obstacle_of_window, require_length
 from alignkit.models.probe import find_transform, obstacle_to_sharing, require_causal, require_steady
 from alignkit.models.scorer import Scorer, causal_lm
 
@@ -33,12 +34,14 @@ class Policy:
         layout: how examples are laid out for it.
         tokenizer: its tokenizer.
         has_adapter: True when a peft adapter is trained.
+        notes: what the user should know of the model, a line each.
     """
 
     scorer: Scorer
     layout: Layout
     tokenizer: PreTrainedTokenizerBase
     has_adapter: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def model(self) -> Model:
@@ -126,7 +129,10 @@ def build_policy(
         getattr(language_model, f"{name}_checkpointing_enable")({"use_reentrant": False})
         scorer.train()  # transformers checkpoints in training mode only
         require_steady(scorer)
-    return Policy(scorer, layout, tokenizer, isinstance(model, peft.PeftModel))
+    notes = [] if longest is None else notes_on_length(causal_lm(model), longest)
+    if source.adapter is not None and source.adapter.targets == "all-linear":
+        notes += notes_on_adapter(model)
+    return Policy(scorer, layout, tokenizer, isinstance(model, peft.PeftModel), tuple(notes))
 
 
 def _with_adapter(model: PreTrainedModel, adapter: LoRA, seed: int) -> peft.PeftModel:
@@ -145,6 +151,37 @@ def _with_adapter(model: PreTrainedModel, adapter: LoRA, seed: int) -> peft.Peft
             raise ModelError(f"model.adapter.targets: {error}".splitlines()[0]) from error
 
 
+def notes_on_adapter(model: Model) -> list[str]:
+    """Which weights have an adapter and which have none, where "all linear layers" is not all or needs saying.
+
+    In a mixture of experts the experts lie in one tensor that is no linear layer, the router may be one, and peft
+    resolves either in its own way.
+    """
+    tuned = {
+        name for name, module in model.named_modules() if isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer)
+    }
+    inside = tuple(f"{name}." for name in tuned)
+    head = causal_lm(model).get_output_embeddings()
+    left, has_experts = set(), False
+    for name, module in model.named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            is_linear = isinstance(module, torch.nn.Linear) and own == "weight" and module is not head
+            is_stack = sum(size > 1 for size in parameter.shape) > 2 and not isinstance(module, torch.nn.Conv1d)
+            has_experts |= is_stack
+            if (is_linear or is_stack) and not name.startswith(inside):
+                left.add(_in_layer(name if is_linear else f"{name}.{own}"))
+    if not left and not has_experts:
+        return []
+    adapted = sorted({_in_layer(name) for name in tuned if not name.endswith(".base_layer")})
+    rest = f"; none on {', '.join(sorted(left))}" if left else ""
+    return [f"adapter on {', '.join(adapted)}{rest}"]
+
+
+def _in_layer(name: str) -> str:
+    """The name of a module within its layer: `mlp.gate` of `model.layers.3.mlp.gate`."""
+    return re.sub(r"^.*?\.\d+\.", "", name)
+
+
 def switch_off_dropout(model: Model) -> None:
     """Dropout, skipped layers and router noise off for good, in training mode too: importances and the step-0 check
     rely on it. Some models (Falcon) read the probability from their configuration in each forward pass."""
@@ -153,12 +190,13 @@ def switch_off_dropout(model: Model) -> None:
             module.p = 0.0
         for owner in (module, getattr(module, "config", None)):
             for name, value in list(vars(owner).items()) if owner is not None else ():
-                if any(kind in name for kind in _NOISE) and isinstance(value, float):
+                is_noise = "dropout" in name or "layerdrop" in name or "pdrop" in name or name in _JITTER
+                if is_noise and isinstance(value, float):
                     setattr(owner, name, 0.0)
 
 
-_NOISE = ("dropout", "layerdrop", "pdrop", "jitter")
-"""Parts of the names of probabilities and sizes of noise in training mode."""
+_JITTER = ("jitter_noise", "input_jitter_noise", "moe_jitter_eps")
+"""What modules call the noise of a router in training mode. Not PhiMoE's `router_jitter_noise`: it is a threshold."""
 
 
 def _require_plain_head(model: Model) -> None:

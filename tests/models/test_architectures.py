@@ -76,9 +76,8 @@ def plain(model: Any, example: Example, response: np.ndarray) -> tuple[torch.Ten
     return logp_T.detach(), gradient_1LD[0, num_prompt:].norm(dim=-1)
 
 
-def compare(policy: Policy, layout: str) -> None:
-    """Log-probs and importances of all responses, in one ragged batch."""
-    model = policy.scorer.model.get_base_model() if policy.has_adapter else policy.scorer.model
+def compare(policy: Policy, layout: str, model: Any) -> None:
+    """Log-probs and importances of all responses, in one ragged batch, against a plain model."""
     batch = collate(EXAMPLES, layout, pad_id=build.EOS)
     scored = policy.scorer(batch, Want(frozenset({NORM})))
     found_BRT = importances(scored, batch, 2)[NORM]
@@ -100,9 +99,9 @@ def test_a_model_is_right_or_refused(name: str) -> None:
     if row.refused:
         return
     policy = build.policy(name)
-    compare(policy, "separate")
+    compare(policy, "separate", build.model(name))
     if row.rows.startswith("shared"):
-        compare(policy, "shared")
+        compare(policy, "shared", build.model(name))
     if row.sampling != "refused":
         assert_samples_are_argmax(policy)
     if row.lora == "yes":
@@ -127,7 +126,7 @@ def check_adapter(name: str) -> None:
     batch = collate(EXAMPLES, policy.layout, pad_id=build.EOS)
     start_BRT = policy.scorer(batch, Want()).logp_BRT.detach()
     move(policy.model, size=0.03)
-    compare(policy, policy.layout)
+    compare(policy, policy.layout, policy.scorer.model.get_base_model())
     reference_BRT = Reference(policy.scorer, policy).score(batch, Want()).logp_BRT
     torch.testing.assert_close(reference_BRT, start_BRT, rtol=0, atol=1e-5)
 
