@@ -103,11 +103,10 @@ def _stretched(config: PretrainedConfig) -> int | None:
     by_layer = [value for value in parameters.values() if isinstance(value, dict)]
     limits = []
     for rope in by_layer or [parameters]:
-        original = rope.get("original_max_position_embeddings")
         if rope.get("rope_type") == "longrope":
-            limits.append(original or getattr(config, "original_max_position_embeddings", None))
+            limits.append(rope.get("original_max_position_embeddings"))
         elif "dynamic" in str(rope.get("rope_type")):
-            limits.append(original or config.max_position_embeddings)
+            limits.append(config.max_position_embeddings)
     return min((int(limit) for limit in limits if limit), default=None)
 
 
