@@ -144,7 +144,7 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None) -> P
         seed=recipe.seed,
         separate=needs.full_sequence,
         device=accelerator.device,
-        longest=longest_rows(recipe, tables),
+        longest=longest_rows(recipe, tables, tokenizer),
     )
     fingerprints = {
         "data": "+".join(report.fingerprint for report in tables.reports),

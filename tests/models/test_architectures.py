@@ -17,12 +17,14 @@ import torch
 from engine_toy import move
 
 from alignkit.models.base import LoRA
-from alignkit.models.generation import sample
+from alignkit.models.generation import batching, sample
 from alignkit.models.head import Draw
 from alignkit.models.layout import Example, collate
-from alignkit.models.policy import Policy
+from alignkit.models.lengths import Longest
+from alignkit.models.policy import Policy, choose_layout
+from alignkit.models.probe import find_transform, require_causal
 from alignkit.models.reference import Reference
-from alignkit.models.scorer import Want, importances
+from alignkit.models.scorer import Scorer, Want, importances
 from alignkit.needs import Attribution
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +131,23 @@ def check_adapter(name: str) -> None:
     compare(policy, policy.layout, policy.scorer.model.get_base_model())
     reference_BRT = Reference(policy.scorer, policy).score(batch, Want()).logp_BRT
     torch.testing.assert_close(reference_BRT, start_BRT, rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", named())
+def test_bfloat16_decides_the_same(name: str) -> None:
+    """The checks have no tolerance that grows with rounding: head, layout and sampling are those of float32."""
+    _, rows, _, sampling, notes, _ = (cell.strip() for cell in LINES[name].removeprefix("| ").split("|"))
+    if rows == "refused":
+        return
+    scorer = Scorer(build.model(name).bfloat16(), 4096).eval()
+    scorer.transform = find_transform(scorer)
+    require_causal(scorer)
+    longest = Longest(16, "data.max_length", 16)
+    assert choose_layout(scorer, "auto", separate=False, longest=longest) == rows.partition(" ")[0]
+    assert batching(scorer.model) == sampling
+    bent = list(build._transform(scorer.transform))
+    assert bent == notes.split("; ")[: len(bent)]
 
 
 def test_the_page_has_every_model_and_nothing_else() -> None:
