@@ -99,24 +99,46 @@ class ObjectiveStep:
     def check_start(self, rows: Sequence[TokenRow]) -> None:
         """Before the first step the policy is the reference: every log-ratio is 0, DPO's loss is ln 2, its margin 0.
 
+        Looks at one micro-batch that is as ragged as the data allow, and at the shortest row alone: a model that scores
+        rows by what else is in their batch is found out too, because the reference may have seen them in others.
+
+        Args:
+            rows: those that have reference log-probs.
+
         Raises:
-            ModelError: they differ, so one of the two is not the model that the recipe names.
+            ModelError: they differ.
         """
         if not self.scoring.needs.reference:
             return
-        scores = self.scoring.score(rows, weigh=False)
-        worst = float(torch.stack([response.logratio_BT.abs().max() for response in scores.responses]).max())
         tolerance = 1e-3 if self._is_float32() else 0.2  # what rounding explains
-        if not worst <= tolerance:  # NaN fails too
+        worst = 0.0
+        for batch in start_batches(rows, self.recipe.training.micro_batch_size):
+            scores = self.scoring.score(batch, weigh=False)
+            found = float(torch.stack([response.logratio_BT.abs().max() for response in scores.responses]).max())
+            worst = max(worst, found, key=lambda value: (value != value, value))  # NaN is worse than any number
+        if not worst <= tolerance:
             raise ModelError(
                 f"step-0 check: before training, policy and reference should agree, but a token's log-probs differ by "
-                f"{worst:.3g} nats (tolerance {tolerance}); one of them is not the model that the recipe names"
+                f"{worst:.3g} nats (tolerance {tolerance}); either one of them is not the model that the recipe names, "
+                "or the model scores a row by what else is in its batch"
             )
 
     def _is_float32(self) -> bool:
         with self.scoring.autocast():
             device = self.scoring.policy.device.type
             return not torch.is_autocast_enabled(device) and self.scoring.policy.model.dtype == torch.float32
+
+
+def start_batches(rows: Sequence[TokenRow], size: int) -> list[list[TokenRow]]:
+    """What is scored before the first step: the shortest and the longest rows together, and the shortest alone.
+
+    Args:
+        rows: to choose from.
+        size: of a micro-batch; the first batch has at most so many rows, but 2 where there are 2.
+    """
+    by_length = sorted(rows, key=lambda row: row.length)
+    num_half = max(1, min(size, len(rows)) // 2)
+    return [by_length[:num_half] + by_length[max(num_half, len(rows) - num_half) :], by_length[:1]]
 
 
 def _parts(loss: Loss, view: View) -> Iterator[tuple[str, Tensor, Unit]]:

@@ -33,7 +33,7 @@ from alignkit.report.banner import Batch, start_banner
 from alignkit.report.progress import Progress
 from alignkit.report.table import before_after_table, verdict
 from alignkit.report.weights import weight_heatmaps
-from alignkit.scoring_setup import build_scoring
+from alignkit.scoring_setup import build_scoring, longest_rows
 from alignkit.token_values.bench import SideRuns
 from alignkit.token_values.columns import TokenColumns
 from alignkit.trainers.accelerator import make_accelerator
@@ -146,6 +146,7 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None) -> P
         separate=needs.full_sequence,
         device=accelerator.device,
         template_end=tables.end,
+        longest=longest_rows(recipe, tables, tokenizer),
     )
     fingerprints = {
         "data": "+".join(report.fingerprint for report in tables.reports),
@@ -170,7 +171,7 @@ def prepare(parts: Parts, side: SideRuns) -> Prepared:
     resolved = recipe.model_copy(update={"training": parts.config})
     scoring, reference = build_scoring(resolved, parts.policy, tables, parts.fingerprints, parts.accelerator, side)
     step = ObjectiveStep(scoring)
-    step.check_start(tables.train[: recipe.training.micro_batch_size])
+    step.check_start(tables.train)
     on_world = recipe.data.train == WORLD and recipe.data.eval in (None, WORLD)
     return Prepared(parts, step, Evaluation(scoring, tables.eval, reference, parts.accelerator, on_world))
 
@@ -285,6 +286,8 @@ def _show_start(console: Console, parts: Parts, folder: str) -> None:
             folder=folder,
         )
     )
+    for note in parts.policy.notes:
+        console.print(Text(f"model: {note}"))
 
 
 def _quiet_libraries() -> None:
@@ -295,3 +298,6 @@ def _quiet_libraries() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # without a network it tells of each try
     # peft reads what transformers has renamed; nothing a user could do about it.
     warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
+    warnings.filterwarnings(
+        "ignore", "The following (rank|alpha)_pattern keys", RuntimeWarning
+    )  # we say what is adapted

@@ -5,17 +5,49 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from alignkit.anchors.sample_prompt import SamplePrompt
+from alignkit.contrasts.prompts import Prompts
 from alignkit.data.rows import Tables
+from alignkit.models.lengths import Longest
 from alignkit.models.policy import Policy, build_policy
 from alignkit.models.reference import Reference, frozen_copy, reference_kind
 from alignkit.recipe.recipe import Recipe
 from alignkit.scoring import Scoring, tabulated
+from alignkit.token_values.base import TokenValues
 from alignkit.token_values.bench import Bench, SideRuns
 from alignkit.token_values.reference_logps import ReferenceLogps
 from alignkit.token_values.table import load_table
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from transformers import PreTrainedTokenizerBase
+
+
+def longest_rows(recipe: Recipe, tables: Tables, tokenizer: PreTrainedTokenizerBase) -> Longest:
+    """What the model must be able to take in one row: the data's longest, and the longest that may be sampled."""
+    rows, needs = (*tables.train, *tables.eval), recipe.needs()
+    num_before = max((_num_before(values, tokenizer) for values in needs.values), default=0)
+    found = [(num_before + max(row.length for row in rows), "data.max_length")]
+    num_anchor = 0
+    if isinstance(needs.anchor, SamplePrompt):
+        num_anchor = needs.anchor.max_new_tokens
+        found.append((max(len(row.prompt) for row in rows) + num_anchor, "the anchor's max_new_tokens"))
+    sampled = tables.eval[: recipe.evaluation.samples]
+    if sampled:
+        num_prompt = max(len(row.prompt) for row in sampled)
+        found.append((num_prompt + recipe.evaluation.max_new_tokens, "evaluation.max_new_tokens"))
+    tokens, key = max(found, key=lambda pair: pair[0])
+    together = max(len(row.prompt) + sum(map(len, row.responses.values())) for row in rows)
+    return Longest(tokens, key, shared=max(tokens, together + num_anchor, together + num_before))
+
+
+def _num_before(values: TokenValues, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that a contrast puts before each prompt."""
+    contrast = getattr(values, "contrast", None)
+    if not isinstance(contrast, Prompts):
+        return 0
+    texts = (contrast.positive, contrast.negative)
+    return max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
 
 
 def build_scoring(

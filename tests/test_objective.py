@@ -7,15 +7,35 @@ from dataclasses import replace
 
 import pytest
 import torch
-from engine_toy import DPO, HYBRID, LENGTHS, TRIPLET, gradients, llama, move, recipe, rows, scoring, view_of, with_lora
+from engine_toy import (
+    DPO,
+    HYBRID,
+    LENGTHS,
+    SIZES,
+    TRIPLET,
+    build,
+    gradients,
+    llama,
+    move,
+    policy,
+    recipe,
+    rows,
+    scoring,
+    view_of,
+    with_lora,
+)
+from transformers import Phi3Config
 
 from alignkit.data.rows import TokenRow
 from alignkit.data.unpairing import unpair
 from alignkit.errors import ModelError
 from alignkit.models.reference import Reference
-from alignkit.objective import ObjectiveStep
+from alignkit.models.scorer import Want
+from alignkit.objective import ObjectiveStep, start_batches
 from alignkit.pair_weighting.uniform import Uniform
 from alignkit.scoring import Scoring
+from alignkit.token_values.reference_logps import ReferenceLogps
+from alignkit.token_values.table import Table
 
 MANY = rows([*LENGTHS, (3, 2, 6), (5, 5, 2)])
 TEACHER = TRIPLET | {"anchor": {"name": "teacher_forced"}}
@@ -151,14 +171,42 @@ class TestStart:
         with torch.no_grad():
             moved.lm_head.weight[3] += 0.01
         step = ObjectiveStep(scoring(recipe(), llama(), moved))
-        view = view_of(step.scoring, MANY)
+        view = view_of(step.scoring, start_batches(MANY, recipe().training.micro_batch_size)[0])
         worst = max((s.policy_BT - s.reference_BT).abs().max().item() for s in (view.chosen, view.rejected))
         with pytest.raises(ModelError) as caught:
             step.check_start(MANY)
         assert str(caught.value) == (
             "step-0 check: before training, policy and reference should agree, but a token's log-probs differ by "
-            f"{worst:.3g} nats (tolerance 0.001); one of them is not the model that the recipe names"
+            f"{worst:.3g} nats (tolerance 0.001); either one of them is not the model that the recipe names, or the "
+            "model scores a row by what else is in its batch"
         )
+
+    def test_a_model_that_scores_rows_by_their_batch_stops_the_run(self) -> None:
+        """LongRoPE takes its frequencies from the longest row of a batch: the reference saw each row alone."""
+        rope = {"rope_type": "longrope", "short_factor": [1.0] * 2, "long_factor": [9.0] * 2, "rope_theta": 1e4}
+        fields = {"rope_parameters": rope | {"factor": 4.0}, "original_max_position_embeddings": 16}
+        mixed = rows([(4, 6, 3), (9, 15, 20), (2, 1, 5), (7, 4, 4)])
+        for model, is_right in ((build(Phi3Config(**SIZES, **fields, pad_token_id=0)), False), (llama(), True)):
+            packed = {}
+            for row in mixed:
+                scored = policy(model).scorer(policy(model).batch([row]), Want())
+                packed[row.key] = scored.logp_BRT[scored.logp_BRT != 0].detach()
+            step = ObjectiveStep(scoring(recipe(), model, tables={ReferenceLogps(): Table(packed)}))
+            if is_right:
+                step.check_start(mixed)
+                continue
+            with pytest.raises(ModelError, match=r"^step-0 check: .* or the model scores a row by what else is in its"):
+                step.check_start(mixed)
+
+    @pytest.mark.parametrize(
+        ("size", "wanted"),
+        [(1, [[2, 1], [2]]), (2, [[2, 1], [2]]), (4, [[2, 0, 3, 1], [2]]), (16, [[2, 0, 3, 1], [2]])],
+    )
+    def test_what_is_looked_at(self, size: int, wanted: list[list[int]]) -> None:
+        """The shortest and the longest rows in one batch, and the shortest alone; never more than two batches."""
+        mixed = rows([(4, 6, 3), (9, 15, 20), (2, 1, 5), (7, 4, 4)])
+        assert [[row.index for row in batch] for batch in start_batches(mixed, size)] == wanted
+        assert [[row.index for row in batch] for batch in start_batches(mixed[:1], size)] == [[0], [0]]
 
     def test_nan_stops_the_run(self) -> None:
         broken = llama()

@@ -29,7 +29,8 @@ class LoRA(Section):
     """Scale of the update; it is multiplied by alpha / rank."""
 
     targets: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | Literal["all-linear"] = "all-linear"
-    """Modules that get an adapter; all linear layers but the head by default."""
+    """Modules that get an adapter; by default all linear layers that peft finds, but the head (a run on a mixture of
+    experts says which these are)."""
 
 
 class ModelSource(Component):

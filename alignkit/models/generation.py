@@ -1,19 +1,24 @@
 """Sampling responses, with the randomness of every row fixed beforehand.
 
 Decoding is transformers' `generate`; the draw is ours: one uniform number per row and token, derived from the row's own
-seed, so a sample does not depend on what else is in the batch, on the number of processes, or on a resume.
+seed, so a sample does not depend on what else is in the batch, on the number of processes, or on a resume. Whether the
+model's own decoding keeps to that is tried before the first sample: some models ignore the mask of a padded prompt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+from weakref import WeakKeyDictionary
 
+from alignkit.errors import ModelError
 from alignkit.lazy import numpy as np
 from alignkit.lazy import torch, transformers
 from alignkit.models.head import Draw
-from alignkit.models.scorer import causal_lm
+from alignkit.models.layout import Example, collate
+from alignkit.models.scorer import Scorer, causal_lm
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from alignkit.models.scorer import Model
+
+Batching = Literal["any lengths", "equal lengths", "one by one"]
 
 
 class InverseDraw(transformers.LogitsProcessor):
@@ -55,6 +62,8 @@ def sample(
 ) -> list[ndarray]:
     """One response per prompt, drawn from `model`.
 
+    Prompts are decoded together as far as the model takes it (`batching`), so that no sample depends on the others.
+
     Args:
         model: a causal LM, not wrapped for training.
         prompts: token ids of each prompt.
@@ -65,14 +74,35 @@ def sample(
 
     Returns:
         Token ids of each response, never empty.
+
+    Raises:
+        ModelError: even one prompt alone is decoded otherwise than the model's forward pass says.
     """
+    found: dict[int, ndarray] = {}
+    for places in _groups(prompts, batching(causal_lm(model))):
+        mine = ([prompts[b] for b in places], [seeds[b] for b in places])
+        responses = _together(model, *mine, draw, max_new_tokens=max_new_tokens, eos_id=eos_id)
+        found |= zip(places, responses, strict=True)
+    return [found[b] for b in range(len(prompts))]
+
+
+def _groups(prompts: Sequence[ndarray], batching: Batching) -> list[list[int]]:
+    """Which prompts are decoded together."""
+    if batching == "any lengths":
+        return [list(range(len(prompts)))]
+    groups: dict[int, list[int]] = {}
+    for b, prompt in enumerate(prompts):
+        groups.setdefault(len(prompt) if batching == "equal lengths" else b, []).append(b)
+    return list(groups.values())
+
+
+def _together(
+    model: Model, prompts: Sequence[ndarray], seeds: Sequence[int], draw: Draw, *, max_new_tokens: int, eos_id: int
+) -> list[ndarray]:
+    """One response per prompt, decoded as one batch."""
     device = causal_lm(model).device
     longest = max(map(len, prompts))
-    ids_BP = np.full((len(prompts), longest), eos_id, dtype=np.int64)
-    mask_BP = np.zeros_like(ids_BP)
-    for b, prompt in enumerate(prompts):  # decoding appends on the right, so prompts are padded on the left
-        ids_BP[b, longest - len(prompt) :] = prompt
-        mask_BP[b, longest - len(prompt) :] = 1
+    ids_BP, mask_BP = _padded(prompts, eos_id)
     inverse = InverseDraw(draw, torch.from_numpy(uniforms(seeds, max_new_tokens)).to(device), longest)
     config = transformers.GenerationConfig(
         max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=eos_id, pad_token_id=eos_id
@@ -85,6 +115,16 @@ def sample(
             logits_processor=transformers.LogitsProcessorList([inverse]),
         )
     return [_until_eos(row, eos_id) for row in output_BL[:, longest:].cpu().numpy()]
+
+
+def _padded(prompts: Sequence[ndarray], pad_id: int) -> tuple[ndarray, ndarray]:
+    """[B, P] ids and mask of prompts, padded on the left because decoding appends on the right."""
+    ids_BP = np.full((len(prompts), max(map(len, prompts))), pad_id, dtype=np.int64)
+    mask_BP = np.zeros_like(ids_BP)
+    for row_P, mask_P, prompt in zip(ids_BP, mask_BP, prompts, strict=True):
+        row_P[-len(prompt) :] = prompt
+        mask_P[-len(prompt) :] = 1
+    return ids_BP, mask_BP
 
 
 @contextmanager
@@ -108,3 +148,90 @@ def _decoding(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
 def _until_eos(ids: ndarray, eos_id: int) -> ndarray:
     ends = np.flatnonzero(ids == eos_id)
     return ids[: ends[0] + 1] if len(ends) else ids
+
+
+# --- what a model's decoding takes ---
+
+_FOUND: WeakKeyDictionary[PreTrainedModel, Batching] = WeakKeyDictionary()
+"""What was found out of each model."""
+
+
+def batching(model: PreTrainedModel) -> Batching:
+    """Which prompts can be decoded together, tried once per model on made-up tokens.
+
+    Raises:
+        ModelError: even one prompt alone is decoded otherwise than the forward pass says.
+    """
+    if model not in _FOUND:
+        _FOUND[model] = _try_batching(model)
+    return _FOUND[model]
+
+
+def _try_batching(model: PreTrainedModel) -> Batching:
+    """Forces the same tokens after one prompt, alone and in company, and compares what the model says on the way."""
+    vocabulary = min(int(model.config.get_text_config().vocab_size), 97)
+    prompt, forced = np.arange(1, 5) * 7 % vocabulary, np.arange(6, 9) * 7 % vocabulary
+    longer, others = (np.arange(start, start + n) * 5 % vocabulary for start, n in ((2, 7), (3, 4)))
+    try:
+        with _decoding(model), torch.no_grad():
+            ids_1L = torch.from_numpy(np.concatenate([prompt, forced[:-1]])[None]).to(model.device)
+            own_TV = model(input_ids=ids_1L, use_cache=False).logits[0, len(prompt) - 1 :].float().log_softmax(-1)
+            alone, equal, ragged = (
+                float((_said(model, [prompt, *company], forced) - own_TV).abs().max())
+                for company in ((), (others,), (longer,))
+            )
+            is_padding_seen = _sees_padding(model, [prompt, longer])
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, AssertionError) as error:
+        reason = f"its decoding ends in {type(error).__name__} ({(str(error).splitlines() or [''])[0]:.150})"
+        raise _no_sampling(model, reason) from error
+    low_precision = model.dtype != torch.float32 or torch.is_autocast_enabled(model.device.type)
+    tolerance = 0.2 if low_precision else 1e-3  # nats that rounding explains
+    if not alone <= tolerance:
+        raise _no_sampling(model, f"its decoding token by token differs from its forward pass by {alone:.2g} nats")
+    if not equal <= tolerance:
+        return "one by one"
+    return "any lengths" if ragged <= tolerance and not is_padding_seen else "equal lengths"
+
+
+def _no_sampling(model: PreTrainedModel, reason: str) -> ModelError:
+    return ModelError(
+        f"model: {model.config.model_type} cannot be sampled from: {reason}; use a recipe without sampled anchors and "
+        "set evaluation.samples to 0"
+    )
+
+
+def _sees_padding(model: PreTrainedModel, prompts: list[ndarray]) -> bool:
+    """Whether the padding before a prompt has a say: a gradient that the mask makes 0 otherwise, in any precision."""
+    ids_BP, mask_BP = (torch.from_numpy(array).to(model.device) for array in _padded(prompts, 1))
+    batch = collate([Example(ids[:1], [ids[1:]]) for ids in ids_BP.cpu().numpy()], "separate", 1, model.device)
+    positions_BP = (mask_BP.cumsum(-1) - 1).clamp(min=0)
+    with torch.enable_grad():
+        embeddings_BPD = model.get_input_embeddings()(ids_BP).detach().requires_grad_()
+        padded = replace(batch, positions_XL=positions_BP, attention=mask_BP.bool())
+        last_D = Scorer(model, 1).hidden(padded, embeddings_BPD.clone())[0, -1].float()
+        total = (last_D * torch.linspace(-1, 1, len(last_D), device=last_D.device)).sum()
+        (gradient_BPD,) = torch.autograd.grad(total, embeddings_BPD)
+    return bool((gradient_BPD[0][mask_BP[0] == 0] != 0).any())
+
+
+def _said(model: PreTrainedModel, prompts: list[ndarray], forced: ndarray) -> Tensor:
+    """[T, V] log-probs after the first prompt and before each of the `forced` tokens that follow every prompt."""
+    ids_BP, mask_BP = _padded(prompts, 1)
+    said: list[Tensor] = []
+
+    def force(ids_BL: Tensor, logits_BV: Tensor) -> Tensor:
+        said.append(logits_BV[0].float().log_softmax(-1))
+        return torch.full_like(logits_BV, -torch.inf).index_fill_(-1, forced_T[len(said) - 1], 0.0)
+
+    forced_T = torch.from_numpy(forced).to(model.device)
+    config = transformers.GenerationConfig(max_new_tokens=len(forced), do_sample=False, pad_token_id=1)
+    with _decoding(model) as language_model:
+        language_model.generate(  # type: ignore[operator]
+            inputs=torch.from_numpy(ids_BP).to(model.device),
+            attention_mask=torch.from_numpy(mask_BP).to(model.device),
+            generation_config=config,
+            logits_processor=transformers.LogitsProcessorList([force]),
+        )
+    return torch.stack(said)

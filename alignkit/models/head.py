@@ -6,7 +6,7 @@ needs the whole vocabulary (a KL, a maximum, a draw) is reduced inside the chunk
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,16 +18,47 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class HeadTransform:
+    """What a model does around its LM head: logits = cap(scale * head(hidden / divisor)), cap(z) = c * tanh(z / c).
+
+    Attributes:
+        divisor: of the hidden states (MiniCPM 3).
+        scale: factor of the logits (Cohere, Granite, Falcon-H1).
+        softcap: bound c of the logits' size (Gemma 2, 3n and 4, RecurrentGemma, nanochat); None where there is none.
+    """
+
+    divisor: float = 1.0
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def logits(self, head: nn.Module, hidden_ND: Tensor) -> Tensor:
+        """[N, V] float32 logits of the hidden states under the linear layer `head`."""
+        if self.divisor != 1:
+            hidden_ND = hidden_ND / self.divisor
+        weight = getattr(head, "weight", None)
+        if weight is not None and weight.is_floating_point():  # Mamba's last norm gives float32 in a bf16 model
+            hidden_ND = hidden_ND.to(weight.dtype)
+        return self.bend(head(hidden_ND))
+
+    def bend(self, logits_NV: Tensor) -> Tensor:
+        """What happens behind the head, in float32."""
+        logits_NV = logits_NV.float()
+        if self.scale != 1:
+            logits_NV = logits_NV * self.scale
+        return logits_NV if self.softcap is None else self.softcap * torch.tanh(logits_NV / self.softcap)
+
+
+@dataclass(frozen=True)
 class Predictions:
     """Next-token distributions, as hidden states and the head that turns them into logits.
 
     Attributes:
         hidden_ND: [N, D] hidden states.
-        head: linear layer D -> V.
+        head: D -> V, with what the model does around it (`HeadTransform`).
     """
 
     hidden_ND: Tensor
-    head: nn.Module
+    head: Callable[[Tensor], Tensor]
 
     def logits(self, start: int = 0, stop: int | None = None) -> Tensor:
         """[n, V] float32 logits of the positions `start` to `stop`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from alignkit.data.rows import TokenRow
 from alignkit.errors import ModelError
-from alignkit.lazy import numpy as np
 from alignkit.lazy import peft, torch
 from alignkit.models.base import LoRA, ModelSource
 from alignkit.models.layout import Batch, Example, Layout, collate
+from alignkit.models.lengths import Longest, notes_on_length, obstacle_of_window, require_length
 from alignkit.models.loading import loading
-from alignkit.models.scorer import Scorer, Want, causal_lm
+from alignkit.models.probe import find_transform, obstacle_to_sharing, require_causal, require_steady
+from alignkit.models.scorer import Scorer, causal_lm
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -34,6 +36,7 @@ class Policy:
         tokenizer: its tokenizer.
         has_adapter: True when a peft adapter is trained.
         template_end: id that ends the responses of the data; None where that is EOS.
+        notes: what the user should know of the model, a line each.
     """
 
     scorer: Scorer
@@ -41,6 +44,7 @@ class Policy:
     tokenizer: PreTrainedTokenizerBase
     has_adapter: bool
     template_end: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def model(self) -> Model:
@@ -95,6 +99,7 @@ def build_policy(
     separate: bool,
     device: torch.device,
     template_end: int | None = None,
+    longest: Longest | None = None,
 ) -> Policy:
     """Loads the model of `source` and makes it ready for training.
 
@@ -105,10 +110,12 @@ def build_policy(
         separate: a component cannot share the prompt (`scope: full_sequence`).
         device: where the model goes.
         template_end: id that ends the responses of the data; None where that is EOS.
+        longest: what the rows will need; None when it is not known, or was checked before.
 
     Raises:
-        ModelError: the model cannot be loaded, has dropout that cannot be switched off, or changes its logits behind
-            the head.
+        ModelError: the model cannot be loaded, or is not one that alignkit scores exactly: it is not causal, changes
+            its logits in an unknown way, has fewer positions than the rows need, or dropout that cannot be switched
+            off.
     """
     model: Model = source.load_model(tokenizer, seed)
     if source.adapter is not None:
@@ -120,15 +127,22 @@ def build_policy(
     _prepare_parameters(model)
     switch_off_dropout(model)
     _require_plain_head(model)
-    scorer = Scorer(model, source.head_chunk).to(device)
-    scorer.eval()
-    layout = choose_layout(scorer, source.layout, separate=separate)
+    scorer = Scorer(model, source.head_chunk).to(device).eval()
+    if longest is not None:
+        require_length(causal_lm(model), longest)
+    scorer.transform = find_transform(scorer)
+    require_causal(scorer)
+    layout = choose_layout(scorer, source.layout, separate=separate, longest=longest)
     if source.gradient_checkpointing:
         language_model = causal_lm(model)  # transformers 5.23 renamed the method and warns of the old name
         name = "activation" if hasattr(language_model, "activation_checkpointing_enable") else "gradient"
         getattr(language_model, f"{name}_checkpointing_enable")({"use_reentrant": False})
         scorer.train()  # transformers checkpoints in training mode only
-    return Policy(scorer, layout, tokenizer, isinstance(model, peft.PeftModel), template_end)
+        require_steady(scorer)
+    notes = [] if longest is None else notes_on_length(causal_lm(model), longest)
+    if source.adapter is not None and source.adapter.targets == "all-linear":
+        notes += notes_on_adapter(model)
+    return Policy(scorer, layout, tokenizer, isinstance(model, peft.PeftModel), template_end, tuple(notes))
 
 
 def _with_adapter(model: PreTrainedModel, adapter: LoRA, seed: int) -> peft.PeftModel:
@@ -145,14 +159,52 @@ def _with_adapter(model: PreTrainedModel, adapter: LoRA, seed: int) -> peft.Peft
             return peft.get_peft_model(model, config)
 
 
+def notes_on_adapter(model: Model) -> list[str]:
+    """Which weights have an adapter and which have none, where "all linear layers" is not all or needs saying.
+
+    In a mixture of experts the experts lie in one tensor that is no linear layer, the router may be one, and peft
+    resolves either in its own way.
+    """
+    tuned = {
+        name for name, module in model.named_modules() if isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer)
+    }
+    inside = tuple(f"{name}." for name in tuned)
+    head = causal_lm(model).get_output_embeddings()
+    left, has_experts = set(), False
+    for name, module in model.named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            is_linear = isinstance(module, torch.nn.Linear) and own == "weight" and module is not head
+            is_stack = sum(size > 1 for size in parameter.shape) > 2 and not isinstance(module, torch.nn.Conv1d)
+            has_experts |= is_stack
+            if (is_linear or is_stack) and not name.startswith(inside):
+                left.add(_in_layer(name if is_linear else f"{name}.{own}"))
+    if not left and not has_experts:
+        return []
+    adapted = sorted({_in_layer(name) for name in tuned if not name.endswith(".base_layer")})
+    rest = f"; none on {', '.join(sorted(left))}" if left else ""
+    return [f"adapter on {', '.join(adapted)}{rest}"]
+
+
+def _in_layer(name: str) -> str:
+    """The name of a module within its layer: `mlp.gate` of `model.layers.3.mlp.gate`."""
+    return re.sub(r"^.*?\.\d+\.", "", name)
+
+
 def switch_off_dropout(model: Model) -> None:
-    """Dropout off for good, in training mode too: importances and the step-0 check rely on it."""
+    """Dropout, skipped layers and router noise off for good, in training mode too: importances and the step-0 check
+    rely on it. Some models (Falcon) read the probability from their configuration in each forward pass."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        for name, value in vars(module).items():
-            if ("dropout" in name or "layerdrop" in name) and isinstance(value, float):
-                setattr(module, name, 0.0)
+        for owner in (module, getattr(module, "config", None)):
+            for name, value in list(vars(owner).items()) if owner is not None else ():
+                is_noise = "dropout" in name or "layerdrop" in name or "pdrop" in name or name in _JITTER
+                if is_noise and isinstance(value, float):
+                    setattr(owner, name, 0.0)
+
+
+_JITTER = ("jitter_noise", "input_jitter_noise", "moe_jitter_eps")
+"""What modules call the noise of a router in training mode. Not PhiMoE's `router_jitter_noise`: it is a threshold."""
 
 
 def _require_plain_head(model: Model) -> None:
@@ -172,23 +224,21 @@ def _prepare_parameters(model: Model) -> None:
             parameter.data = parameter.data.float()
 
 
-def choose_layout(scorer: Scorer, wanted: str, *, separate: bool) -> Layout:
+def choose_layout(scorer: Scorer, wanted: str, *, separate: bool, longest: Longest | None = None) -> Layout:
     """`shared` where the model can take such a mask, tried on a few tokens; `separate` otherwise.
 
+    Args:
+        scorer: a model that has passed the other checks.
+        wanted: the recipe's `model.layout`.
+        separate: a component cannot share the prompt.
+        longest: what the rows need; None when it is not known.
+
     Raises:
-        ModelError: `shared` was asked for and the model cannot, or the log-probs of even separate rows differ from
-            the model's own logits.
+        ModelError: `shared` was asked for and the model cannot.
     """
-    config = causal_lm(scorer.model).config
-    difference = _difference_from_logits(scorer, "separate")
-    if not difference <= _tolerance(scorer):
-        raise ModelError(
-            f"model: {config.model_type} changes its logits behind the LM head (log-probs differ by {difference:.2g} "
-            "nats), which alignkit cannot reproduce; use a model whose logits are its head's output"
-        )
     if separate or wanted == "separate":
         return "separate"
-    obstacle = _obstacle_to_sharing(scorer)
+    obstacle = _obstacle_to_sharing(scorer, longest)
     if obstacle is None:
         return "shared"
     if wanted == "shared":
@@ -196,43 +246,8 @@ def choose_layout(scorer: Scorer, wanted: str, *, separate: bool) -> Layout:
     return "separate"
 
 
-_WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
-"""What configurations call the reach of local attention; tokens."""
-
-
-def _obstacle_to_sharing(scorer: Scorer) -> str | None:
+def _obstacle_to_sharing(scorer: Scorer, longest: Longest | None) -> str | None:
     config = causal_lm(scorer.model).config.get_text_config()
     if config._attn_implementation not in ("sdpa", "eager"):
         return f"{config._attn_implementation} attention takes no custom mask"
-    for name in _WINDOWS:  # longer than the tokens tried below, so not seen there
-        if getattr(config, name, None) and getattr(config, "use_sliding_window", True):
-            return f"its attention window of {getattr(config, name)} tokens would be dropped"
-    try:
-        difference = _difference_from_logits(scorer, "shared")
-    except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        return f"it takes no such mask ({type(error).__name__} in its forward pass)"
-    if not difference <= _tolerance(scorer):
-        return f"its log-probs would differ by {difference:.2g} nats"
-    return None
-
-
-def _tolerance(scorer: Scorer) -> float:
-    """Largest difference of a log-prob that rounding explains; nats."""
-    return 1e-3 if causal_lm(scorer.model).dtype == torch.float32 else 0.2
-
-
-@torch.no_grad()
-def _difference_from_logits(scorer: Scorer, layout: Layout) -> float:
-    """Largest difference between our log-probs and those of the model's own full logits, on made-up tokens."""
-    model = causal_lm(scorer.model)
-    vocabulary = min(model.config.get_text_config().vocab_size, 97)
-    prompt, first, second = (np.arange(start, start + 5) * 7 % vocabulary for start in (1, 6, 11))
-    batch = collate([Example(prompt, [first, second[:3]])], layout, pad_id=0, device=model.device)
-    ours_RT = scorer(batch, Want()).logp_BRT[0]
-    worst = []
-    for ours_T, response in zip(ours_RT, (first, second[:3]), strict=True):
-        ids_1L = torch.from_numpy(np.concatenate([prompt, response])[None]).to(model.device)
-        logp_LV = model(input_ids=ids_1L, use_cache=False).logits[0].float().log_softmax(-1)
-        theirs_T = logp_LV[len(prompt) - 1 : -1].gather(-1, ids_1L[0, len(prompt) :, None]).squeeze(-1)
-        worst.append((theirs_T - ours_T[: len(response)]).abs().max())
-    return float(torch.stack(worst).max())  # NaN stays NaN
+    return obstacle_of_window(config, longest) or obstacle_to_sharing(scorer)

@@ -6,13 +6,13 @@ predict a response token only. The loop wraps it (DDP, FSDP2); nothing calls the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from alignkit.lazy import peft, torch
-from alignkit.models.head import Draw, Predictions, token_logps
+from alignkit.lazy import peft, torch, transformers
+from alignkit.models.head import Draw, HeadTransform, Predictions, token_logps
 from alignkit.models.layout import Batch
 from alignkit.models.statistics import Statistic
 from alignkit.needs import Attribution
@@ -77,23 +77,34 @@ def causal_lm(model: Model) -> PreTrainedModel:
     return cast("PreTrainedModel", model.get_base_model() if isinstance(model, peft.PeftModel) else model)
 
 
+def decoder(model: Model) -> nn.Module:
+    """The module from embeddings to the last hidden states."""
+    language_model = causal_lm(model)
+    found = language_model.get_decoder()
+    if isinstance(found, transformers.PreTrainedModel) and found is not language_model:
+        return found
+    return cast("nn.Module", language_model.model)  # what `get_decoder` misses in Llama 4
+
+
 class Scorer(torch.nn.Module):
     """Scores response tokens under one model.
 
     Args:
         model: a causal LM of transformers, with or without a peft adapter.
         head_chunk: response tokens whose logits exist at once.
+        transform: what the model does around its LM head.
     """
 
-    def __init__(self, model: Model, head_chunk: int) -> None:
+    def __init__(self, model: Model, head_chunk: int, transform: HeadTransform | None = None) -> None:
         super().__init__()
         self.model = model
         self.head_chunk = head_chunk
+        self.transform = transform or HeadTransform()
 
     @property
-    def head(self) -> nn.Module:
-        """The LM head, D -> V."""
-        return cast("nn.Module", causal_lm(self.model).get_output_embeddings())
+    def head(self) -> Callable[[Tensor], Tensor]:
+        """From hidden states to float32 logits, D -> V."""
+        return partial(self.transform.logits, causal_lm(self.model).get_output_embeddings())
 
     def forward(self, batch: Batch, want: Want) -> Scored:
         """Log-probs of the batch's response tokens, and what else is wanted."""
@@ -101,12 +112,8 @@ class Scorer(torch.nn.Module):
         embeddings_XLD = language_model.get_input_embeddings()(batch.ids_XL)
         if want.attributions and not embeddings_XLD.requires_grad:
             embeddings_XLD = embeddings_XLD.detach().requires_grad_()  # a frozen embedding (LoRA, reference)
-        hidden_XLD = language_model.get_decoder()(
-            inputs_embeds=embeddings_XLD,
-            attention_mask=self._attention(batch, embeddings_XLD),
-            position_ids=batch.positions_XL,
-            use_cache=False,
-        ).last_hidden_state
+        # A copy where gradients are taken: some decoders (CTRL) scale their input in place.
+        hidden_XLD = self.hidden(batch, embeddings_XLD.clone() if want.attributions else embeddings_XLD)
         predictions = self._predictions(hidden_XLD, batch.packed.predictor_N)
         # Sorted, so that the order of the sums in a backward pass does not hang on that of a set.
         statistics = sorted(want.statistics, key=repr)
@@ -123,6 +130,20 @@ class Scorer(torch.nn.Module):
             predictions=Predictions(predictions.hidden_ND.detach(), self.head) if want.predictions else None,
             prompt_BP=self._prompt(hidden_XLD, batch) if want.prompt else None,
         )
+
+    def hidden(self, batch: Batch, embeddings_XLD: Tensor) -> Tensor:
+        """[X, L, D] last hidden states."""
+        inner, extra = cast("Any", decoder(self.model)), {}
+        if getattr(inner, "hidden_size_per_layer_input", None):  # Gemma 3n and 4 look tokens up in every layer again
+            extra["per_layer_inputs"] = inner.get_per_layer_inputs(batch.ids_XL)
+        hidden_XLD: Tensor = inner(
+            inputs_embeds=embeddings_XLD,
+            attention_mask=self._attention(batch, embeddings_XLD),
+            position_ids=batch.positions_XL,
+            use_cache=False,
+            **extra,
+        ).last_hidden_state
+        return hidden_XLD
 
     def _prompt(self, hidden_XLD: Tensor, batch: Batch) -> Tensor:
         """[B, P] log-probs of the prompt tokens but the first."""

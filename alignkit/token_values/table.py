@@ -75,6 +75,7 @@ def _file(values: TokenValues, rows: Sequence[TokenRow], bench: Bench) -> Path:
         "model": bench.fingerprints["model"],
         "rows": rows_fingerprint(rows),
         "precision": str(bench.accelerator.mixed_precision),
+        "layout": bench.policy.layout,  # equal but for rounding, which would then hang on who came first
         **values.depends_on(bench),
     }
     return cache_folder() / f"{text_fingerprint(json.dumps(decides, sort_keys=True))}.safetensors"

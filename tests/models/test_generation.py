@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from engine_toy import EOS, llama, with_lora
+import transformers
+from engine_toy import EOS, SIZES, VOCABULARY, build, llama, with_lora
 
-from alignkit.models.generation import sample, uniforms
+from alignkit.errors import ModelError
+from alignkit.models.generation import batching, sample, uniforms
 from alignkit.models.head import Draw
 
 PROMPTS = [np.array([1, 2, 3, 4, 5]), np.array([7]), np.array([3, 9])]
@@ -115,3 +117,51 @@ def test_follows_the_distribution() -> None:
     found = drawn(model, [PROMPTS[0]] * 600, range(600), num=1)
     counts_V = torch.bincount(torch.tensor(found).flatten(), minlength=len(p_V))
     assert ((counts_V - 600 * p_V).abs() <= 4 * (600 * p_V * (1 - p_V)).sqrt() + 1).all()
+
+
+MINIMAX = transformers.MiniMaxConfig(
+    **SIZES, layer_types=["linear_attention", "full_attention"], block_size=8, num_local_experts=2
+)
+RWKV = transformers.RwkvConfig(
+    vocab_size=VOCABULARY, hidden_size=16, attention_hidden_size=16, num_hidden_layers=2, bos_token_id=0, eos_token_id=0
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        (transformers.MixtralConfig(**SIZES, num_local_experts=2), "any lengths"),
+        (MINIMAX, "equal lengths"),
+        (RWKV, "one by one"),
+    ],
+    ids=["mixtral", "minimax", "rwkv"],
+)
+def test_what_is_decoded_together_depends_on_the_model(config, wanted: str, dtype: torch.dtype) -> None:
+    assert batching(build(config).to(dtype)) == wanted
+
+
+@pytest.mark.parametrize("config", [MINIMAX, RWKV], ids=["minimax", "rwkv"])
+def test_a_model_that_ignores_padding_still_samples_each_prompt_as_if_alone(config) -> None:
+    """MiniMax's linear attention reads the padding, and RWKV's state those of other rows."""
+    model = build(config)
+    prompts, seeds = [*PROMPTS, np.array([5, 6])], (1, 2, 3, 4)
+    wanted = [step_by_step(model, prompt, seed, Draw(), 10) for prompt, seed in zip(prompts, seeds, strict=True)]
+    assert drawn(model, prompts, seeds) == wanted
+
+
+def test_a_model_whose_decoding_differs_is_refused() -> None:
+    model = llama()
+    forward = model.forward
+
+    def forgetful(past_key_values=None, **inputs):
+        if inputs["input_ids"].shape[1] == 1 and inputs.get("use_cache"):
+            inputs["position_ids"] = torch.zeros_like(inputs["input_ids"])
+        return forward(past_key_values=past_key_values, **inputs)
+
+    model.forward = forgetful
+    start = "model: llama cannot be sampled from: its decoding token by token differs from its forward pass by "
+    with pytest.raises(ModelError) as caught:
+        drawn(model)
+    assert str(caught.value).startswith(start)
+    assert str(caught.value).endswith(" nats; use a recipe without sampled anchors and set evaluation.samples to 0")

@@ -84,12 +84,14 @@ def test_is_computed_once(folder, counted) -> None:
     assert counted.times == [3] and len(list(folder.iterdir())) == 1
 
 
-@pytest.mark.parametrize("other", ["model", "rows", "parameters", "what it depends on"])
+@pytest.mark.parametrize("other", ["model", "rows", "parameters", "what it depends on", "layout"])
 def test_is_told_apart_by(other, folder, counted) -> None:
     load_table(counted, rows(), bench(llama(), rows()))
     of = bench(llama(seed=1) if other == "model" else llama(), rows())
     if other == "what it depends on":
         of = replace(of, recipe=of.recipe.model_copy(update={"seed": 5}))
+    if other == "layout":
+        of = replace(of, policy=policy(of.policy.model, "separate"))
     values = counted.model_copy(update={"offset": 1}) if other == "parameters" else counted
     load_table(values, rows()[:2] if other == "rows" else rows(), of)
     assert len(counted.times) == 2 and len(list(folder.iterdir())) == 2
