@@ -81,8 +81,10 @@ def test_the_recipe_in_the_folder_makes_the_same_recipe(runs: Path):
 def test_the_final_model_loads_with_transformers(runs: Path):
     model = transformers.AutoModelForCausalLM.from_pretrained(runs / "whole" / "final")
     tokenizer = transformers.AutoTokenizer.from_pretrained(runs / "whole" / "final")
-    trained = load_file(runs / "whole" / "checkpoints" / "step-00000007" / "parameters.safetensors")
-    ours = {name.removeprefix("model."): tensor for name, tensor in trained.items()}
+    last = transformers.AutoModelForCausalLM.from_pretrained(
+        runs / "whole" / "checkpoints" / "step-00000007" / "model", dtype=model.dtype
+    )
+    ours = dict(last.named_parameters())
     assert ours and all(torch.equal(dict(model.named_parameters())[name], tensor) for name, tensor in ours.items())
     assert tokenizer.eos_token_id == model.config.eos_token_id
 
@@ -159,10 +161,20 @@ def test_a_gold_response_is_trained_on(runs: Path, tmp_path: Path):
     assert line["loss"] == pytest.approx(line["loss/tpo"] + line["loss/tpo_nll"], abs=1e-5)
 
 
-def test_a_finished_run_is_not_overwritten(runs: Path):
+def test_a_finished_run_is_not_overwritten(runs: Path, capsys):
+    """Without `--resume` it is refused; with it there is nothing to do, which is no mistake."""
+    whole = runs / "whole"
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.name != ".holder"}
+    recipe = load_recipe(runs / "recipe.yaml", ["training.micro_batch_size=4"])
     with pytest.raises(RunFolderError) as error:
-        run(load_recipe(runs / "recipe.yaml"), runs / "whole", True, False)
-    assert str(error.value) == f"{runs / 'whole'}: holds a finished run; choose another --output"
+        run(recipe, whole, False, False)
+    assert str(error.value) == (
+        f"{whole}: holds a finished run; add --resume to extend it with a larger training.steps or choose another "
+        "--output"
+    )
+    assert run(recipe, whole, True, False) == whole
+    assert capsys.readouterr().out == f"{whole}: this run is finished; nothing is left to do\n"
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.name != ".holder"} == before
 
 
 def test_a_changed_recipe_is_not_resumed(runs: Path, tmp_path: Path):

@@ -10,19 +10,26 @@ import torch
 from loop_toy import run_toy, weights_of
 
 from alignkit.errors import CheckpointError
-from alignkit.trainers.checkpoint import CheckpointFolder, find_damage, read_tensors, write_json, write_tensors
+from alignkit.trainers.checkpoint import CheckpointFolder, find_damage, read_tensors, write_tensors
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two checkpoints, of steps 2 and 4, with one tensor and one JSON file each."""
+    """Two checkpoints, of steps 2 and 4."""
     folder = CheckpointFolder(tmp_path / "checkpoints", keep=2)
     for step in (2, 4):
-        staging = folder.begin(step)
-        write_tensors(staging / "a.safetensors", {"x": torch.full((3,), float(step))})
-        write_json(staging / "state.json", {"step": step})
-        folder.commit(step)
+        write_one(folder, step)
     return folder
+
+
+def write_one(folder, step):
+    """A checkpoint with the files that every one has."""
+    staging = folder.begin(step)
+    (staging / "model").mkdir()
+    write_tensors(staging / "model" / "a.safetensors", {"x": torch.full((3,), float(step))})
+    write_tensors(staging / "optimizer.safetensors", {"x": torch.zeros(())})
+    (staging / "state.json").write_text(json.dumps({"step": step}))
+    folder.commit(step)
 
 
 def flip_a_bit(path):
@@ -32,14 +39,14 @@ def flip_a_bit(path):
 
 
 DAMAGES = {
-    "a file is missing": (lambda path: (path / "a.safetensors").unlink(), "a.safetensors is missing"),
+    "a file is missing": (lambda path: (path / "model" / "a.safetensors").unlink(), "model/a.safetensors is missing"),
     "a file is cut": (
-        lambda path: os.truncate(path / "a.safetensors", 10),
-        "a.safetensors has 10 bytes, its manifest says 76",
+        lambda path: os.truncate(path / "model" / "a.safetensors", 10),
+        "model/a.safetensors has 10 bytes, its manifest says 76",
     ),
     "a bit is flipped": (
-        lambda path: flip_a_bit(path / "a.safetensors"),
-        "a.safetensors has changed since it was written",
+        lambda path: flip_a_bit(path / "model" / "a.safetensors"),
+        "model/a.safetensors has changed since it was written",
     ),
     "no manifest": (lambda path: (path / "manifest.json").unlink(), "manifest.json is missing"),
     "half a manifest": (lambda path: os.truncate(path / "manifest.json", 20), "manifest.json cannot be read"),
@@ -61,20 +68,20 @@ def test_a_damaged_newest_one_is_skipped_and_said(folder, damage):
 def test_all_damaged_is_an_error_and_changes_nothing(folder):
     """Twice the same message: the first attempt must not turn the second one into a fresh start."""
     for step in (2, 4):
-        (folder.path(step) / "a.safetensors").unlink()
+        (folder.path(step) / "model" / "a.safetensors").unlink()
     for _ in range(2):
         with pytest.raises(CheckpointError) as caught:
             folder.newest()
         assert str(caught.value) == (
-            f"{folder.folder}: every checkpoint is damaged (step-00000004: a.safetensors is missing; "
-            "step-00000002: a.safetensors is missing); start a new run"
+            f"{folder.folder}: every checkpoint is damaged (step-00000004: model/a.safetensors is missing; "
+            "step-00000002: model/a.safetensors is missing); start a new run"
         )
 
 
 def test_whole_ones_verify_and_the_newest_is_taken(folder):
     assert [find_damage(path) for path in folder.all()] == [None, None]
     assert folder.newest().path == folder.path(4)
-    assert read_tensors(folder.path(4) / "a.safetensors")["x"].tolist() == [4.0, 4.0, 4.0]
+    assert read_tensors(folder.path(4) / "model" / "a.safetensors")["x"].tolist() == [4.0, 4.0, 4.0]
 
 
 def test_none_yet(tmp_path):
@@ -83,8 +90,7 @@ def test_none_yet(tmp_path):
 
 def test_the_oldest_are_removed_and_left_over_staging_too(folder):
     (folder.folder / ".staging-00000005").mkdir()
-    folder.begin(6)
-    folder.commit(6)
+    write_one(folder, 6)
     assert sorted(path.name for path in folder.folder.iterdir()) == ["step-00000004", "step-00000006"]
 
 
@@ -102,12 +108,12 @@ def test_a_checkpoint_holds_safetensors_and_json_only(tmp_path):
     path = tmp_path / "checkpoints" / "step-00000007"
     assert sorted(file.name for file in path.iterdir()) == [
         "manifest.json",
+        "model",
         "optimizer.safetensors",
-        "parameters.safetensors",
         "state.json",
         "step-state-00000.safetensors",
     ]
-    assert list(read_tensors(path / "parameters.safetensors")) == ["embedding.weight"]
+    assert list(read_tensors(path / "model" / "parameters.safetensors")) == ["embedding.weight"]
     assert sorted(read_tensors(path / "optimizer.safetensors")) == [
         "embedding.weight/exp_avg",
         "embedding.weight/exp_avg_sq",
@@ -121,11 +127,11 @@ def test_a_run_resumes_from_the_one_before_the_damaged_one(tmp_path):
     """Checkpoints of steps 6 and 7, the newer one cut: step 7 is trained again, to the same weights."""
     _, _, straight = run_toy(tmp_path, save_every=2)
     folder = CheckpointFolder(tmp_path / "checkpoints", 2)
-    size = (folder.path(7) / "parameters.safetensors").stat().st_size
-    os.truncate(folder.path(7) / "parameters.safetensors", 8)
+    size = (folder.path(7) / "model" / "parameters.safetensors").stat().st_size
+    os.truncate(folder.path(7) / "model" / "parameters.safetensors", 8)
     _, notes, resumed = run_toy(tmp_path, save_every=2, resume=True)
     assert notes == [
-        f"skipped the damaged checkpoint step-00000007 (parameters.safetensors has 8 bytes, its manifest says {size}); "
+        f"skipped the damaged checkpoint step-00000007 (model/parameters.safetensors has 8 bytes, its manifest says {size}); "
         "it is kept as damaged-step-00000007",
         f"resuming after step 6 from {folder.path(6)}",
     ]

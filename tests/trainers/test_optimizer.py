@@ -8,13 +8,13 @@ from loop_toy import Bigram, make_config
 
 from alignkit.errors import CheckpointError
 from alignkit.trainers.optimizer import (
-    learning_rate_factor,
     load_optimizer_tensors,
     load_parameters,
     make_optimizer,
     optimizer_tensors,
     trainable,
 )
+from alignkit.trainers.schedule import learning_rate_factor
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,9 @@ def test_state_survives_as_tensors(name):
     move(0)
     load_parameters(trainable(models[1]), trainable(models[0]), "here")
     saved = optimizer_tensors(optimizers[0], trainable(models[0]))
-    load_optimizer_tensors(optimizers[1], trainable(models[1]), {key: value.clone() for key, value in saved.items()})
+    load_optimizer_tensors(
+        optimizers[1], trainable(models[1]), {key: value.clone() for key, value in saved.items()}, "here"
+    )
     move(0)
     move(1)
     expected = {"adamw": ["exp_avg", "exp_avg_sq", "step"], "rmsprop": ["square_avg", "step"]}[name]
