@@ -340,12 +340,11 @@ def test_resume_where_there_is_nothing_begins(tmp_path):
 
 
 def test_without_fcntl_the_folder_still_locks(tmp_path):
-    """As on Windows, where neither this module nor `os.register_at_fork` exists."""
+    """As on Windows. Importing the whole run and every verb needs it neither."""
     program = """
-import os, random, sys
+import sys
 from pathlib import Path
 sys.modules["fcntl"] = None
-del os.register_at_fork
 from alignkit.folder import RunFolder
 import alignkit.cli, alignkit.run
 folder = RunFolder.open(Path(sys.argv[1]), "dpo.yaml", resume=False)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from alignkit.data.rows import TokenRow
-from alignkit.trainers.accelerator import make_accelerator
+from alignkit.trainers.accelerator import make_accelerator, start_trackers
 from alignkit.trainers.checkpoint import read_tensors, write_tensors
 from alignkit.trainers.config import TrainingConfig
 from alignkit.trainers.loop import TrainResult, train
@@ -120,13 +120,16 @@ def run_toy(
     notes: list[str] = []
     arguments = {"seed": 3, "fingerprint": FINGERPRINT, "on_log": lambda number, line: None}
     arguments |= {key: values.pop(key) for key in CALLER if key in values}
+    recipe = values.pop("recipe", {})
     config = make_config(**values)
+    accelerator = make_accelerator(config, folder)
+    start_trackers(accelerator, folder, recipe)
     result = train(
         step,
         make_rows(num_rows),
         config,
         folder=folder,
-        accelerator=make_accelerator(config, folder),
+        accelerator=accelerator,
         on_note=notes.append,
         resume=resume,
         **arguments,
