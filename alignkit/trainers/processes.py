@@ -108,7 +108,7 @@ class _Peers:
                 _print(message if is_common else f"process {self.rank} of {self.world}: {message}")
                 self.store.set("code", str(code))
             else:
-                self._wait_until_told()
+                code = self._told(code)
             self._wait_for("left", self.world)
         except RuntimeError:  # the main process is gone, and the table with it
             _print(f"process {self.rank} of {self.world}: {message}")
@@ -127,11 +127,11 @@ class _Peers:
             if not self._leaving.is_set():
                 _leave(code)
 
-    def _wait_for(self, key: str, count_to: int, *, count: bool = True, patience: float = PATIENCE) -> bool:
+    def _wait_for(self, key: str, count_to: int, *, count: bool = True, patience: float | None = None) -> bool:
         """Counts this process under `key` and waits a while for the others to come, on the main process at least."""
         try:
             arrived = self.store.add(key, int(count))
-            deadline = time.monotonic() + patience
+            deadline = time.monotonic() + (patience or PATIENCE)
             while arrived < count_to and (self.rank == 0 or not count) and time.monotonic() < deadline:
                 time.sleep(POLL / 5)
                 arrived = self.store.add(key, 0)
@@ -139,10 +139,14 @@ class _Peers:
             return False
         return arrived >= count_to
 
-    def _wait_until_told(self) -> None:
+    def _told(self, code: int) -> int:
+        """The exit code of whoever failed first; what happened here may only follow from it."""
         deadline = time.monotonic() + 2 * PATIENCE
-        while not self.store.check(["code"]) and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            if self.store.check(["code"]):
+                return int(self.store.get("code"))
             time.sleep(POLL / 5)
+        return code
 
 
 def _print(message: str) -> None:
