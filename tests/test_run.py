@@ -177,7 +177,9 @@ def test_a_checkpoint_is_a_model_to_train_on(runs: Path, tmp_path: Path):
 
 def test_a_run_folder_stands_for_its_recipe(runs: Path, capsys):
     """What the message after a signal tells to type, here on a run that has nothing left to do."""
-    main(["run", str(runs / "whole"), "--resume"])
+    with pytest.raises(SystemExit) as end:
+        main(["run", str(runs / "whole"), "--resume"])
+    assert end.value.code == 0
     assert capsys.readouterr().out == f"{runs / 'whole'}: this run is finished; nothing is left to do\n"
 
 
