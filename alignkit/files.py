@@ -51,9 +51,8 @@ def write_bytes(path: Path, content: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink()  # half a file takes room from a disk that has none
+        except BaseException:
+            discard(temporary)  # half a file takes room from a disk that has none
             raise
         sync(path.parent)
 
@@ -108,7 +107,7 @@ def publish(staging: Path, target: Path) -> None:
                 os.replace(target, aside)
             os.replace(staging, target)
         except OSError:
-            clear(staging)
+            discard(staging)
             raise
         sync(target.parent)
         clear(aside)
@@ -120,6 +119,12 @@ def clear(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def discard(path: Path) -> None:
+    """Clears as far as that is possible; for what is of no use any more, while an error is on its way."""
+    with suppress(OSError):
+        clear(path)
 
 
 def sync(path: Path) -> None:

@@ -25,7 +25,7 @@ from typing import Literal, Self
 import filelock
 from pydantic import Field, JsonValue
 
-from alignkit.errors import RunFolderError
+from alignkit.errors import RunFolderError, StorageError
 from alignkit.files import Record, json_text, one_line, read_record, write_json, write_text
 from alignkit.recipe.yaml import read_yaml
 from alignkit.trainers.config import FREE_ON_RESUME, SCHEDULE
@@ -162,7 +162,7 @@ class RunFolder:
     def remove_if_unused(self) -> None:
         """Removes the folder when nothing was recorded in it, as after a mistake in the data; call before `close`."""
         if _is_new(self.path):
-            shutil.rmtree(self.path, ignore_errors=os.name == "nt")  # Windows keeps a locked file
+            shutil.rmtree(self.path, ignore_errors=True)  # Windows keeps a locked file
 
     def close(self) -> None:
         """Gives up the lock. The file stays: removing it could take the lock from under the next process."""
@@ -385,7 +385,7 @@ def _locked(path: Path) -> filelock.BaseFileLock:
         raise RunFolderError(f"{path}: in use by {_holder(path)}; wait for it or choose another --output") from None
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise RunFolderError(f"{path}: cannot be locked: {reason}; choose another --output") from None
+        raise StorageError(f"{path}: cannot be locked: {reason}; choose another --output") from None
     try:
         with one_line(path):
             text = f"process {os.getpid()} on host '{socket.gethostname()}'"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignkit.data.rows import TokenRow
-from alignkit.errors import CheckpointError, ModelError, RunFolderError
-from alignkit.files import clear, one_line, publish
+from alignkit.errors import CheckpointError, ModelError
+from alignkit.files import clear, discard, one_line, publish
 from alignkit.lazy import numpy as np
 from alignkit.lazy import peft, safetensors, safetensors_torch, torch, transformers
 from alignkit.models.base import LoRA, ModelSource
@@ -78,8 +78,8 @@ class Policy:
             with one_line(folder):
                 clear(staging)
                 self.write(staging)
-        except RunFolderError:
-            clear(staging)
+        except BaseException:
+            discard(staging)
             raise
         publish(staging, folder)
 

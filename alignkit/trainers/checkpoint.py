@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from alignkit.errors import CheckpointError, RunFolderError
-from alignkit.files import Record, clear, json_text, one_line, publish, read_record
+from alignkit.files import Record, clear, discard, json_text, one_line, publish, read_record
 from alignkit.lazy import safetensors, safetensors_torch
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ class CheckpointFolder:
         try:
             with one_line(self.path(step)):
                 yield staging
-        except RunFolderError:
-            clear(staging)
+        except BaseException:
+            discard(staging)
             raise
 
     def commit(self, step: int) -> Path:

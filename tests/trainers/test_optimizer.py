@@ -11,6 +11,7 @@ from alignkit.trainers.optimizer import (
     load_optimizer_tensors,
     load_parameters,
     make_optimizer,
+    not_finite,
     optimizer_tensors,
     trainable,
 )
@@ -37,6 +38,16 @@ def test_no_warm_up_starts_at_the_peak():
 
 def test_tied_parameters_are_trained_once_and_frozen_ones_not():
     assert list(trainable(Bigram())) == ["embedding.weight"]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [(1.0, None), (3e38, None), (float("nan"), "b"), (float("inf"), "b"), (-float("inf"), "b")]
+)
+def test_what_is_not_finite_is_named(value, found):
+    """3e38 is finite, though its square is not."""
+    tensors = {"a": torch.ones(3), "empty": torch.ones(0), "b": torch.tensor([0.0, value]), "c": torch.ones(())}
+    assert not_finite(tensors) == found
+    assert not_finite({}) is None
 
 
 @pytest.mark.parametrize("name", ["adamw", "rmsprop"])

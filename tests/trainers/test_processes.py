@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from alignkit.trainers.processes import joined
+from alignkit.trainers.signals import Interrupted
+
 SCRIPT = Path(__file__).with_name("process_scenarios.py")
 
 
@@ -27,6 +30,13 @@ def outcome(tmp_path_factory):
         return record["codes"], record["seconds"], record["errors"], folder / name
 
     return read
+
+
+def test_alone_a_signal_is_told_and_keeps_its_exit_status(capsys):
+    with pytest.raises(SystemExit) as stopped, joined():
+        raise Interrupted(signal.SIGTERM)
+    assert stopped.value.code == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"
 
 
 @pytest.mark.parametrize(("name", "rank"), [("a_bug_amid_training", 1), ("a_bug_in_the_main_one", 0)])
