@@ -6,101 +6,32 @@ Only the main process of a run opens it; the class knows nothing of the others.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
 import platform
 import shlex
 import shutil
-import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import filelock
-from pydantic import Field, JsonValue
 
-from alignkit.errors import RunFolderError, StorageError
-from alignkit.files import Record, json_text, one_line, read_record, write_json, write_text
-from alignkit.recipe.yaml import read_yaml
-from alignkit.trainers.config import FREE_ON_RESUME, SCHEDULE
+from alignkit.errors import RunFolderError
+from alignkit.files import json_text, one_line, read_record, write_json, write_text
+from alignkit.lock import HOLDER, LOCK, locked
+from alignkit.recipe.changes import MAX_RECIPE_BYTES, Difference, differences, limited, may_change, values_of
+from alignkit.records import Evaluations, Moment, Resumption, RunRecord, Session
+from alignkit.trainers.config import FREE_ON_RESUME
 from alignkit.versions import versions
-
-SHOWN_DIFFERENCES = 5
-"""Differing recipe keys that a message names before it only counts."""
 
 RECIPE = "recipe.yaml"
 RUN = "run.json"
 EVALUATIONS = "eval.json"
 DONE = "DONE"
-
-Moment = Literal["before", "after"]
-
-
-class Session(Record):
-    """One process that worked on a run."""
-
-    command: list[str]
-    """The command line, one string per argument."""
-
-    started: str
-    """UTC."""
-
-    platform: str
-    """Operating system and processor."""
-
-    versions: dict[str, str]
-    """Of Python and packages."""
-
-
-class Resumption(Session):
-    """A session that went on with what others had begun."""
-
-    changes: dict[str, str] = Field(default_factory=dict)
-    """Dotted recipe keys that it changed -> `value before, now value`."""
-
-
-class RunRecord(Session):
-    """`run.json`: the first session, and what came after it."""
-
-    ended: str | None
-    """UTC; null until the run is finished."""
-
-    seed: int
-    """The recipe's."""
-
-    fingerprints: dict[str, str]
-    """What went in (`data`, `template`, `model`) -> hash, hex."""
-
-    evaluations: dict[str, str] = Field(default_factory=dict)
-    """`before` and `after` -> sha256 of their values in `eval.json`."""
-
-    resumed: list[Resumption]
-    """The later sessions."""
-
-
-class Evaluations(Record):
-    """`eval.json`; a number that is NaN or infinite is null there, as JSON has neither."""
-
-    before: dict[str, float | None] | None = None
-    after: dict[str, float | None] | None = None
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A recipe value that is not what it was; JSON texts, or `absent`."""
-
-    key: str
-    before: str
-    now: str
-
-    def __str__(self) -> str:
-        return f"{self.key} ({self.before}, now {self.now})"
 
 
 class RunFolder:
@@ -139,7 +70,7 @@ class RunFolder:
         if output is None and resume:
             raise RunFolderError("--resume: needs --output DIR, the run folder to continue")
         path = _new_default(recipe_name) if output is None else _suitable(output)
-        lock = _locked(path)
+        lock = locked(path)
         try:
             is_new = _is_new(path)
             if not is_new and not resume:
@@ -217,14 +148,14 @@ class RunFolder:
                 recorded = file.read(MAX_RECIPE_BYTES + 1)
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be read: {error.strerror}; restore it or start a new run") from None
-        differences = _differences(_values(recorded, str(path)), _values(recipe.encode(), "recipe"))
-        refused = [one for one in differences if not _may_change(one.key)]
+        found = differences(values_of(recorded, str(path)), values_of(recipe.encode(), "recipe"))
+        refused = [one for one in found if not may_change(one.key)]
         if refused:
             raise RunFolderError(
                 f"{self.path}: cannot resume: the recipe differs from the one the run began with: "
-                f"{_limited(refused)}; undo the change or choose another --output"
+                f"{limited(refused)}; undo the change or choose another --output"
             )
-        return differences
+        return found
 
     def nothing_left(self, recipe: str) -> bool:
         """Whether the run is finished and `recipe` asks for nothing that it has not done.
@@ -263,11 +194,11 @@ class RunFolder:
             (self.path / DONE).unlink(missing_ok=True)
 
     def _insist(self, fingerprints: Mapping[str, str]) -> None:
-        differences = _differences(self._record().fingerprints, fingerprints)
-        if differences:
+        found = differences(self._record().fingerprints, fingerprints)
+        if found:
             raise RunFolderError(
                 f"{self.path}: cannot resume: fingerprints differ from those the run began with: "
-                f"{_limited(differences)}; bring back what changed or choose another --output"
+                f"{limited(found)}; bring back what changed or choose another --output"
             )
 
     # --- what came of it ---
@@ -369,81 +300,6 @@ def _suitable(path: Path) -> Path:
 def _is_new(path: Path) -> bool:
     """Whether nothing was recorded here yet; a crash before the first record may leave the lock and a temporary."""
     return all(entry.name in (LOCK, HOLDER) or entry.name.startswith(".recipe.yaml.") for entry in path.iterdir())
-
-
-LOCK = ".lock"
-HOLDER = ".holder"
-"""Who has the lock; a file of its own, because on Windows nobody else can read a locked one."""
-
-
-def _locked(path: Path) -> filelock.BaseFileLock:
-    """The lock, held. The system drops it when its holder dies, however that happens; forked children have no part."""
-    lock = filelock.FileLock(path / LOCK)
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        raise RunFolderError(f"{path}: in use by {_holder(path)}; wait for it or choose another --output") from None
-    except (OSError, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise StorageError(f"{path}: cannot be locked: {reason}; choose another --output") from None
-    try:
-        with one_line(path):
-            text = f"process {os.getpid()} on host '{socket.gethostname()}'"
-            (path / HOLDER).write_text(text, encoding="utf-8")
-    except RunFolderError:
-        lock.release()
-        raise
-    return lock
-
-
-def _holder(path: Path) -> str:
-    """Its name, as far as it has written it yet."""
-    try:
-        return (path / HOLDER).read_text(encoding="utf-8")[:200] or "another process"
-    except (OSError, UnicodeDecodeError):
-        return "another process"
-
-
-MAX_RECIPE_BYTES = 2**20
-"""More of a recorded recipe is not read; the YAML reader has a limit of its own."""
-
-
-def _values(content: bytes, source: str) -> JsonValue:
-    """The values of a recipe as our own reader sees them: to others `no` and `off` would be the same."""
-    tree, problems = read_yaml(content, source)
-    if tree is None or problems:
-        reason = str(problems[0]) if problems else f"{source}: is empty"
-        raise RunFolderError(f"{reason}; restore it or start a new run elsewhere")
-    values: JsonValue = tree.plain()
-    return values
-
-
-def _may_change(key: str) -> bool:
-    """Whether a resumed run may have another value under a dotted key."""
-    section, _, rest = key.partition(".")
-    return section == "evaluation" or (section == "training" and rest.partition(".")[0] in FREE_ON_RESUME | SCHEDULE)
-
-
-def _differences(before: object, now: object) -> list[Difference]:
-    """One for each dotted key whose value differs."""
-    old, new = dict(_flat(before)), dict(_flat(now))
-    pairs = ((key, old.get(key, "absent"), new.get(key, "absent")) for key in dict.fromkeys([*old, *new]))
-    return [Difference(key, was, now) for key, was, now in pairs if was != now]
-
-
-def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted key -> JSON text of each leaf; an empty mapping or list is a leaf."""
-    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    if not items or not value:
-        yield prefix, json.dumps(value, ensure_ascii=False, default=str)
-        return
-    for key, inner in items:
-        yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-
-
-def _limited(differences: Sequence[Difference]) -> str:
-    rest = len(differences) - SHOWN_DIFFERENCES
-    return ", ".join(map(str, differences[:SHOWN_DIFFERENCES])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _digest(values: Mapping[str, float | None]) -> str:

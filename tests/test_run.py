@@ -160,19 +160,15 @@ def test_a_schedule_that_would_change_the_past_is_refused_and_leaves_the_record(
 
 
 def test_a_checkpoint_is_a_model_to_train_on(runs: Path, tmp_path: Path):
-    """Of all parameters and of an adapter: an earlier step can be judged, shipped and trained on."""
-    full, adapter = (
-        runs / name / "checkpoints" / step / "model"
-        for name, step in (("whole", "step-00000006"), ("lora", "step-00000004"))
-    )
-    for number, model in enumerate((full, adapter)):
-        # The adapter's own base is named in its configuration, which for the built-in model is no path.
-        if (model / "adapter_config.json").exists():
-            config = json.loads((model / "adapter_config.json").read_text())
-            assert config["peft_type"] == "LORA"
-            continue
-        recipe = small(runs / "recipe.yaml", f"model={{name: pretrained, path: {model}}}")
-        assert run(recipe, tmp_path / str(number), False, False) == tmp_path / str(number)
+    """Of all parameters, and of an adapter on them: an earlier step can be judged, shipped and trained on."""
+    model = runs / "whole" / "checkpoints" / "step-00000006" / "model"
+    for name in ("adapter", "again"):
+        values = [f"model={{name: pretrained, path: {model}}}"]
+        if name == "adapter":
+            values.append("model.adapter={rank: 2, alpha: 4}")
+        assert run(small(runs / "recipe.yaml", *values), tmp_path / name, False, False) == tmp_path / name
+        model = tmp_path / name / "checkpoints" / "step-00000001" / "model"
+        assert (model / "adapter_config.json").exists()
 
 
 def test_a_run_folder_stands_for_its_recipe(runs: Path, capsys):

@@ -179,9 +179,11 @@ class _Loop:
         try:
             self.saver.save(done, self.order.epochs_after(done), log.sync() if log else None)
         except StorageError as error:
+            comfort = ""
             if done == self.num_steps:
                 on_trained()  # the model alone is a fraction of a checkpoint and may still fit
-            raise StorageError(f"{error}; last good checkpoint: {self.saver.last_good or 'none'}") from None
+                comfort = "; all steps are done and the trained model was saved by itself"
+            raise StorageError(f"{error}; last good checkpoint: {self.saver.last_good or 'none'}{comfort}") from None
 
     # --- one optimizer step ---
 
