@@ -105,11 +105,17 @@ class RunFolderError(AlignkitError, OSError):
     """The run folder is locked, finished, or belongs to another recipe."""
 
 
+class StorageError(RunFolderError):
+    """The machine cannot store what the run leaves behind: its disk is full, read-only or broken."""
+
+    exit_code = 1
+
+
 class CheckpointError(AlignkitError, OSError):
     """No checkpoint can be resumed from."""
 
 
 class NonFiniteError(AlignkitError, ArithmeticError):
-    """A loss, gradient or weight became infinite or NaN; training stopped before the optimizer step."""
+    """A loss, gradient or weight became infinite or NaN; training stopped and nothing of that step was saved."""
 
     exit_code = 1

@@ -5,32 +5,33 @@ Only the main process of a run opens it; the class knows nothing of the others.
 
 from __future__ import annotations
 
-import fcntl
-import json
+import hashlib
 import math
-import os
 import platform
+import shlex
 import shutil
-import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, Self
+from typing import Self
 
-import yaml
+import filelock
 
 from alignkit.errors import RunFolderError
-from alignkit.files import one_line, read_json, write_json, write_text
+from alignkit.files import json_text, one_line, read_record, write_json, write_text
+from alignkit.lock import HOLDER, LOCK, locked
+from alignkit.recipe.changes import MAX_RECIPE_BYTES, Difference, differences, limited, may_change, values_of
+from alignkit.records import Evaluations, Moment, Resumption, RunRecord, Session
+from alignkit.trainers.config import FREE_ON_RESUME
+from alignkit.versions import versions
 
-RECORDED = ("alignkit", "torch", "transformers", "accelerate", "peft", "datasets", "tokenizers")
-"""Packages whose versions are recorded."""
-
-SHOWN_DIFFERENCES = 5
-"""Differing recipe keys that a message names before it only counts."""
+RECIPE = "recipe.yaml"
+RUN = "run.json"
+EVALUATIONS = "eval.json"
+DONE = "DONE"
 
 
 class RunFolder:
@@ -40,38 +41,46 @@ class RunFolder:
 
     Attributes:
         path: the folder.
-        resumed: True when it holds an unfinished run that goes on.
+        resumed: True when it holds a run that goes on.
+        finished: True when that run had come to its end.
+        notes: what the user should know of the records, a line each.
     """
 
-    def __init__(self, path: Path, lock: IO[str], *, resumed: bool) -> None:
+    def __init__(self, path: Path, lock: filelock.BaseFileLock, *, resumed: bool) -> None:
         self.path = path
         self.resumed = resumed
+        self.finished = (path / DONE).exists()
+        self.notes: list[str] = []
         self._lock = lock
         self._has_begun = False
+        self._changes: list[Difference] = []
 
     @classmethod
     def open(cls, output: Path | None, recipe_name: str, *, resume: bool) -> Self:
-        """Creates the folder, or continues the unfinished run in it, and locks it.
+        """Creates the folder, or continues the run in it, and locks it.
 
         Args:
             output: the folder; None makes a new one, `runs/<recipe>-<date>-<time>`, in the working directory.
             recipe_name: path of the recipe; its stem names the new folder.
-            resume: continue an unfinished run; `output` must hold one.
+            resume: continue the run in `output`, if there is one.
 
         Raises:
-            RunFolderError: it is in use, finished, unfinished without `resume`, missing with it, holds other files, or
-                cannot be written.
+            RunFolderError: it is in use, holds a run without `resume`, holds other files, or cannot be written.
         """
         if output is None and resume:
             raise RunFolderError("--resume: needs --output DIR, the run folder to continue")
-        path = _new_default(recipe_name) if output is None else _suitable(output, resume=resume)
-        lock = _locked(path)
+        path = _new_default(recipe_name) if output is None else _suitable(output)
+        lock = locked(path)
         try:
-            _check_state(path, resume=resume)
+            is_new = _is_new(path)
+            if not is_new and not resume:
+                state, advice = ("a finished", "") if (path / DONE).exists() else ("an unfinished", "continue it")
+                advice = advice or "extend it with a larger training.steps"
+                raise RunFolderError(f"{path}: holds {state} run; add --resume to {advice} or choose another --output")
         except RunFolderError:
-            lock.close()
+            lock.release()
             raise
-        return cls(path, lock, resumed=resume)
+        return cls(path, lock, resumed=not is_new)
 
     def __enter__(self) -> Self:
         return self
@@ -84,98 +93,178 @@ class RunFolder:
     def remove_if_unused(self) -> None:
         """Removes the folder when nothing was recorded in it, as after a mistake in the data; call before `close`."""
         if _is_new(self.path):
-            shutil.rmtree(self.path)
+            shutil.rmtree(self.path, ignore_errors=True)  # Windows keeps a locked file
 
     def close(self) -> None:
         """Gives up the lock. The file stays: removing it could take the lock from under the next process."""
-        self._lock.close()
+        self._lock.release()
 
     @property
     def final(self) -> Path:
         """`final/`, the trained model or adapter with its tokenizer."""
         return self.path / "final"
 
+    # --- what the run is ---
+
     def begin(self, recipe: str, *, seed: int, command: Sequence[str], fingerprints: Mapping[str, str]) -> None:
-        """Records recipe and start, once; from then on the run can be resumed."""
-        if not self._has_begun:
-            self.record_recipe(recipe)
-            self.record_start(seed=seed, command=command, fingerprints=fingerprints)
-        self._has_begun = True
-
-    def record_recipe(self, text: str) -> None:
-        """Writes the resolved recipe; of a resumed run, insists that it has not changed.
-
-        Comments, such as provenance, may differ: a value may come from another file or from `--set` now.
+        """Records recipe and start of a new run, once; of a resumed one insists that it is the same run.
 
         Args:
-            text: YAML of all values.
-
-        Raises:
-            RunFolderError: a value differs from the run's beginning; the message names the keys.
-        """
-        path = self.path / "recipe.yaml"
-        if not self.resumed:
-            write_text(path, text)
-            return
-        differences = _differences(_recipe_values(path), yaml.safe_load(text))
-        if differences:
-            raise RunFolderError(
-                f"{self.path}: cannot resume: the recipe differs from the one the run began with: "
-                f"{_limited(differences)}; undo the change or choose another --output"
-            )
-
-    def record_start(self, *, seed: int, command: Sequence[str], fingerprints: Mapping[str, str]) -> None:
-        """Writes `run.json`; of a resumed run, insists on equal fingerprints and adds an entry to `resumed`.
-
-        Args:
+            recipe: YAML of all values.
             seed: the recipe's seed.
             command: the command line, one string per argument.
             fingerprints: what went in (`data`, `template`, `model`) -> hash, hex.
 
         Raises:
-            RunFolderError: what goes in now is not what the run began with.
+            RunFolderError: a value or a fingerprint differs from the run's beginning; the message names the keys.
         """
-        session = {
-            "command": list(command),
-            "started": _now(),
-            "platform": platform.platform(),
-            "versions": _versions(),
-        }
-        path = self.path / "run.json"
-        # A run that died before it wrote its record is begun anew: nothing was trained yet.
-        if not (self.resumed and path.exists()):
-            write_json(path, session | {"ended": None, "seed": seed, "fingerprints": {**fingerprints}, "resumed": []})
+        if self._has_begun:
             return
-        record = read_json(path)
-        differences = _differences(record["fingerprints"], fingerprints)
-        if differences:
+        self._session = Session(command=[*command], started=_now(), platform=platform.platform(), versions=versions())
+        self._recipe = recipe
+        self._changes = self.changes(recipe) if self.resumed else []
+        if not self.resumed:
+            write_text(self.path / RECIPE, recipe)
+        # A run that died before it wrote its record is begun anew: nothing was trained yet.
+        if not (self.resumed and (self.path / RUN).exists()):
+            first = self._session.model_dump()
+            self._write(RunRecord(**first, ended=None, seed=seed, fingerprints={**fingerprints}, resumed=[]))
+        else:
+            self._insist(fingerprints)
+        self._has_begun = True
+
+    def changes(self, recipe: str) -> list[Difference]:
+        """What differs from the recipe that the run began with, as far as a resumed run may change it.
+
+        Comments, such as provenance, may differ: a value may come from another file or from `--set` now. The schedule
+        may, as long as the steps done keep their learning rates; the loop sees to that.
+
+        Raises:
+            RunFolderError: something else differs, or the recorded recipe cannot be read.
+        """
+        path = self.path / RECIPE
+        try:
+            with path.open("rb") as file:
+                recorded = file.read(MAX_RECIPE_BYTES + 1)
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be read: {error.strerror}; restore it or start a new run") from None
+        found = differences(values_of(recorded, str(path)), values_of(recipe.encode(), "recipe"))
+        refused = [one for one in found if not may_change(one.key)]
+        if refused:
+            raise RunFolderError(
+                f"{self.path}: cannot resume: the recipe differs from the one the run began with: "
+                f"{limited(refused)}; undo the change or choose another --output"
+            )
+        return found
+
+    def nothing_left(self, recipe: str) -> bool:
+        """Whether the run is finished and `recipe` asks for nothing that it has not done.
+
+        Raises:
+            RunFolderError: `recipe` is another one.
+        """
+        idle = {f"training.{key}" for key in FREE_ON_RESUME}
+        return self.finished and self.resumed and all(one.key in idle for one in self.changes(recipe))
+
+    def go_on(self, done: int) -> None:
+        """Records the session of a resumed run, and what it changes in the recipe, once it is certain to go on.
+
+        Args:
+            done: optimizer steps that it finds done.
+
+        Raises:
+            RunFolderError: a finished run has no checkpoint to go on from.
+        """
+        if not self.resumed:
+            return
+        if self.finished and done == 0:
+            raise RunFolderError(
+                f"{self.path}: its run is finished and no checkpoint is left to go on from; choose another --output"
+            )
+        if self._changes:
+            write_text(self.path / RECIPE, self._recipe)
+        record = self._record()
+        changes = {one.key: f"{one.before}, now {one.now}" for one in self._changes}
+        resumption = Resumption(**self._session.model_dump(), changes=changes)
+        self._write(record.model_copy(update={"resumed": [*record.resumed, resumption], "ended": None}))
+        known, _ = self._evaluations()
+        if known.pop("after", None):
+            self._write_evaluations(known)
+        with one_line(self.path / DONE):
+            (self.path / DONE).unlink(missing_ok=True)
+
+    def _insist(self, fingerprints: Mapping[str, str]) -> None:
+        found = differences(self._record().fingerprints, fingerprints)
+        if found:
             raise RunFolderError(
                 f"{self.path}: cannot resume: fingerprints differ from those the run began with: "
-                f"{_limited(differences)}; bring back what changed or choose another --output"
+                f"{limited(found)}; bring back what changed or choose another --output"
             )
-        record["resumed"].append(session)
-        write_json(path, record)
 
-    def record_evaluation(self, moment: Literal["before", "after"], values: Mapping[str, float]) -> None:
-        """Adds an evaluation to `eval.json`; a number that is NaN or infinite becomes null, as JSON has neither."""
-        finite = {key: value if math.isfinite(value) else None for key, value in values.items()}
-        path = self.path / "eval.json"
-        write_json(path, (read_json(path) if path.exists() else {}) | {moment: finite})
+    # --- what came of it ---
+
+    def record_evaluation(self, moment: Moment, values: Mapping[str, float]) -> None:
+        """Adds an evaluation to `eval.json`; its hash goes to `run.json` first, without which it is not believed."""
+        finite = {key: float(value) if math.isfinite(value) else None for key, value in values.items()}
+        known, _ = self._evaluations()
+        self._write_evaluations({**known, moment: finite})
 
     def evaluations(self) -> dict[str, dict[str, float]]:
-        """What `eval.json` holds: `before` and `after`, as far as they were recorded; null is NaN again."""
-        path = self.path / "eval.json"
-        recorded = read_json(path) if path.exists() else {}
+        """What `eval.json` holds of `before` and `after`, as it was written; null is NaN again.
+
+        What was changed since, or was measured under other settings than this session's, is left out, to be measured
+        again.
+        """
+        if any(one.key.startswith("evaluation.") for one in self._changes):
+            return {}
+        known, notes = self._evaluations()
+        self.notes += notes
         return {
             moment: {key: math.nan if value is None else value for key, value in values.items()}
-            for moment, values in recorded.items()
+            for moment, values in known.items()
         }
+
+    def _write_evaluations(self, values: Mapping[str, Mapping[str, float | None]]) -> None:
+        hashes = {moment: _digest(measured) for moment, measured in values.items()}
+        self._write(self._record().model_copy(update={"evaluations": hashes}))
+        write_json(self.path / EVALUATIONS, values)
+
+    def _evaluations(self) -> tuple[dict[str, dict[str, float | None]], list[str]]:
+        """What can be believed, and a line about everything else."""
+        path = self.path / EVALUATIONS
+        known: dict[str, dict[str, float | None]] = {}
+        if not path.exists():
+            return known, []
+        hashes = self._record().evaluations
+        try:
+            recorded = read_record(path, Evaluations)
+        except RunFolderError as error:
+            return known, [f"{error}; measuring again"]
+        notes = []
+        for moment in ("before", "after"):
+            values = getattr(recorded, moment)
+            if values is not None and hashes.get(moment) == _digest(values):
+                known[moment] = values
+            elif values is not None:
+                notes.append(f"{path}: '{moment}' is not what was written (sha256); measuring again")
+        return known, notes
 
     def finish(self) -> None:
         """Records the end in `run.json`, then writes `DONE`: the last write of a run that took all its steps."""
         ended = _now()
-        write_json(self.path / "run.json", read_json(self.path / "run.json") | {"ended": ended})
-        write_text(self.path / "DONE", f"{ended}\n")
+        self._write(self._record().model_copy(update={"ended": ended}))
+        write_text(self.path / DONE, f"{ended}\n")
+
+    def _record(self) -> RunRecord:
+        return read_record(self.path / RUN, RunRecord)
+
+    def _write(self, record: RunRecord) -> None:
+        write_json(self.path / RUN, record.model_dump(mode="json"))
+
+
+def resume_command(path: Path) -> str:
+    """What a user types to go on with the run in `path`."""
+    return f"alignkit run {shlex.quote(str(path))} --resume"
 
 
 def _new_default(recipe_name: str) -> Path:
@@ -194,15 +283,13 @@ def _new_default(recipe_name: str) -> Path:
     raise AssertionError("count never ends")
 
 
-def _suitable(path: Path, *, resume: bool) -> Path:
+def _suitable(path: Path) -> Path:
     """`path`, created if it is missing; refused when it is not ours, before a lock file is left in it."""
-    if resume and not path.exists():
-        raise RunFolderError(f"{path}: cannot resume: no such folder; leave out --resume to start a new run there")
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"{path}: is a file; --output needs a folder")
     with one_line(path):
         path.mkdir(parents=True, exist_ok=True)
-        is_ours = _is_new(path) or (path / "recipe.yaml").exists()
+        is_ours = _is_new(path) or (path / RECIPE).exists()
     if not is_ours:
         raise RunFolderError(
             f"{path}: holds files but no recipe.yaml, so it is not a run folder; choose another --output"
@@ -212,85 +299,12 @@ def _suitable(path: Path, *, resume: bool) -> Path:
 
 def _is_new(path: Path) -> bool:
     """Whether nothing was recorded here yet; a crash before the first record may leave the lock and a temporary."""
-    return all(entry.name == ".lock" or entry.name.startswith(".recipe.yaml.") for entry in path.iterdir())
+    return all(entry.name in (LOCK, HOLDER) or entry.name.startswith(".recipe.yaml.") for entry in path.iterdir())
 
 
-def _check_state(path: Path, *, resume: bool) -> None:
-    """Refuses a locked folder whose run is over, or is not to be continued."""
-    if (path / "DONE").exists():
-        raise RunFolderError(f"{path}: holds a finished run; choose another --output")
-    is_new = _is_new(path)
-    if is_new and resume:
-        raise RunFolderError(f"{path}: cannot resume: the folder is empty; leave out --resume to start a new run there")
-    if not is_new and not resume:
-        raise RunFolderError(f"{path}: holds an unfinished run; add --resume to continue it or choose another --output")
-
-
-def _locked(path: Path) -> IO[str]:
-    """The open lock file. The kernel drops the lock when its holder dies, however that happens."""
-    with one_line(path):
-        lock = (path / ".lock").open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read() or "another process"  # it may not have written its name yet
-        lock.close()
-        raise RunFolderError(f"{path}: in use by {holder}; wait for it or choose another --output") from None
-    except OSError as error:
-        lock.close()
-        raise RunFolderError(f"{path}: cannot be locked: {error.strerror}; choose another --output") from None
-    # A forked data worker inherits the file and, outliving a killed parent, would keep the lock.
-    os.register_at_fork(after_in_child=lock.close)
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on host '{socket.gethostname()}'")
-    lock.flush()
-    return lock
-
-
-def _recipe_values(path: Path) -> object:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        raise RunFolderError(f"{path}: cannot be read, so the run cannot be resumed; start it anew") from None
-
-
-def _differences(before: object, now: object) -> list[str]:
-    """`key (value before, now value)` for each dotted key that differs."""
-    old, new = dict(_flat(before)), dict(_flat(now))
-    keys = dict.fromkeys([*old, *new])
-    return [
-        f"{key} ({old.get(key, 'absent')}, now {new.get(key, 'absent')})"
-        for key in keys
-        if old.get(key, "absent") != new.get(key, "absent")
-    ]
-
-
-def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted key -> JSON text of each leaf; an empty mapping or list is a leaf."""
-    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    if not items or not value:
-        yield prefix, json.dumps(value, ensure_ascii=False, default=str)
-        return
-    for key, inner in items:
-        yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-
-
-def _limited(differences: Sequence[str]) -> str:
-    rest = len(differences) - SHOWN_DIFFERENCES
-    return ", ".join(differences[:SHOWN_DIFFERENCES]) + (f" and {rest} more" if rest > 0 else "")
+def _digest(values: Mapping[str, float | None]) -> str:
+    return hashlib.sha256(json_text(values).encode()).hexdigest()
 
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide the result, read without importing any."""
-    versions = {"python": platform.python_version()}
-    for package in RECORDED:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed as a package"
-    return versions

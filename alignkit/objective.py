@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignkit.data.rows import TokenRow
@@ -60,6 +61,7 @@ class ObjectiveStep:
         if self.scoring.pool is not None:
             with self.scoring.autocast():
                 self.scoring.pool.refresh(step, [row for rows in coming.values() for row in rows])
+                self.scoring.pool.complete(step, coming[step])
         self.scoring.attributor.memory.exchange(step)
         if self.scoring.needs.mismatched:
             self._mismatch = mean_mismatch(self.scoring, batch)
@@ -94,6 +96,14 @@ class ObjectiveStep:
         if self.scoring.pool:
             self.scoring.pool.load_state(state)
         self.scoring.attributor.memory.load_state(state)
+
+    def save_model(self, folder: Path) -> None:
+        """Writes model or adapter and tokenizer to a new folder."""
+        self.scoring.policy.write(folder)
+
+    def stored_parameters(self, folder: Path) -> Mapping[str, Tensor]:
+        """The trained parameters in what `save_model` wrote."""
+        return self.scoring.policy.stored_parameters(folder)
 
     @torch.no_grad()
     def check_start(self, rows: Sequence[TokenRow]) -> None:

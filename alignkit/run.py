@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from signal import Signals
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.text import Text
@@ -24,7 +24,7 @@ from alignkit.data.tokenising import template_fingerprint
 from alignkit.errors import AlignkitError
 from alignkit.evaluation.evaluate import Evaluation
 from alignkit.fingerprints import model_fingerprint
-from alignkit.folder import RunFolder
+from alignkit.folder import RunFolder, resume_command
 from alignkit.lazy import accelerate, datasets, torch, transformers
 from alignkit.models.policy import Policy, build_policy
 from alignkit.objective import ObjectiveStep
@@ -36,10 +36,11 @@ from alignkit.report.weights import weight_heatmaps
 from alignkit.scoring_setup import build_scoring, longest_rows
 from alignkit.token_values.bench import SideRuns
 from alignkit.token_values.columns import TokenColumns
-from alignkit.trainers.accelerator import make_accelerator
+from alignkit.trainers.accelerator import make_accelerator, start_trackers
 from alignkit.trainers.config import TrainingConfig
 from alignkit.trainers.loop import TrainResult, train
 from alignkit.trainers.order import planned_steps
+from alignkit.trainers.signals import Interrupted, Interruptible
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -72,7 +73,7 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
     Args:
         loaded: the recipe with its origins.
         output: run folder; None makes a new one below `runs/`.
-        resume: continue the unfinished run in `output`.
+        resume: go on with the run in `output`, or begin one there when there is none yet.
         dry_run: load and check everything, show it, and stop before the first step; nothing is trained, nor written
             but reference log-probs to the cache.
 
@@ -92,25 +93,30 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
         prepare(parts, SideRuns(may_train=False))
         console.print(preview(parts.tables.train[0], parts.policy.tokenizer))
         return None
-    with _folder(loaded, output, resume=resume) as (path, folder):
+    with Interruptible(), _folder(loaded, output, resume=resume) as (path, folder, how):
+        if how == "finished":
+            console.print(f"{path}: this run is finished; nothing is left to do", soft_wrap=True)
+            return path
         begin = partial(_begin, loaded, folder)
         note = partial(console.print, soft_wrap=True)
         side = SideRuns(path / "contrast", begin, note, partial(Progress, console=console))
         parts = load_parts(loaded, path, path / "dropped.jsonl" if folder else None)
         _show_start(console, parts, str(path))
-        prepared = prepare(parts, side)
-        begin(parts.fingerprints)
-        before = _evaluate(prepared, folder, "before")
-        result = _train(console, prepared, path, resume=resume)
-        if result.stopped_by_signal is not None:
-            name = Signals(result.stopped_by_signal).name
-            console.print(
-                f"stopped by {name} after step {result.steps}; go on with --resume --output {path}", soft_wrap=True
-            )
-            parts.accelerator.end_training()
-            raise SystemExit(128 + result.stopped_by_signal)
-        after = _evaluate(prepared, folder, "after")
-        _finish(console, prepared, path, folder, before, after)
+        try:
+            prepared = prepare(parts, side)
+            begin(parts.fingerprints)
+            before = _evaluate(prepared, folder, "before", note)
+            start_trackers(parts.accelerator, path, loaded.tree())
+            result = _train(console, prepared, path, folder, resume=how == "resumed")
+            if result.stopped_by_signal is not None:
+                note(_stopped(result.stopped_by_signal, f"after step {result.steps}", path))
+                parts.accelerator.end_training()
+                raise SystemExit(128 + result.stopped_by_signal)
+            after = _evaluate(prepared, folder, "after", note)
+            _finish(console, prepared, path, folder, before, after)
+        except Interrupted as stop:
+            stop.message = _stopped(stop.signal, "between two steps or while measuring", path)
+            raise
     return path
 
 
@@ -182,7 +188,8 @@ def _resolved(config: TrainingConfig, *, has_adapter: bool) -> TrainingConfig:
     return config.model_copy(update={"learning_rate": rate})
 
 
-def _train(console: Console, prepared: Prepared, path: Path, *, resume: bool) -> TrainResult:
+def _train(console: Console, prepared: Prepared, path: Path, folder: RunFolder | None, *, resume: bool) -> TrainResult:
+    """Trains and saves: when it returns without a signal, the last checkpoint and `final/` are on the disk."""
     recipe = prepared.parts.loaded.recipe
     rows = prepared.parts.tables.train
     total = planned_steps(prepared.parts.config, len(rows))
@@ -198,6 +205,8 @@ def _train(console: Console, prepared: Prepared, path: Path, *, resume: bool) ->
             on_log=progress.update,
             on_eval=prepared.evaluation if prepared.parts.config.eval_every else None,
             on_note=progress.note,
+            on_start=partial(_go_on, progress, folder),
+            on_trained=partial(prepared.parts.policy.save, folder.final) if folder else lambda: None,
             resume=resume,
         )
 
@@ -212,33 +221,54 @@ def _begin(loaded: LoadedRecipe, folder: RunFolder | None, fingerprints: Mapping
         folder.begin(recipe, seed=loaded.recipe.seed, command=sys.argv, fingerprints=fingerprints)
 
 
+def _go_on(progress: Progress, folder: RunFolder | None, done: int) -> None:
+    progress.begin(done)
+    if folder:
+        folder.go_on(done)
+
+
+def _stopped(number: int, when: str, path: Path) -> str:
+    """What a user reads after a signal."""
+    has_begun = (path / "recipe.yaml").exists()
+    advice = f"go on with {resume_command(path)}" if has_begun else "nothing was trained"
+    return f"stopped by {Signals(number).name} {when}; {advice}"
+
+
 @contextmanager
-def _folder(loaded: LoadedRecipe, output: Path | None, *, resume: bool) -> Iterator[tuple[Path, RunFolder | None]]:
-    """The run folder's path on every process, and the folder itself on the main one."""
+def _folder(
+    loaded: LoadedRecipe, output: Path | None, *, resume: bool
+) -> Iterator[tuple[Path, RunFolder | None, Literal["new", "resumed", "finished"]]]:
+    """The run folder's path and state on every process, and the folder itself on the main one."""
     folder: RunFolder | None = None
-    outcome: list[Path | AlignkitError | None] = [None]
+    outcome: list[Any] = [None]
     if accelerate.PartialState().is_main_process:
         try:
             folder = RunFolder.open(output, loaded.path.name, resume=resume)
-            outcome = [folder.path]
+            is_idle = folder.nothing_left(loaded.to_yaml())
+            outcome = [(folder.path, "finished" if is_idle else "resumed" if folder.resumed else "new")]
         except AlignkitError as error:
             outcome = [error]
     accelerate.utils.broadcast_object_list(outcome)  # or the other processes would wait for a refused folder
-    if isinstance(outcome[0], AlignkitError):
-        raise outcome[0]
-    assert outcome[0] is not None
     try:
-        yield outcome[0], folder
+        if isinstance(outcome[0], AlignkitError):
+            raise outcome[0]
+        path, how = outcome[0]
+        yield path, folder, how
     finally:
         if folder:
             folder.remove_if_unused()
             folder.close()
 
 
-def _evaluate(prepared: Prepared, folder: RunFolder | None, moment: Literal["before", "after"]) -> dict[str, float]:
+def _evaluate(
+    prepared: Prepared, folder: RunFolder | None, moment: Literal["before", "after"], note: Callable[[str], None]
+) -> dict[str, float]:
     """Measures the policy, unless an interrupted run recorded the same moment already, and records it."""
-    recorded = folder.evaluations() if folder else {}
-    known: list[dict[str, float] | None] = [recorded.get(moment) if moment == "before" else None]
+    recorded = folder.evaluations() if folder and moment == "before" else {}
+    known: list[dict[str, float] | None] = [recorded.get(moment)]
+    if folder:
+        while folder.notes:
+            note(folder.notes.pop(0))
     accelerate.utils.broadcast_object_list(known)
     values = prepared.evaluation(0) if known[0] is None else known[0]
     if folder:
@@ -254,9 +284,7 @@ def _finish(
     before: Mapping[str, float],
     after: Mapping[str, float],
 ) -> None:
-    """Saves the model, shows what came of it, and marks the run as done."""
-    if folder:
-        prepared.parts.policy.save(folder.final)
+    """Shows what came of it, and marks the run as done."""
     console.print(before_after_table(before, after))
     console.print(Text(verdict(before, after)))
     rows = prepared.parts.tables.eval[:1] or prepared.parts.tables.train[:1]

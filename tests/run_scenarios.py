@@ -20,6 +20,7 @@ import torch._dynamo
 from accelerate import Accelerator  # noqa: F401
 from transformers import LlamaForCausalLM, get_scheduler  # noqa: F401
 
+from alignkit.evaluation.evaluate import Evaluation
 from alignkit.objective import ObjectiveStep
 from alignkit.recipe.load import load_recipe
 from alignkit.run import run
@@ -85,15 +86,17 @@ def wait(pid: int, expected: int) -> None:
     assert status == expected, f"a child ended with {status}, expected {expected}"
 
 
-def interrupted(name: str, expected: int, owner: object, attribute: str, calls: int, act: Callable[[], None]) -> None:
+def interrupted(
+    name: str, expected: int, owner: object, attribute: str, calls: int, act: Callable[[], None], *more: str
+) -> None:
     """A run that `act` ends with status `expected`, then the same run resumed."""
 
     def first() -> None:
         call_before(owner, attribute, calls, act)
-        train(name)
+        train(name, *more)
 
     wait(in_child(first), expected)
-    wait(in_child(lambda: train(name, resume=True)), 0)
+    wait(in_child(lambda: train(name, *more, resume=True)), 0)
 
 
 def two_processes(name: str, *more: str) -> None:
@@ -122,6 +125,16 @@ if __name__ == "__main__":
     interrupted("within_a_save", -signal.SIGKILL, os, "replace", 7, die)
     stop = lambda: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
     interrupted("terminated", 128 + signal.SIGTERM, ObjectiveStep, "loss", 5, stop)
+    # The second evaluation is the one after training: only the measuring is left to do.
+    interrupted("terminated_while_measuring", 128 + signal.SIGTERM, Evaluation, "__call__", 1, stop)
+    lora = ("model.adapter={rank: 2, alpha: 4}", "training.steps=4")
+    wait(in_child(lambda: train("lora", *lora)), 0)
+    interrupted("lora_terminated", 128 + signal.SIGTERM, ObjectiveStep, "loss", 5, stop, *lora)
+    # A window of anchors begins at step 7 (from 1), so the longer run draws what the straight one does.
+    constant = ("training.schedule=constant", "training.warmup=0.0")
+    wait(in_child(lambda: train("straight", *constant)), 0)
+    wait(in_child(lambda: train("extended", *constant, "training.steps=6")), 0)
+    wait(in_child(lambda: train("extended", *constant, "training.save_every=1", resume=True)), 0)
     wait(in_child(lambda: train("one_by_8", micro_batch_size=8)), 0)
     wait(in_child(lambda: train("eight_by_1", micro_batch_size=1)), 0)
     two_processes("two_by_4")

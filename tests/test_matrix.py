@@ -90,6 +90,9 @@ class Words:
     def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         return {"input_ids": [ord(letter) % 40 for letter in text]}
 
+    def save_pretrained(self, folder: Path) -> None:
+        """A checkpoint of a short training on the side asks for it."""
+
 
 def prepared(of: Recipe, folder: Path) -> tuple[ObjectiveStep, list[TokenRow]]:
     """The step of a recipe on a toy model that has moved from its reference, as a run builds it."""

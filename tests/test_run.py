@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import peft
@@ -15,7 +17,8 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from alignkit.errors import DataError, RunFolderError
+from alignkit.cli import main
+from alignkit.errors import CheckpointError, DataError, RunFolderError
 from alignkit.recipe.load import load_recipe
 from alignkit.run import run
 
@@ -81,13 +84,18 @@ def test_the_recipe_in_the_folder_makes_the_same_recipe(runs: Path):
 def test_the_final_model_loads_with_transformers(runs: Path):
     model = transformers.AutoModelForCausalLM.from_pretrained(runs / "whole" / "final")
     tokenizer = transformers.AutoTokenizer.from_pretrained(runs / "whole" / "final")
-    trained = load_file(runs / "whole" / "checkpoints" / "step-00000007" / "parameters.safetensors")
-    ours = {name.removeprefix("model."): tensor for name, tensor in trained.items()}
+    last = transformers.AutoModelForCausalLM.from_pretrained(
+        runs / "whole" / "checkpoints" / "step-00000007" / "model", dtype=model.dtype
+    )
+    ours = dict(last.named_parameters())
     assert ours and all(torch.equal(dict(model.named_parameters())[name], tensor) for name, tensor in ours.items())
     assert tokenizer.eos_token_id == model.config.eos_token_id
 
 
-@pytest.mark.parametrize("name", ["within_a_step", "while_anchors_are_drawn", "within_a_save", "terminated"])
+@pytest.mark.parametrize(
+    "name",
+    ["within_a_step", "while_anchors_are_drawn", "within_a_save", "terminated", "terminated_while_measuring"],
+)
 def test_an_interrupted_run_is_the_uninterrupted_one(runs: Path, name: str):
     assert metrics_of(runs / name) == metrics_of(runs / "whole")
     for file in ("final/model.safetensors", "eval.json"):
@@ -108,6 +116,76 @@ def test_how_a_step_is_split_does_not_matter(runs: Path, base: str, name: str):
     # Adam divides by the gradient's size, so where that is rounding noise a step may differ by up to a learning rate.
     worst = max(float((weights[key] - others[key]).abs().max()) for key in weights)
     assert worst < 2e-4
+
+
+def test_an_interrupted_adapter_is_the_uninterrupted_one(runs: Path):
+    assert metrics_of(runs / "lora_terminated") == metrics_of(runs / "lora")
+    for file in ("final/adapter_model.safetensors", "eval.json"):
+        assert (runs / "lora_terminated" / file).read_bytes() == (runs / "lora" / file).read_bytes()
+
+
+def test_a_training_is_not_repeated_for_its_evaluation(runs: Path):
+    """The signal came after the last step; one session trained, the next one measured."""
+    record = json.loads((runs / "terminated_while_measuring" / "run.json").read_text())
+    assert len(record["resumed"]) == 1
+    checkpoint = runs / "terminated_while_measuring" / "checkpoints" / "step-00000007" / "manifest.json"
+    assert checkpoint.stat().st_mtime < datetime.fromisoformat(record["resumed"][0]["started"]).timestamp() + 1
+
+
+def test_a_finished_run_is_extended_as_if_it_had_been_planned_so(runs: Path):
+    """6 steps, then a seventh: the weights and the log of 7 steps at once, and a record of both."""
+    extended, straight = runs / "extended", runs / "straight"
+    assert metrics_of(extended) == metrics_of(straight)
+    for file in ("final/model.safetensors", "eval.json"):
+        assert (extended / file).read_bytes() == (straight / file).read_bytes()
+    record = json.loads((extended / "run.json").read_text())
+    assert record["resumed"][0]["changes"] == {"training.steps": "6, now 7", "training.save_every": "2, now 1"}
+    assert record["ended"] + "\n" == (extended / "DONE").read_text()
+    assert load_recipe(extended / "recipe.yaml").recipe.training.steps == 7
+
+
+def test_a_schedule_that_would_change_the_past_is_refused_and_leaves_the_record(runs: Path, tmp_path: Path):
+    run_folder = tmp_path / "run"
+    shutil.copytree(runs / "whole", run_folder)
+    kept = {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file() and path.name != ".holder"}
+    recipe = load_recipe(runs / "recipe.yaml", ["training.micro_batch_size=4", "training.steps=14"])
+    with pytest.raises(CheckpointError) as error:
+        run(recipe, run_folder, True, False)
+    assert str(error.value) == (
+        f"{run_folder}/checkpoints/step-00000007: cannot go on to step 14: cosine over 14 steps with a warm-up of 2 "
+        "has other learning rates than cosine over 7 steps with a warm-up of 1: 0.0005 at step 2, where 0.001 was "
+        "used; undo the change, or start a new run"
+    )
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_checkpoint_is_a_model_to_train_on(runs: Path, tmp_path: Path):
+    """Of all parameters, and of an adapter on them: an earlier step can be judged, shipped and trained on."""
+    model = runs / "whole" / "checkpoints" / "step-00000006" / "model"
+    for name in ("adapter", "again"):
+        values = [f"model={{name: pretrained, path: {model}}}"]
+        if name == "adapter":
+            values.append("model.adapter={rank: 2, alpha: 4}")
+        assert run(small(runs / "recipe.yaml", *values), tmp_path / name, False, False) == tmp_path / name
+        model = tmp_path / name / "checkpoints" / "step-00000001" / "model"
+        assert (model / "adapter_config.json").exists()
+
+
+def test_a_run_folder_stands_for_its_recipe(runs: Path, capsys):
+    """What the message after a signal tells to type, here on a run that has nothing left to do."""
+    with pytest.raises(SystemExit) as end:
+        main(["run", str(runs / "whole"), "--resume"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"{runs / 'whole'}: this run is finished; nothing is left to do\n"
+
+
+def test_another_output_for_a_run_folder_is_refused(runs: Path, tmp_path: Path, capsys):
+    with pytest.raises(SystemExit):
+        main(["run", str(runs / "whole"), "--resume", "--output", str(tmp_path / "x")])
+    assert capsys.readouterr().err == (
+        f"{runs / 'whole'}: is a run folder itself; leave out --output, or give {runs / 'whole' / 'recipe.yaml'} to "
+        "run it anew\n"
+    )
 
 
 def small(recipe: Path, *overrides: str) -> object:
@@ -159,10 +237,20 @@ def test_a_gold_response_is_trained_on(runs: Path, tmp_path: Path):
     assert line["loss"] == pytest.approx(line["loss/tpo"] + line["loss/tpo_nll"], abs=1e-5)
 
 
-def test_a_finished_run_is_not_overwritten(runs: Path):
+def test_a_finished_run_is_not_overwritten(runs: Path, capsys):
+    """Without `--resume` it is refused; with it there is nothing to do, which is no mistake."""
+    whole = runs / "whole"
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.name != ".holder"}
+    recipe = load_recipe(runs / "recipe.yaml", ["training.micro_batch_size=4"])
     with pytest.raises(RunFolderError) as error:
-        run(load_recipe(runs / "recipe.yaml"), runs / "whole", True, False)
-    assert str(error.value) == f"{runs / 'whole'}: holds a finished run; choose another --output"
+        run(recipe, whole, False, False)
+    assert str(error.value) == (
+        f"{whole}: holds a finished run; add --resume to extend it with a larger training.steps or choose another "
+        "--output"
+    )
+    assert run(recipe, whole, True, False) == whole
+    assert capsys.readouterr().out == f"{whole}: this run is finished; nothing is left to do\n"
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.name != ".holder"} == before
 
 
 def test_a_changed_recipe_is_not_resumed(runs: Path, tmp_path: Path):

@@ -66,8 +66,12 @@ class AnchorPool:
         """Draws new anchors when a window begins at `step`; `rows` are those of all its steps."""
         if step % self.anchor.refresh_every:
             return
-        unique = list({row.index: row for row in rows}.values())
         self._drawn = {}
+        self.complete(step, rows)
+
+    def complete(self, step: int, rows: Sequence[TokenRow]) -> None:
+        """Draws what is missing: of rows beyond the old end of a run that goes on further than was planned."""
+        unique = list({row.index: row for row in rows if row.index not in self._drawn}.values())
         for start in range(0, len(unique), BATCH):
             part = unique[start : start + BATCH]
             self._drawn |= dict(zip((row.index for row in part), self._draw(step, part), strict=True))

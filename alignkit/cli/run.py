@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alignkit.cli.arguments import Overrides, RecipeFile
+from alignkit.cli.arguments import Overrides
 from alignkit.errors import RunFolderError, shown
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
     import alignkit.recipe.load as load
     import alignkit.run as runs
+    import alignkit.trainers.processes as processes
 else:
     load = LazyModule("alignkit.recipe.load")
+    processes = LazyModule("alignkit.trainers.processes")
     runs = LazyModule("alignkit.run")
 
 LONGEST_NAME = 255
@@ -24,18 +26,20 @@ LONGEST_NAME = 255
 
 
 def run(
-    recipe: RecipeFile,
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML), or a run folder to go on.")],
     overrides: Overrides = None,
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Run folder; by default a new one under runs/.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the folder's run, or begin it.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop before the first training step.")] = False,
 ) -> None:
     """Train what a recipe says, and measure before and after."""
     if output is not None and (complaint := _unusable(output)):
         raise RunFolderError(f"--output {shown(str(output))}: {complaint}")
-    runs.run(load.load_recipe(recipe, overrides or ()), output, resume, dry_run)
+    recipe, output = _of_run(recipe, output)
+    with processes.joined():
+        runs.run(load.load_recipe(recipe, overrides or ()), output, resume, dry_run)
 
 
 def _unusable(folder: Path) -> str | None:
@@ -45,3 +49,13 @@ def _unusable(folder: Path) -> str | None:
     if not str(folder).isprintable():
         return "a line end or another control character cannot stand in messages; give the folder a plain name"
     return None
+
+
+def _of_run(recipe: Path, output: Path | None) -> tuple[Path, Path | None]:
+    """Recipe and run folder: a run folder in place of a recipe stands for both."""
+    recorded = recipe / "recipe.yaml"
+    if not recorded.is_file():
+        return recipe, output
+    if output is not None and output.resolve() != recipe.resolve():
+        raise RunFolderError(f"{recipe}: is a run folder itself; leave out --output, or give {recorded} to run it anew")
+    return recorded, recipe

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary
 
-from alignkit.errors import ModelError
+from alignkit.errors import ModelError, NonFiniteError
 from alignkit.lazy import numpy as np
 from alignkit.lazy import torch, transformers
 from alignkit.models.head import Draw
@@ -45,6 +45,8 @@ class InverseDraw(transformers.LogitsProcessor):
         self.num_prompt = num_prompt
 
     def __call__(self, ids_BL: Tensor, logits_BV: Tensor) -> Tensor:
+        if not bool((logits_BV.amax(-1) < torch.inf).all()):  # of NaN too, which no comparison holds for
+            raise NonFiniteError("the model's logits are NaN or infinite while it samples")
         token_B = self.draw(logits_BV, self.uniform_BT[:, ids_BL.shape[1] - self.num_prompt])
         return torch.full_like(logits_BV, -torch.inf).scatter(-1, token_B[:, None], 0.0)
 

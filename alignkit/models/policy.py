@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignkit.data.rows import TokenRow
-from alignkit.errors import ModelError
-from alignkit.lazy import peft, torch
+from alignkit.errors import CheckpointError, ModelError
+from alignkit.files import clear, discard, one_line, publish
+from alignkit.lazy import peft, safetensors, safetensors_torch, torch, transformers
 from alignkit.models.base import LoRA, ModelSource
 from alignkit.models.layout import Batch, Example, Layout, collate
 from alignkit.models.lengths import Longest, notes_on_length, obstacle_of_window, require_length
@@ -21,6 +21,7 @@ from alignkit.models.scorer import Scorer, causal_lm
 
 if TYPE_CHECKING:
     from numpy import ndarray
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from alignkit.models.scorer import Model
@@ -79,16 +80,59 @@ class Policy:
         return collate(examples, self.layout, self.eos_id, self.device)
 
     def save(self, folder: Path) -> None:
-        """Writes model or adapter and tokenizer; whole or not at all, because another run may wait for the folder."""
+        """Writes model or adapter and tokenizer durably; whole or not at all, as another run may wait for the folder.
+
+        Raises:
+            RunFolderError: the disk is full, read-only or gone; an older folder of that name is untouched.
+        """
         staging = folder.with_name(f".{folder.name}.tmp")
-        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            with one_line(folder):
+                clear(staging)
+                self.write(staging)
+        except BaseException:
+            discard(staging)
+            raise
+        publish(staging, folder)
+
+    def write(self, folder: Path) -> None:
+        """Writes model or adapter and tokenizer."""
         if isinstance(self.model, peft.PeftModel):  # without the frozen copy of the adapter it started from
-            self.model.save_pretrained(str(staging), selected_adapters=[self.model.active_adapter])
+            self.model.save_pretrained(str(folder), selected_adapters=[self.model.active_adapter])
         else:
-            self.model.save_pretrained(staging)
-        self.tokenizer.save_pretrained(staging)
-        shutil.rmtree(folder, ignore_errors=True)
-        staging.rename(folder)
+            self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def stored_parameters(self, folder: Path) -> dict[str, Tensor]:
+        """The trained parameters in what `write` wrote.
+
+        Returns:
+            Name in the scorer -> value, CPU, in the number format they were written in.
+
+        Raises:
+            CheckpointError: the folder cannot be loaded.
+        """
+        try:
+            stored = self._stored_adapter(folder) if isinstance(self.model, peft.PeftModel) else _stored_model(folder)
+        except (OSError, ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"{folder}: cannot be loaded: {reason}") from None
+        frozen = {name for name, parameter in self.model.named_parameters() if not parameter.requires_grad}
+        return {f"model.{name}": value for name, value in stored.items() if name not in frozen}
+
+    def _stored_adapter(self, folder: Path) -> dict[str, Tensor]:
+        """By the names that peft gives them in a file, which leave out the adapter's own name."""
+        model = self.model
+        named = peft.get_peft_model_state_dict(model, adapter_name=str(model.active_adapter))
+        names = {value.data_ptr(): name for name, value in model.named_parameters()}
+        stored = safetensors_torch.load_file(folder / "adapter_model.safetensors")
+        return {names[value.data_ptr()]: stored[key] for key, value in named.items() if value.data_ptr() in names}
+
+
+def _stored_model(folder: Path) -> dict[str, Tensor]:
+    """By transformers, which knows how names in a file differ from those in a model."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
 def build_policy(

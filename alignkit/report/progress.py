@@ -88,6 +88,11 @@ class Progress:
         else:
             self._live.update(self._frame(step, line), refresh=True)
 
+    def begin(self, step: int) -> None:
+        """Says how many steps were done before, as soon as that is known."""
+        self._start = step
+        self._began = self._clock()
+
     def note(self, text: str) -> None:
         """Prints a line of its own, above the live one."""
         self._console.print(Text(text), soft_wrap=True)

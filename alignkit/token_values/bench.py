@@ -17,6 +17,7 @@ from alignkit.data.rows import TokenRow
 from alignkit.data.splitting import rows_fingerprint
 from alignkit.errors import NonFiniteError
 from alignkit.fingerprints import text_fingerprint
+from alignkit.folder import resume_command
 from alignkit.lazy import torch
 from alignkit.losses.base import Loss
 from alignkit.models.layout import Batch
@@ -167,6 +168,7 @@ class Bench:
                     fingerprint={"model": self.fingerprints["model"], **facts},
                     on_log=progress.update,
                     on_note=lambda text: None,
+                    on_start=progress.begin,
                     resume=True,
                 )
         except NonFiniteError as error:
@@ -174,7 +176,7 @@ class Bench:
         self.accelerator.free_memory()  # or it would hold on to model and optimizer
         if result.stopped_by_signal is not None:
             signal = Signals(result.stopped_by_signal)
-            where = f"'{name}' after step {result.steps}; go on with --resume --output {folder.parents[1]}"
+            where = f"'{name}' after step {result.steps}; go on with {resume_command(folder.parents[1])}"
             self.side.note(f"stopped by {signal.name} while training {where}")
             raise SystemExit(128 + signal)
         policy.scorer.requires_grad_(False).eval()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alignkit.errors import Problem, RecipeError
+from alignkit.files import one_line
 from alignkit.lazy import accelerate, torch
-from alignkit.registry import suggestion
+from alignkit.recipe.tree import dotted, leaves
 from alignkit.trainers.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -15,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def make_accelerator(config: TrainingConfig, folder: Path) -> Accelerator:
-    """The accelerator that `config` asks for; trackers write below `folder`. Call `end_training` when all is done.
+    """The accelerator that `config` asks for; `start_trackers` when the run begins, `end_training` when all is done.
+
+    Args:
+        config: how to train.
+        folder: the run folder; trackers that keep local files do so below its `trackers/`.
 
     Raises:
         RecipeError: the precision or a tracker cannot be had, or the launcher asks for what the loop cannot honour.
@@ -25,12 +32,43 @@ def make_accelerator(config: TrainingConfig, folder: Path) -> Accelerator:
         cpu=not torch.accelerator.is_available(),
         mixed_precision="bf16" if _wants_bf16(config) else "no",
         log_with=list(config.trackers) or None,
-        project_dir=folder,
+        project_config=accelerate.utils.ProjectConfiguration(str(folder), logging_dir=str(folder / "trackers")),
     )
     _check_launcher(accelerator)
-    if config.trackers:
-        accelerator.init_trackers("alignkit")
     return accelerator
+
+
+def start_trackers(accelerator: Accelerator, folder: Path, recipe: Mapping[str, Any]) -> None:
+    """Tells the trackers of `accelerator` that a run begins, what it is called and what its recipe is.
+
+    Args:
+        accelerator: from `make_accelerator`; nothing happens when it has no trackers.
+        folder: the run folder; its name is the run's.
+        recipe: the whole recipe as plain values; trackers get one value for each dotted key.
+    """
+    if not accelerator.log_with:
+        return
+    files = folder / "trackers"
+    options = {  # what each tracker calls the run's name and the folder of its files
+        "clearml": {"task_name": folder.name},
+        "dvclive": {"dir": str(files / "dvclive")},
+        "mlflow": {"run_name": folder.name},
+        "swanlab": {"experiment_name": folder.name, "logdir": str(files / "swanlab")},
+        "trackio": {"name": folder.name},
+        "wandb": {"name": folder.name, "dir": str(files)},
+    }
+    if accelerator.is_main_process:
+        with one_line(files):
+            files.mkdir(exist_ok=True)
+    accelerator.init_trackers("alignkit", config=_flat(recipe), init_kwargs=options)
+
+
+def _flat(recipe: Mapping[str, Any]) -> dict[str, str | float | bool]:
+    """Dotted key -> value; what TensorBoard's hyper-parameters cannot hold (null, an empty list) as text."""
+    return {
+        dotted(path): value if isinstance(value, str | int | float) else json.dumps(value)
+        for path, value in leaves(recipe)
+    }
 
 
 def _wants_bf16(config: TrainingConfig) -> bool:
@@ -42,16 +80,19 @@ def _wants_bf16(config: TrainingConfig) -> bool:
 
 
 def _check_trackers(config: TrainingConfig) -> None:
-    known = sorted(tracker for tracker in accelerate.utils.LoggerType.list() if tracker != "all")
-    installed = accelerate.tracking.get_available_trackers() if config.trackers else []
-    for number, name in enumerate(config.trackers):
-        if name not in known:
-            message = f"unknown tracker '{name}'; {suggestion(name, known)}"
-        elif name not in installed:
-            message = f"tracker '{name}' is not installed; install its package or remove it from the list"
-        else:
-            continue
-        raise RecipeError([Problem("", f"training.trackers.{number}", message)])
+    # accelerate gives members of an enum that are not equal to their names.
+    installed = {getattr(one, "value", one) for one in accelerate.tracking.get_available_trackers()}
+    problems = [
+        Problem(
+            "",
+            f"training.trackers.{number}",
+            f"tracker '{name}' is not installed; install its package or remove it from the list",
+        )
+        for number, name in enumerate(config.trackers)
+        if name not in installed
+    ]
+    if problems:
+        raise RecipeError(problems)
 
 
 def _check_launcher(accelerator: Accelerator) -> None:

@@ -1,28 +1,52 @@
 """Checkpoints that survive a crash at any moment: staged, fsynced, given a manifest, then renamed into place.
 
 Tensors are safetensors, the rest is JSON; no pickle is written or read. A folder `step-00000100` is complete by
-construction, and its manifest (size and sha256 of every file) shows damage that came later.
+construction, and its manifest (size and sha256 of every file) shows damage that came later. Its `model/` is a model
+that transformers or peft load.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import shutil
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignkit.errors import CheckpointError
-from alignkit.lazy import safetensors_torch
+from pydantic import Field
+
+from alignkit.errors import CheckpointError, RunFolderError
+from alignkit.files import Record, clear, discard, json_text, one_line, publish, read_record
+from alignkit.lazy import safetensors, safetensors_torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MANIFEST = "manifest.json"
+STATE = "state.json"
+OPTIMIZER = "optimizer.safetensors"
+MODEL = "model"
 STAGING = ".staging-"
+
+
+class Fingerprint(Record):
+    """Of one file."""
+
+    size: int = Field(ge=0)
+    """Bytes."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """Of its content."""
+
+
+class Manifest(Record):
+    """What a checkpoint vouches for."""
+
+    files: dict[str, Fingerprint]
+    """Every file, by its path below the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -59,27 +83,48 @@ class CheckpointFolder:
         return self.folder / f"{STAGING}{step:08d}"
 
     def all(self) -> list[Path]:
-        """The checkpoints, oldest first."""
-        return sorted(path for path in self.folder.glob("step-*") if path.is_dir())
+        """The checkpoints, oldest first; a link is none, since what it leads to may be anybody's."""
+        named = (path for path in self.folder.glob("step-*") if re.fullmatch(r"step-\d{8,12}", path.name))
+        folders = (path for path in named if path.is_dir() and not path.is_symlink())
+        return sorted(folders, key=lambda path: int(path.name[5:]))
 
     def begin(self, step: int) -> Path:
-        """An empty staging folder; what a killed run left of its own is removed."""
-        for left_over in self.folder.glob(f"{STAGING}*"):
-            shutil.rmtree(left_over)
-        staging = self.staging(step)
-        staging.mkdir(parents=True)
+        """An empty staging folder; what a killed run left of its own is removed.
+
+        Raises:
+            RunFolderError: the disk is full, read-only or gone.
+        """
+        with one_line(self.folder):
+            for left_over in self.folder.glob(f"{STAGING}*"):
+                clear(left_over)
+            staging = self.staging(step)
+            staging.mkdir(parents=True)
         return staging
 
-    def commit(self, step: int) -> Path:
-        """Turns the staging folder into a checkpoint, then removes the oldest ones."""
+    @contextmanager
+    def writing(self, step: int) -> Iterator[Path]:
+        """The staging folder; what is half written is removed when it cannot be completed, and said in one line."""
         staging = self.staging(step)
-        files = {path.name: _fingerprint(path) for path in sorted(staging.iterdir())}
-        write_json(staging / MANIFEST, {"files": files})
-        _fsync(staging)
-        os.replace(staging, self.path(step))
-        _fsync(self.folder)
-        for old in self.all()[: -self.keep]:
-            self._remove(old)
+        try:
+            with one_line(self.path(step)):
+                yield staging
+        except BaseException:
+            discard(staging)
+            raise
+
+    def commit(self, step: int) -> Path:
+        """Turns the staging folder into a checkpoint, then removes the oldest ones.
+
+        Raises:
+            RunFolderError: the disk is full, read-only or gone; the older checkpoints are untouched.
+        """
+        with self.writing(step) as staging:
+            files = {name: _fingerprint(staging / name).model_dump() for name in _names(staging)}
+            (staging / MANIFEST).write_text(json_text({"files": files}), encoding="utf-8")
+        publish(staging, self.path(step))
+        with one_line(self.folder):
+            for old in self.all()[: -self.keep]:
+                self._remove(old)
         return self.path(step)
 
     def newest(self) -> Found:
@@ -101,59 +146,67 @@ class CheckpointFolder:
 
     def _set_aside(self, path: Path, why: str) -> str:
         aside = path.with_name(f"damaged-{path.name}")
-        shutil.rmtree(aside, ignore_errors=True)
-        os.replace(path, aside)
+        with one_line(aside):
+            clear(aside)
+            os.replace(path, aside)
         return f"skipped the damaged checkpoint {path.name} ({why}); it is kept as {aside.name}"
 
     def _remove(self, path: Path) -> None:
         # Renamed first: a half-deleted folder must not look like a checkpoint.
         doomed = self.folder / f"{STAGING}removed-{path.name}"
         os.replace(path, doomed)
-        shutil.rmtree(doomed)
+        clear(doomed)
 
 
 def find_damage(path: Path) -> str | None:
     """Why the checkpoint in `path` cannot be trusted, or None when every file is as it was written."""
-    try:
-        files: dict[str, dict[str, Any]] = json.loads((path / MANIFEST).read_text("utf-8"))["files"]
-    except FileNotFoundError:
+    if not (path / MANIFEST).is_file():
         return f"{MANIFEST} is missing"
-    except (ValueError, KeyError, TypeError):
+    try:
+        files = read_record(path / MANIFEST, Manifest).files
+    except RunFolderError:
         return f"{MANIFEST} cannot be read"
+    for name in (STATE, OPTIMIZER, *_names(path)):
+        if name not in files:
+            return f"{name} is not in {MANIFEST}"
+    if not any(name.startswith(f"{MODEL}/") for name in files):
+        return f"no file of {MODEL}/ is in {MANIFEST}"
     for name, expected in files.items():
-        file = path / name
-        if not file.is_file():
-            return f"{name} is missing"
-        if file.stat().st_size != expected["size"]:
-            return f"{name} has {file.stat().st_size} bytes, its manifest says {expected['size']}"
-        if _fingerprint(file) != expected:
-            return f"{name} has changed since it was written"
+        if reason := _damage_of(path / name, name, expected):
+            return reason
     return None
 
 
+def _damage_of(file: Path, name: str, expected: Fingerprint) -> str | None:
+    try:
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != expected.size:
+            return f"{name} has {file.stat().st_size} bytes, its manifest says {expected.size}"
+        return None if _fingerprint(file) == expected else f"{name} has changed since it was written"
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror}"
+    except ValueError:
+        return f"{MANIFEST} names a file that cannot be"
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """A durable safetensors file; values are copied, so they may share memory or lie on a device."""
+    """A safetensors file; values are copied, so they may share memory or lie on a device."""
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     safetensors_torch.save_file(copies, path)
-    _fsync(path)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, on the CPU."""
-    tensors: dict[str, Tensor] = safetensors_torch.load_file(path)
+    """The tensors of a safetensors file, on the CPU.
+
+    Raises:
+        CheckpointError: it is missing or no safetensors file.
+    """
+    try:
+        tensors: dict[str, Tensor] = safetensors_torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read as tensors: {str(error).splitlines()[0]}") from None
     return tensors
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """A durable JSON file."""
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    _fsync(path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return value
 
 
 def check_same(path: Path, made_with: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -170,15 +223,14 @@ def check_same(path: Path, made_with: Mapping[str, Any], now: Mapping[str, Any])
             )
 
 
-def _fingerprint(path: Path) -> dict[str, Any]:
+def _names(folder: Path) -> list[str]:
+    """Paths of the files below a checkpoint, but for the manifest and what a file manager hides there."""
+    files = (path for path in folder.rglob("*") if not path.is_dir() and not path.name.startswith("."))
+    names = (path.relative_to(folder).as_posix() for path in files)
+    return sorted(name for name in names if name != MANIFEST)
+
+
+def _fingerprint(path: Path) -> Fingerprint:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
-    return {"size": path.stat().st_size, "sha256": digest.hexdigest()}
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return Fingerprint(size=path.stat().st_size, sha256=digest.hexdigest())

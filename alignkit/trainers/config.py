@@ -9,20 +9,28 @@ from pydantic_core import PydanticCustomError
 
 from alignkit.registry import Section
 
+Tracker = Literal["aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"]
+"""The trackers that accelerate knows, written out so that a recipe is checked without loading it."""
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+MOST = 1_000_000_000
+"""Upper bound of counts: beyond it there is a slip of the key, not a training."""
+
 
 class TrainingConfig(Section):
     """How the loop runs. Every number of steps counts optimizer steps."""
 
-    epochs: float | None = Field(None, gt=0)
+    epochs: float | None = Field(None, gt=0, le=1_000_000)
     """Passes over the training rows; 1 when neither this nor `steps` is given."""
 
-    steps: int | None = Field(None, gt=0)
+    steps: int | None = Field(None, gt=0, le=MOST)
     """Optimizer steps, instead of `epochs`; the rows are repeated as often as needed."""
 
-    batch_size: int = Field(64, gt=0)
+    batch_size: int = Field(64, gt=0, le=MOST)
     """Effective batch: examples per optimizer step, over all processes and micro-batches."""
 
-    micro_batch_size: int = Field(8, gt=0)
+    micro_batch_size: int = Field(8, gt=0, le=MOST)
     """Most examples in one forward pass of one process. Changes memory and speed, never the result."""
 
     learning_rate: float | None = Field(None, gt=0)
@@ -37,8 +45,8 @@ class TrainingConfig(Section):
     optimizer: Literal["adamw", "rmsprop"] = "adamw"
     """AdamW, or RMSprop as DPO's and TI-DPO's released code use."""
 
-    betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.999)
-    """Decay rates of the first and second moment; AdamW only."""
+    betas: Annotated[tuple[Decay, Decay], Field(strict=False)] = (0.9, 0.999)
+    """Decay rates of the first and second moment, from 0 to below 1; AdamW only."""
 
     weight_decay: float = Field(0.0, ge=0)
     """Decoupled weight decay, on every trained parameter; AdamW only."""
@@ -49,20 +57,22 @@ class TrainingConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward pass; auto is bf16 where the accelerator supports it, else fp32."""
 
-    log_every: int = Field(1, gt=0)
+    log_every: int = Field(1, gt=0, le=MOST)
     """Write metrics every so many steps, and at the last one."""
 
-    save_every: int | None = Field(None, gt=0)
-    """Write a checkpoint every so many steps and after the last; null writes only when stopped by a signal."""
+    save_every: int | None = Field(500, gt=0, le=MOST)
+    """Write a checkpoint every so many steps; null writes none on the way. There is always one after the last step, and
+    one when a signal stops the run. Each holds the model, loadable by itself, and the optimizer's memory (for AdamW
+    twice the trained parameters)."""
 
-    keep_checkpoints: int = Field(2, gt=0)
+    keep_checkpoints: int = Field(2, gt=0, le=MOST)
     """Newest checkpoints that are kept."""
 
-    eval_every: int | None = Field(None, gt=0)
+    eval_every: int | None = Field(None, gt=0, le=MOST)
     """Evaluate every so many steps; null evaluates before and after training only."""
 
-    trackers: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Trackers of accelerate, such as tensorboard or wandb; none by default."""
+    trackers: Annotated[tuple[Tracker, ...], Field(strict=False)] = ()
+    """Where metrics and the recipe go as well, such as tensorboard or wandb; local files go to the run folder."""
 
     @model_validator(mode="after")
     def _honours_all(self) -> Self:
@@ -80,3 +90,7 @@ FREE_ON_RESUME = frozenset(
     {"micro_batch_size", "log_every", "save_every", "keep_checkpoints", "eval_every", "trackers"}
 )
 """Keys of `training` that a resumed run may change, because they do not change what is trained."""
+
+SCHEDULE = frozenset({"epochs", "steps", "schedule", "warmup"})
+"""Keys of `training` that decide the learning rates; a resumed run may change them as long as the steps that were made
+keep theirs."""

@@ -1,13 +1,13 @@
-"""The optimizer, its learning rate at each step, and its state as named tensors."""
+"""The optimizer, its state as named tensors, and whether they are finite."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from alignkit.errors import CheckpointError
-from alignkit.lazy import torch, transformers
+from alignkit.lazy import torch
 from alignkit.trainers.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -29,16 +29,14 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], config: TrainingConfi
     return torch.optim.AdamW(values, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
 
 
-def learning_rate_factor(config: TrainingConfig, num_steps: int) -> Callable[[int], float]:
-    """step (from 0) -> factor of the peak learning rate; transformers' schedules, so the first warm-up step has 0.
-
-    A function of the step alone: unlike a scheduler object it has no state that a resume could get wrong.
-    """
-    name = "constant_with_warmup" if config.schedule == "constant" else config.schedule
-    stand_in = torch.optim.SGD([torch.zeros(1)], lr=1.0)  # transformers gives schedules bound to an optimizer only
-    scheduler = transformers.get_scheduler(name, stand_in, math.ceil(config.warmup * num_steps), num_steps)
-    factor: Callable[[int], float] = scheduler.lr_lambdas[0]
-    return factor
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Name of the first tensor that holds a NaN or an infinity; costs about as much as clipping the gradient."""
+    with torch.no_grad():
+        norm = float(torch.nn.utils.get_total_norm([tensor.detach() for tensor in tensors.values()]))
+    if math.isfinite(norm):
+        return None
+    # Finite values beyond 1e19 have an infinite norm, so only a look at each of them can tell.
+    return next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), None)
 
 
 def optimizer_tensors(optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -52,13 +50,19 @@ def optimizer_tensors(optimizer: Optimizer, parameters: Mapping[str, nn.Paramete
 
 
 def load_optimizer_tensors(
-    optimizer: Optimizer, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
+    optimizer: Optimizer, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor], where: object
 ) -> None:
-    """Puts `optimizer_tensors` back."""
+    """Puts `optimizer_tensors` back.
+
+    Raises:
+        CheckpointError: they are of other parameters.
+    """
     index = {name: number for number, name in enumerate(parameters)}
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, _, quantity = key.rpartition("/")
+        if name not in index:
+            raise CheckpointError(f"{where}: its optimizer remembers '{name}', which is not trained; start a new run")
         state.setdefault(index[name], {})[quantity] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -1,42 +1,80 @@
-"""SIGTERM and the first SIGINT ask the loop to stop at the next step boundary instead of killing it."""
+"""SIGTERM and SIGINT: in the loop a request to stop at the next step boundary, elsewhere the end of the run at once."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-class StopRequest:
-    """Remembers the first stop signal while it is entered; the previous handlers come back on exit.
 
-    A second SIGINT acts as it did before, so an impatient user can always leave. A signal that is ignored stays so: a
-    shell starts background jobs deaf to SIGINT. Off the main thread Python allows no handlers and nothing is ever
-    requested.
+class Interrupted(SystemExit):
+    """A signal ended the run between two things that are saved; left uncaught, the exit status is 128 + signal.
+
+    Attributes:
+        signal: its number.
+        message: what the user should read.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.signal = number
+        self.message = f"stopped by {signal.Signals(number).name}"
+
+
+class _Handlers:
+    """Handles both signals while it is entered; the previous handlers come back on exit.
+
+    A signal that is ignored stays so: a shell starts background jobs deaf to SIGINT. Off the main thread Python allows
+    no handlers and nothing is ever handled.
+    """
+
+    def __init__(self, receive: Callable[[int, FrameType | None], None]) -> None:
+        self._receive = receive
+        self.previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self.previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+
+class StopRequest(_Handlers):
+    """Remembers the first stop signal while it is entered. A second SIGINT acts as it did before, so an impatient user
+    can always leave.
 
     Attributes:
         signal: number of the signal received, or 0.
     """
 
     def __init__(self) -> None:
+        super().__init__(self._remember)
         self.signal = 0
-        self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._previous[number] = signal.signal(number, self._receive)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
+    def _remember(self, number: int, frame: FrameType | None) -> None:
         self.signal = self.signal or number
         if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, self._previous[signal.SIGINT])
+            signal.signal(signal.SIGINT, self.previous[signal.SIGINT])
+
+
+class Interruptible(_Handlers):
+    """Raises `Interrupted` wherever the program stands when the first signal arrives; what is saved is saved whole."""
+
+    def __init__(self) -> None:
+        super().__init__(self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        for other, handler in self.previous.items():  # the next one finds the way out that was there before
+            signal.signal(other, handler)
+        raise Interrupted(number)

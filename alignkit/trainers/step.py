@@ -6,6 +6,7 @@ The engine (`alignkit.objective.ObjectiveStep`) is the implementation; tests of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from alignkit.data.rows import TokenRow
@@ -50,4 +51,12 @@ class TrainingStep(Protocol):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Puts `state` back."""
+        ...
+
+    def save_model(self, folder: Path) -> None:
+        """Writes the plain module to `folder`, which does not exist yet, so that it can be loaded by itself."""
+        ...
+
+    def stored_parameters(self, folder: Path) -> Mapping[str, Tensor]:
+        """The trained parameters in what `save_model` wrote: their names in the plain module -> values, CPU."""
         ...

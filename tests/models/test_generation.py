@@ -8,7 +8,7 @@ import torch
 import transformers
 from engine_toy import EOS, SIZES, VOCABULARY, build, llama, with_lora
 
-from alignkit.errors import ModelError
+from alignkit.errors import ModelError, NonFiniteError
 from alignkit.models.generation import batching, sample, uniforms
 from alignkit.models.head import Draw
 
@@ -53,6 +53,17 @@ def test_seeds_decide() -> None:
     assert drawn(model) == first
     assert drawn(model, seeds=(1, 2, 4))[:2] == first[:2]
     assert drawn(model, seeds=(1, 2, 4))[2] != first[2]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_broken_model_stops_in_one_line(value) -> None:
+    """Its draw would be a token that does not exist."""
+    model = llama()
+    with torch.no_grad():
+        model.lm_head.weight.fill_(value)
+    with pytest.raises(NonFiniteError) as caught:
+        drawn(model)
+    assert str(caught.value) == "the model's logits are NaN or infinite while it samples"
 
 
 def test_a_shorter_limit_gives_the_beginning() -> None:

@@ -30,12 +30,13 @@ TWO_PROCESS_ROWS = 17  # batches of 8, 8 and 1: the second process has nothing o
 BAD_ROW = 15
 KILLS = {
     # name -> (attribute of os, calls of it before the process is killed instead, step of the newest whole checkpoint)
-    # A save calls fsync 8 times: 3 tensor files, log, 2 JSON files, staging folder; after the rename, its parent.
+    # A save calls fsync 9 times: log, 3 tensor files, 2 JSON files, model folder, staging folder; after the rename, its
+    # parent.
     "before_the_first_fsync": ("fsync", 0, 0),
     "amid_the_files_of_the_first_save": ("fsync", 3, 0),
     "before_the_first_rename": ("replace", 0, 0),
-    "just_after_the_first_rename": ("fsync", 7, 2),
-    "amid_the_files_of_the_second_save": ("fsync", 11, 2),
+    "just_after_the_first_rename": ("fsync", 8, 2),
+    "amid_the_files_of_the_second_save": ("fsync", 12, 2),
     "before_the_second_rename": ("replace", 1, 2),
     "while_the_oldest_is_removed": ("replace", 3, 6),
 }

@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from alignkit.data.rows import TokenRow
-from alignkit.trainers.accelerator import make_accelerator
+from alignkit.trainers.accelerator import make_accelerator, start_trackers
+from alignkit.trainers.checkpoint import read_tensors, write_tensors
 from alignkit.trainers.config import TrainingConfig
 from alignkit.trainers.loop import TrainResult, train
+from alignkit.trainers.optimizer import trainable
 from alignkit.trainers.step import Metrics
 
 VOCABULARY = 10
 FINGERPRINT = {"data": "d1", "recipe": "r1"}
+CALLER = ("seed", "fingerprint", "on_log", "on_eval", "on_start", "on_trained")
 
 
 def make_rows(number: int) -> tuple[TokenRow, ...]:
@@ -94,6 +97,13 @@ class ToyStep:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self.anchor = state["anchor"]
 
+    def save_model(self, folder: Path) -> None:
+        folder.mkdir()
+        write_tensors(folder / "parameters.safetensors", trainable(self.plain))
+
+    def stored_parameters(self, folder: Path) -> Mapping[str, Tensor]:
+        return read_tensors(folder / "parameters.safetensors")
+
 
 def make_config(**values: object) -> TrainingConfig:
     """8 rows a step in micro-batches of 3, a large learning rate."""
@@ -109,14 +119,17 @@ def run_toy(
     step = step or ToyStep()
     notes: list[str] = []
     arguments = {"seed": 3, "fingerprint": FINGERPRINT, "on_log": lambda number, line: None}
-    arguments |= {key: values.pop(key) for key in ("seed", "fingerprint", "on_log", "on_eval") if key in values}
+    arguments |= {key: values.pop(key) for key in CALLER if key in values}
+    recipe = values.pop("recipe", {})
     config = make_config(**values)
+    accelerator = make_accelerator(config, folder)
+    start_trackers(accelerator, folder, recipe)
     result = train(
         step,
         make_rows(num_rows),
         config,
         folder=folder,
-        accelerator=make_accelerator(config, folder),
+        accelerator=accelerator,
         on_note=notes.append,
         resume=resume,
         **arguments,

@@ -8,26 +8,19 @@ from loop_toy import make_config
 from alignkit.errors import RecipeError
 from alignkit.trainers.accelerator import make_accelerator
 
-KNOWN = "aim, clearml, comet_ml, dvclive, mlflow, swanlab, tensorboard, trackio, wandb"
-
 
 def test_auto_precision_is_fp32_on_a_cpu(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     assert make_accelerator(make_config(precision="auto"), tmp_path).mixed_precision == "no"
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("wandbb", f"training.trackers.0: unknown tracker 'wandbb'; did you mean 'wandb'? known: {KNOWN}"),
-        ("aim", "training.trackers.0: tracker 'aim' is not installed; install its package or remove it from the list"),
-    ],
-)
-def test_trackers_that_cannot_be_had(tmp_path, monkeypatch, name, message):
+def test_a_tracker_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [])
     with pytest.raises(RecipeError) as caught:
-        make_accelerator(make_config(trackers=[name]), tmp_path)
-    assert str(caught.value) == message
+        make_accelerator(make_config(trackers=["aim"]), tmp_path)
+    assert str(caught.value) == (
+        "training.trackers.0: tracker 'aim' is not installed; install its package or remove it from the list"
+    )
 
 
 def test_bf16_where_there_is_none(tmp_path, monkeypatch):

@@ -13,8 +13,10 @@ import torch
 from loop_toy import FINGERPRINT, ToyStep, make_rows, run_toy, weights_of
 
 from alignkit.errors import CheckpointError, NonFiniteError, RunFolderError
-from alignkit.trainers.checkpoint import CheckpointFolder, find_damage, write_json
+from alignkit.trainers.checkpoint import CheckpointFolder, find_damage
+from alignkit.trainers.loop import _Loop
 from alignkit.trainers.order import DataOrder
+from alignkit.trainers.signals import Interrupted, Interruptible
 
 
 def log_of(folder):
@@ -144,6 +146,51 @@ def test_trains_off_the_main_thread(tmp_path):
     assert results == [2]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("moment", ["save", "trained"])
+def test_a_signal_after_the_last_step_is_answered(tmp_path, interruptible, monkeypatch, number, moment):
+    """While the last checkpoint is written, or the caller's model after it: all is saved, and the signal is told."""
+    save = CheckpointFolder.commit
+
+    def signalled(folder, step):
+        os.kill(os.getpid(), number)
+        return save(folder, step)
+
+    if moment == "save":
+        monkeypatch.setattr(CheckpointFolder, "commit", signalled)
+    trained = []
+    result, _, _ = run_toy(
+        tmp_path, on_trained=lambda: trained.append(os.kill(os.getpid(), number) if moment == "trained" else None)
+    )
+    assert (result.steps, result.stopped_by_signal, trained) == (7, number, [None])
+    assert find_damage(tmp_path / "checkpoints" / "step-00000007") is None
+
+
+def test_a_signal_that_nobody_could_agree_on_ends_the_run(tmp_path, interruptible, monkeypatch):
+    """It comes when all processes have asked each other for the last time."""
+    agree = _Loop._agreed
+
+    def late(loop, stop):
+        agreed = agree(loop, stop)
+        if loop.saver.last_good:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return agreed
+
+    monkeypatch.setattr(_Loop, "_agreed", late)
+    with pytest.raises(Interrupted) as stopped:
+        run_toy(tmp_path)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert find_damage(tmp_path / "checkpoints" / "step-00000007") is None
+
+
+def test_outside_the_loop_a_signal_ends_the_program_at_once(interruptible):
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(Interrupted) as stopped, Interruptible():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert (stopped.value.code, stopped.value.message) == (130, "stopped by SIGINT")
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
 # --- non-finite ---
 
 
@@ -186,6 +233,50 @@ def test_a_gradient_that_is_not_finite_stops(tmp_path):
     assert str(caught.value) == (
         f"step 1: the gradient norm is nan in the batch of {names}; stopped before the optimizer step; "
         "last good checkpoint: none"
+    )
+
+
+def one_line_stop(folder, **values):
+    with pytest.raises(NonFiniteError) as caught:
+        run_toy(folder, save_every=1, warmup=0.0, schedule="constant", **values)
+    assert [path.name for path in (folder / "checkpoints").glob("*")] == []  # nothing infinite is ever written
+    return str(caught.value)
+
+
+def test_weights_that_an_update_made_infinite_stop_the_run_and_are_not_saved(tmp_path):
+    """Decoupled decay multiplies by 1 - rate x decay = -1e39, beyond float32."""
+    batch = ", ".join(row.where for row in DataOrder(make_rows(21), 8, 3).batch(0))
+    assert one_line_stop(tmp_path, learning_rate=1e20, weight_decay=1e19) == (
+        "step 1: parameter 'embedding.weight' is NaN or infinite after the optimizer step; the learning rate is 1e+20, "
+        f"the batch {batch}; last good checkpoint: none"
+    )
+
+
+def test_a_rate_that_the_optimizer_cannot_hold_stops_the_run(tmp_path):
+    """Adam divides it by 1 - beta1 = 0.1."""
+    batch = ", ".join(row.where for row in DataOrder(make_rows(21), 8, 3).batch(0))
+    assert one_line_stop(tmp_path, learning_rate=1e38) == (
+        f"step 1: the optimizer step overflows; the learning rate is 1e+38, the batch {batch}; "
+        "last good checkpoint: none"
+    )
+
+
+class BadWeights(ToyStep):
+    """A part of the objective that knows no step and no rows refuses its own result at the third step."""
+
+    def loss(self, rows, step, totals):
+        if step == 2:
+            raise NonFiniteError("weighting 'x' returned a weight that is infinite")
+        return super().loss(rows, step, totals)
+
+
+def test_a_weight_that_is_not_finite_is_placed(tmp_path):
+    with pytest.raises(NonFiniteError) as caught:
+        run_toy(tmp_path, BadWeights(), save_every=1, schedule="constant", warmup=0.0)
+    last_good = tmp_path / "checkpoints" / "step-00000002"
+    assert str(caught.value) == (
+        "step 3: weighting 'x' returned a weight that is infinite, on toy.jsonl:21, toy.jsonl:11, toy.jsonl:9 "
+        f"(process 0); the learning rate of the step before was 0.1; last good checkpoint: {last_good}"
     )
 
 
@@ -237,16 +328,93 @@ def test_a_log_that_lost_lines_is_refused(tmp_path):
     )
 
 
+def test_a_log_that_was_changed_is_refused_at_equal_length(tmp_path):
+    run_toy(tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    content = path.read_text()
+    path.write_text(content.replace('"step": 3', '"step": 8'))
+    with pytest.raises(CheckpointError) as caught:
+        run_toy(tmp_path, resume=True)
+    assert str(caught.value) == (
+        f"{path}: its first {len(content)} bytes have changed since they were written (sha256); "
+        "restore the file, or start a new run"
+    )
+
+
+# --- more steps than were planned ---
+
+CONSTANT = {"schedule": "constant", "warmup": 0.0}
+
+
+def test_a_run_is_extended_as_if_it_had_been_planned_so(tmp_path):
+    run_toy(tmp_path / "a", ToyStep(noise=True), steps=4, **CONSTANT)
+    started = []
+    result, _, longer = run_toy(
+        tmp_path / "a", ToyStep(noise=True), steps=7, resume=True, on_start=started.append, **CONSTANT
+    )
+    _, _, straight = run_toy(tmp_path / "b", ToyStep(noise=True), steps=7, **CONSTANT)
+    assert (result.steps, started) == (7, [4])
+    assert torch.equal(weights_of(longer), weights_of(straight))
+    assert log_of(tmp_path / "a") == log_of(tmp_path / "b")
+
+
+def test_a_warm_up_that_stays_as_long_may_be_extended(tmp_path):
+    """2 of 4 steps, given as the share that the refusal of 8 steps advises."""
+    path = tmp_path / "a" / "checkpoints" / "step-00000004"
+    run_toy(tmp_path / "a", steps=4, schedule="constant", warmup=0.5)
+    with pytest.raises(CheckpointError) as caught:
+        run_toy(tmp_path / "a", steps=8, schedule="constant", warmup=0.5, resume=True)
+    assert str(caught.value) == (
+        f"{path}: cannot go on to step 8: constant over 8 steps with a warm-up of 4 has other learning rates than "
+        "constant over 4 steps with a warm-up of 2: 0.025 at step 2, where 0.05 was used; "
+        "give training.warmup=0.188 too, which keeps the warm-up of 2 steps"
+    )
+    _, _, longer = run_toy(tmp_path / "a", steps=8, schedule="constant", warmup=0.188, resume=True)
+    _, _, straight = run_toy(tmp_path / "b", steps=8, schedule="constant", warmup=0.25)
+    assert torch.equal(weights_of(longer), weights_of(straight))
+
+
+def test_a_decay_cannot_be_extended(tmp_path):
+    run_toy(tmp_path, steps=4, warmup=0.0)
+    path = tmp_path / "checkpoints" / "step-00000004"
+    with pytest.raises(CheckpointError) as caught:
+        run_toy(tmp_path, steps=8, warmup=0.0, resume=True)
+    # (1 + cos(pi / 8)) / 2 = 0.9619, (1 + cos(pi / 4)) / 2 = 0.8536
+    assert str(caught.value) == (
+        f"{path}: cannot go on to step 8: cosine over 8 steps with a warm-up of 0 has other learning rates than "
+        "cosine over 4 steps with a warm-up of 0: 0.09619 at step 2, where 0.08536 was used; "
+        "undo the change, or start a new run"
+    )
+
+
+def test_a_run_cannot_have_fewer_steps_than_it_has_made(tmp_path):
+    run_toy(tmp_path, steps=4, **CONSTANT)
+    path = tmp_path / "checkpoints" / "step-00000004"
+    with pytest.raises(CheckpointError) as caught:
+        run_toy(tmp_path, steps=3, resume=True, **CONSTANT)
+    assert str(caught.value) == f"{path}: 4 steps are done, this run has 3; give training.steps >= 4"
+
+
+def test_a_finished_training_is_saved_before_its_caller_goes_on(tmp_path):
+    """By default, too; and what the caller saves then comes after the checkpoint, once, also when nothing is left."""
+    seen = []
+    last = tmp_path / "checkpoints" / "step-00000007"
+    run_toy(tmp_path, on_trained=lambda: seen.append(find_damage(last)))
+    assert seen == [None]
+    result, _, _ = run_toy(tmp_path, resume=True, on_trained=lambda: seen.append("again"))
+    assert (result.steps, seen) == (7, [None, "again"])
+
+
 def test_versions_that_changed_are_told(tmp_path):
     """The state file is written anew with its manifest, as an older torch would have."""
     run_toy(tmp_path, on_log=_stop_at(3))
     folder = CheckpointFolder(tmp_path / "checkpoints", 2)
     record = json.loads((folder.path(3) / "state.json").read_text())
-    now = dict(record["versions"])
+    now = record["versions"]["torch"]
     record["versions"]["torch"] = "1.0"
     folder.path(3).rename(folder.staging(3))
     (folder.staging(3) / "manifest.json").unlink()
-    write_json(folder.staging(3) / "state.json", record)
+    (folder.staging(3) / "state.json").write_text(json.dumps(record))
     folder.commit(3)
     _, notes, _ = run_toy(tmp_path, resume=True)
-    assert notes[0] == f"{folder.path(3)}: made with {record['versions']}, now {now}; the last bits may differ"
+    assert notes[0] == f"{folder.path(3)}: made with torch 1.0, now {now}; the last bits may differ"

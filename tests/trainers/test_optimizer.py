@@ -8,13 +8,14 @@ from loop_toy import Bigram, make_config
 
 from alignkit.errors import CheckpointError
 from alignkit.trainers.optimizer import (
-    learning_rate_factor,
     load_optimizer_tensors,
     load_parameters,
     make_optimizer,
+    not_finite,
     optimizer_tensors,
     trainable,
 )
+from alignkit.trainers.schedule import learning_rate_factor
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,16 @@ def test_tied_parameters_are_trained_once_and_frozen_ones_not():
     assert list(trainable(Bigram())) == ["embedding.weight"]
 
 
+@pytest.mark.parametrize(
+    ("value", "found"), [(1.0, None), (3e38, None), (float("nan"), "b"), (float("inf"), "b"), (-float("inf"), "b")]
+)
+def test_what_is_not_finite_is_named(value, found):
+    """3e38 is finite, though its square is not."""
+    tensors = {"a": torch.ones(3), "empty": torch.ones(0), "b": torch.tensor([0.0, value]), "c": torch.ones(())}
+    assert not_finite(tensors) == found
+    assert not_finite({}) is None
+
+
 @pytest.mark.parametrize("name", ["adamw", "rmsprop"])
 def test_state_survives_as_tensors(name):
     """Two steps, then a third one by the original and by a copy made from the tensors: equal bit for bit."""
@@ -54,7 +65,9 @@ def test_state_survives_as_tensors(name):
     move(0)
     load_parameters(trainable(models[1]), trainable(models[0]), "here")
     saved = optimizer_tensors(optimizers[0], trainable(models[0]))
-    load_optimizer_tensors(optimizers[1], trainable(models[1]), {key: value.clone() for key, value in saved.items()})
+    load_optimizer_tensors(
+        optimizers[1], trainable(models[1]), {key: value.clone() for key, value in saved.items()}, "here"
+    )
     move(0)
     move(1)
     expected = {"adamw": ["exp_avg", "exp_avg_sq", "step"], "rmsprop": ["square_avg", "step"]}[name]

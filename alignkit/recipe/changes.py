@@ -1,0 +1,71 @@
+"""What differs between two recipes, and whether a resumed run may differ so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from alignkit.errors import RunFolderError
+from alignkit.recipe.yaml import read_yaml
+from alignkit.trainers.config import FREE_ON_RESUME, SCHEDULE
+
+SHOWN_DIFFERENCES = 5
+"""Differing keys that a message names before it only counts."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A recipe value that is not what it was; JSON texts, or `absent`."""
+
+    key: str
+    before: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.key} ({self.before}, now {self.now})"
+
+
+MAX_RECIPE_BYTES = 2**20
+"""More of a recorded recipe is not read; the YAML reader has a limit of its own."""
+
+
+def values_of(content: bytes, source: str) -> JsonValue:
+    """The values of a recipe as our own reader sees them: to others `no` and `off` would be the same."""
+    tree, problems = read_yaml(content, source)
+    if tree is None or problems:
+        reason = str(problems[0]) if problems else f"{source}: is empty"
+        raise RunFolderError(f"{reason}; restore it or start a new run elsewhere")
+    values: JsonValue = tree.plain()
+    return values
+
+
+def may_change(key: str) -> bool:
+    """Whether a resumed run may have another value under a dotted key."""
+    section, _, rest = key.partition(".")
+    return section == "evaluation" or (section == "training" and rest.partition(".")[0] in FREE_ON_RESUME | SCHEDULE)
+
+
+def differences(before: object, now: object) -> list[Difference]:
+    """One for each dotted key whose value differs."""
+    old, new = dict(_flat(before)), dict(_flat(now))
+    pairs = ((key, old.get(key, "absent"), new.get(key, "absent")) for key in dict.fromkeys([*old, *new]))
+    return [Difference(key, was, now) for key, was, now in pairs if was != now]
+
+
+def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted key -> JSON text of each leaf; an empty mapping or list is a leaf."""
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    if not items or not value:
+        yield prefix, json.dumps(value, ensure_ascii=False, default=str)
+        return
+    for key, inner in items:
+        yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+
+
+def limited(found: Sequence[Difference]) -> str:
+    """The first differences, and how many more there are."""
+    rest = len(found) - SHOWN_DIFFERENCES
+    return ", ".join(map(str, found[:SHOWN_DIFFERENCES])) + (f" and {rest} more" if rest > 0 else "")
