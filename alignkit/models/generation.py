@@ -43,8 +43,12 @@ class InverseDraw(transformers.LogitsProcessor):
 
 
 def uniforms(seeds: Sequence[int], num_tokens: int) -> ndarray:
-    """[B, num_tokens] float64 in [0, 1); row b depends on `seeds[b]` only, and a shorter table is its prefix."""
-    return np.stack([np.random.default_rng(seed).random(num_tokens) for seed in seeds])
+    """[B, num_tokens] float32 in [0, 1); row b depends on `seeds[b]` only, and a shorter table is its prefix.
+
+    Not float64, which not every accelerator has; rounding must not make a 1 of the largest.
+    """
+    uniform_BT = np.stack([np.random.default_rng(seed).random(num_tokens) for seed in seeds]).astype(np.float32)
+    return np.minimum(uniform_BT, np.nextafter(np.float32(1), np.float32(0)))
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -115,3 +117,10 @@ def test_follows_the_distribution() -> None:
     found = drawn(model, [PROMPTS[0]] * 600, range(600), num=1)
     counts_V = torch.bincount(torch.tensor(found).flatten(), minlength=len(p_V))
     assert ((counts_V - 600 * p_V).abs() <= 4 * (600 * p_V * (1 - p_V)).sqrt() + 1).all()
+
+
+def test_uniforms_stay_below_1_in_the_precision_of_the_accelerator(monkeypatch) -> None:
+    """1 - 2^-53 is the largest that the generator gives, and the nearest float32 is 1, behind the last token."""
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: SimpleNamespace(random=lambda n: np.full(n, 1 - 2**-53)))
+    drawn_BT = uniforms([5], 2)
+    assert drawn_BT.dtype == np.float32 and (drawn_BT < 1).all()
