@@ -156,14 +156,14 @@ class RunFolder:
         record["resumed"].append(session)
         write_json(path, record)
 
-    def record_evaluation(self, moment: Literal["before", "after"], values: Mapping[str, float]) -> None:
+    def record_evaluation(self, moment: Literal["before", "after", "change"], values: Mapping[str, float]) -> None:
         """Adds an evaluation to `eval.json`; a number that is NaN or infinite becomes null, as JSON has neither."""
         finite = {key: value if math.isfinite(value) else None for key, value in values.items()}
         path = self.path / "eval.json"
         write_json(path, (read_json(path) if path.exists() else {}) | {moment: finite})
 
     def evaluations(self) -> dict[str, dict[str, float]]:
-        """What `eval.json` holds: `before` and `after`, as far as they were recorded; null is NaN again."""
+        """What `eval.json` holds: `before`, `after` and their `change`, as far as recorded; null is NaN again."""
         path = self.path / "eval.json"
         recorded = read_json(path) if path.exists() else {}
         return {

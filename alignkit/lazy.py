@@ -32,6 +32,7 @@ class LazyModule(ModuleType):
 __all__ = [
     "accelerate",
     "datasets",
+    "huggingface_hub_bars",
     "numpy",
     "parquet",
     "peft",
@@ -45,6 +46,7 @@ __all__ = [
 if TYPE_CHECKING:
     import accelerate as accelerate
     import datasets as datasets
+    import huggingface_hub.utils.tqdm as huggingface_hub_bars
     import numpy as numpy
     import peft as peft
     import pyarrow.parquet as parquet
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 else:
     accelerate = LazyModule("accelerate")
     datasets = LazyModule("datasets")
+    huggingface_hub_bars = LazyModule("huggingface_hub.utils.tqdm")
     numpy = LazyModule("numpy")
     parquet = LazyModule("pyarrow.parquet")
     peft = LazyModule("peft")

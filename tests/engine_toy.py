@@ -86,7 +86,8 @@ def move(model: torch.nn.Module, seed: int = 0, size: float = 0.1) -> Any:
 
 def policy(model: Any, layout: str = "shared", head_chunk: int = 4096) -> Policy:
     scorer = Scorer(model, head_chunk).eval()
-    return Policy(scorer, layout, SimpleNamespace(eos_token_id=EOS), isinstance(model, peft.PeftModel))
+    tokenizer = SimpleNamespace(eos_token_id=EOS, decode=lambda ids, skip_special_tokens: " ".join(map(str, ids)))
+    return Policy(scorer, layout, tokenizer, isinstance(model, peft.PeftModel))
 
 
 LENGTHS = ((4, 6, 3), (2, 1, 5), (7, 4, 4))

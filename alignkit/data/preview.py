@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from alignkit.data.rows import TokenRow
+from alignkit.report.visible import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ def preview(row: TokenRow, tokenizer: PreTrainedTokenizerBase, max_tokens: int =
         max_tokens: tokens shown of the prompt and of each response.
     """
     hidden = len(row.prompt) - max_tokens
-    shown = Text(f"{row.where}\n", style="dim")
+    shown = Text(f"{visible(row.where)}\n", style="dim")
     shown.append(f"prompt ({len(row.prompt)} tokens): ", style="bold")
     shown.append(("..." if hidden > 0 else "") + _decoded(tokenizer, row.prompt[-max_tokens:]), style="cyan")
     for name, ids in row.responses.items():
@@ -38,6 +39,5 @@ def preview(row: TokenRow, tokenizer: PreTrainedTokenizerBase, max_tokens: int =
 
 
 def _decoded(tokenizer: PreTrainedTokenizerBase, ids: np.ndarray) -> str:
-    text = tokenizer.decode(ids.tolist(), skip_special_tokens=False)
-    assert isinstance(text, str)
-    return text
+    """What a terminal would obey or hide is written out; a newline stays one."""
+    return visible(str(tokenizer.decode(ids.tolist(), skip_special_tokens=False)), keep="\n")

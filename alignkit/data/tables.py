@@ -20,6 +20,7 @@ from alignkit.data.splitting import choose_held_out, rows_fingerprint, swap_labe
 from alignkit.data.tokenising import Tokeniser
 from alignkit.data.unpairing import refuse_one_sided, unpair
 from alignkit.errors import DataError
+from alignkit.report.display import counted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -169,11 +170,13 @@ def _load(
     dropped.settle(config)  # before the slow part; what only tokens show is told after it
     tokeniser = Tokeniser(tokenizer, config.separator)
     rows: list[TokenRow] = []
-    for example, row in zip(examples, tokeniser.rows(examples), strict=True):
-        if isinstance(row, Unusable):
-            dropped.add(example.row, row)
-        else:
-            rows.append(row)
+    with counted("tokenising", len(examples)) as advance:
+        for example, row in zip(examples, tokeniser.rows(examples), strict=True):
+            if isinstance(row, Unusable):
+                dropped.add(example.row, row)
+            else:
+                rows.append(row)
+            advance(1)
     dropped.settle(config)
     refuse_long(rows, config, name)
     fitted: list[TokenRow] = []
