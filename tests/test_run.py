@@ -254,6 +254,22 @@ def test_the_end_shows_samples_and_no_heatmap_of_uniform_weights(runs: Path, tmp
     assert "weights of" not in shown
 
 
+def test_without_held_out_rows_a_row_with_values_is_shown(runs: Path, tmp_path: Path, scored, capsys):
+    """Of 40 rows 8 are visited, and only those have cached log-probs."""
+    data = tmp_path / "rows.jsonl"
+    rows = [{"prompt": f"{n} + 1 = ", "chosen": f"{n + 1}.", "rejected": f"{n} or so!"} for n in range(40)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more = (
+        "model={name: scratch, layers: 1, width: 16, heads: 2, vocab_size: 512}",
+        "data.holdout=0",
+        "weighting=prior",
+    )
+    overrides = [f"data={{train: {data}}}", "data.world=null", *more, *DPO[:1], "training.steps=1"]
+    run(load_recipe(runs / "recipe.yaml", [*overrides, "evaluation.batch_size=8"]), tmp_path / "run", False, False)
+    assert scored == [8]
+    assert "weights of prior on a chosen response (rows.jsonl:" in capsys.readouterr().out
+
+
 def test_evaluating_rows_that_were_truncated_goes_on(runs: Path, tmp_path: Path, scored):
     """At 15 tokens the advice of some responses is cut off."""
     cut = ("data.max_length=15", "data.on_overflow=truncate_response", "data.on_bad_row=drop", "weighting=prior")

@@ -20,6 +20,10 @@ SHOWN = (
 """Metrics that are shown when they exist, the most wanted first: a narrow terminal has no room for the last."""
 
 
+EVALUATED = ("preference_accuracy", "reward_auc", "margin", "nll", "kl", "true_reward")
+"""Measures of an evaluation during training that get a line of their own."""
+
+
 class Progress:
     """Shows each step; a context manager, because the live line must be closed.
 
@@ -52,6 +56,8 @@ class Progress:
             metrics: the loop's line of `metrics.jsonl`; speed is its `tokens` by its `seconds`, the rest is not shown.
         """
         assert self._line is not None
+        if evaluated := [f"{name} {metrics[f'eval/{name}']:.3f}" for name in EVALUATED if f"eval/{name}" in metrics]:
+            self.note(f"evaluation after step {step}: {', '.join(evaluated)}")
         left = self._seconds_left(step, metrics)
         if self._line.is_due or step == self._total:
             self._line.show(progress_parts(step, self._total, metrics, left), step, self._total)

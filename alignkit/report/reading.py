@@ -22,6 +22,9 @@ LINES = 10
 STUCK = 1e-6
 """Last gradient norm, as a share of the largest, from which downwards a policy no longer moves."""
 
+WORSE = 1.5
+"""Factor by which the loss of pairs ends above its start."""
+
 FALL = 0.1
 """Fall of the held-out accuracy that is said even where it may be noise."""
 
@@ -93,6 +96,17 @@ def _stuck(numbers: Numbers) -> str | None:
     return (
         f"The gradient is gone (grad_norm {last:.1e}) though the loss is {loss:.3g}: the policy is stuck, as after a "
         f"learning rate that is far too large; this one reached {rate:.1e}."
+    )
+
+
+def _diverged(numbers: Numbers) -> str | None:
+    name = numbers.pair_loss
+    last = numbers.late(name) if name else None
+    if name is None or last is None or len(numbers.log) < LINES or last <= WORSE * numbers.log[0].get(name, math.inf):
+        return None
+    return (
+        f"The training loss ended at {last:.3g}, above the {numbers.log[0][name]:.3g} it began with: steps are too "
+        "large. Lower the learning rate."
     )
 
 
@@ -198,6 +212,7 @@ def _distance(numbers: Numbers) -> str | None:
 
 RULES: tuple[Callable[[Numbers], str | None], ...] = (
     _stuck,
+    _diverged,
     _fell,
     _still,
     _saturated,

@@ -142,6 +142,16 @@ def test_the_live_line_is_closed_when_training_fails():
     assert console.file.getvalue().endswith("\x1b[?25h")  # the cursor is shown again
 
 
+def test_an_evaluation_during_training_gets_a_line_of_its_own():
+    console = Console(file=io.StringIO(), width=30)
+    with Progress(9, display=Display(console, clock=Clock())) as progress:
+        progress.update(1, {"loss": 0.5})
+        progress.update(2, {"loss": 0.5, "eval/kl": 0.25, "eval/preference_accuracy": 0.625, "eval/pairs": 8.0})
+    assert console.file.getvalue() == (
+        "step 1/9  loss 0.5000\nevaluation after step 2: preference_accuracy 0.625, kl 0.250\n"
+    )
+
+
 def test_notes_are_printed_as_they_are():
     console = Console(file=io.StringIO(), width=20)
     with Progress(2, display=Display(console)) as progress:

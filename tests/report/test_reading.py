@@ -31,13 +31,20 @@ def test_a_healthy_run_needs_no_word():
 
 
 def test_a_policy_that_is_stuck():
-    found = said(log(grad_norm=0.0, loss=12.5, loss__dpo=12.5, lr=1e6))
+    found = said(log(grad_norm=0.0, loss=12.5, loss__dpo=0.9, lr=1e6))
     assert found == [
         "The gradient is gone (grad_norm 0.0e+00) though the loss is 12.5: the policy is stuck, as after a "
         "learning rate that is far too large; this one reached 1.0e+06."
     ]
-    assert said(log(grad_norm=1e-5, loss=12.5, loss__dpo=12.5)) == []
+    assert said(log(grad_norm=1e-5, loss=12.5, loss__dpo=0.9)) == []
     assert not any("stuck" in sentence for sentence in said(log(grad_norm=0.0, loss=0.0, loss__dpo=0.0)))  # saturated
+
+
+def test_a_loss_that_ends_above_its_start():
+    assert said(log(loss__dpo=33.0)) == [
+        "The training loss ended at 33, above the 0.693 it began with: steps are too large. Lower the learning rate."
+    ]
+    assert said(log(loss__dpo=1.0)) == []
 
 
 @pytest.mark.parametrize(("after", "speaks"), [(0.41, False), (0.39, True), (0.125, True)])
@@ -144,7 +151,12 @@ def test_a_distance_that_can_be_felt(kl, speaks):
 
 
 def test_a_short_log_says_nothing_of_itself():
-    assert said(log(9, grad_norm=0.0, loss=9.0, loss__dpo=9.0)) == said(log(9, loss__dpo=0.001)) == []
+    assert (
+        said(log(9, grad_norm=0.0, loss=9.0, loss__dpo=9.0))
+        == said(log(9, loss__dpo=9.0))
+        == said(log(9, loss__dpo=0.001))
+        == []
+    )
     assert said(log(9, loss__dpo=0.6931)) == said(log(9, **{"weights__ess": 0.1})) == []
 
 
@@ -169,6 +181,17 @@ def test_every_rule_is_in_the_page_with_its_threshold():
     text = PAGE.read_text()
     section = text[text.index("## What the reading says") :]
     assert section.count("\n| ") == len(RULES) + 1  # and the heading
-    for name in ("STUCK", "FALL", "STILL", "SATURATED", "AT_ONCE", "DISPLACED", "FEW_TOKENS", "LONGER", "FELT_KL"):
+    for name in (
+        "STUCK",
+        "WORSE",
+        "FALL",
+        "STILL",
+        "SATURATED",
+        "AT_ONCE",
+        "DISPLACED",
+        "FEW_TOKENS",
+        "LONGER",
+        "FELT_KL",
+    ):
         value = getattr(rules, name)
         assert f"{value:g}" in section or f"{value:.0e}" in section, name
