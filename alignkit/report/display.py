@@ -59,12 +59,22 @@ class Display:
 
     def close(self, line: Line, *, stays: bool) -> None:
         """Takes the line away, or leaves it standing if it is the last one and `stays`."""
-        if self._live is not None and len(self._lines) == 1:
+        if self._lines == [line]:
+            self._stop(stays=stays)
+        if line in self._lines:
+            self._lines.remove(line)
+            self.redraw()
+
+    def shut(self) -> None:
+        """Closes what an error left open: a generator that shows its work ends only when nobody holds it any more."""
+        self._stop(stays=False)
+        self._lines = []
+
+    def _stop(self, *, stays: bool) -> None:
+        if self._live is not None:
             self._live.transient = not stays
             self._live.stop()
             self._live = None
-        self._lines.remove(line)
-        self.redraw()
 
     def redraw(self) -> None:
         """Draws all live lines as they are now."""
@@ -127,6 +137,8 @@ def showing(display: Display) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+        if _current.get() is not display:
+            display.shut()
 
 
 @contextmanager

@@ -203,7 +203,7 @@ def test_a_terminal_shows_work_from_its_beginning_and_clears_it():
 def test_work_within_a_training_stands_below_its_line():
     clock, console = Clock(), terminal(60)
     display = Display(console, clock=clock)
-    with Progress(2, display=display) as progress:
+    with showing(display), Progress(2, display=display) as progress:
         progress.update(1, {"loss": 0.5})
         count(display, clock, 1, total=1)
         progress.update(2, {"loss": 0.4})
@@ -223,3 +223,21 @@ def test_work_that_fails_leaves_no_live_line():
     with pytest.raises(ZeroDivisionError), showing(Display(console, clock=Clock())), counted("tokenising", 3):
         raise ZeroDivisionError
     assert "\x1b[?25h" in console.file.getvalue()  # the cursor is shown again
+
+
+def test_work_in_a_generator_that_is_held_by_an_error_leaves_no_live_line():
+    """Its own end comes only when the traceback is gone, after the message."""
+    console, held = terminal(60), []
+
+    def batches():
+        with counted("tokenising", 3) as advance:
+            for _ in range(3):
+                yield 1
+                advance(1)
+
+    with pytest.raises(ZeroDivisionError), showing(Display(console, clock=Clock())):
+        held.append(batches())
+        next(held[0])
+        raise ZeroDivisionError
+    assert console.file.getvalue().endswith("\x1b[2K")
+    held[0].close()  # does no harm
