@@ -306,7 +306,7 @@ def _finish(
 ) -> None:
     """Records what came of it, shows it, and marks the run as done."""
     if folder:
-        old, new = read_records(path, "before"), read_records(path, "after")
+        old, new = read_records(path, "before", before), read_records(path, "after", after)
         change = changes((old.rows, old.samples), (new.rows, new.samples))
         folder.record_evaluation("change", change)
         write_card(folder.final, _card(prepared.parts, folder, before, after, change))

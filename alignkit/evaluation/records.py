@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,9 +34,21 @@ def write_records(folder: Path, moment: Moment, measured: Measured) -> None:
             write_text(folder / name, "".join(lines))
 
 
-def read_records(folder: Path, moment: Moment) -> Measured:
-    """What was measured at `moment`; nothing where the files are missing or damaged."""
-    return Measured(*(_of_moment(folder / name, moment) for name in (ROWS, SAMPLES)))
+def read_records(folder: Path, moment: Moment, summary: Mapping[str, float]) -> Measured:
+    """What was measured at `moment`.
+
+    Nothing where the files are missing or damaged, which shows in that their rows do not give the `summary` that
+    `eval.json` has of them.
+    """
+    measured = Measured(*(_of_moment(folder / name, moment) for name in (ROWS, SAMPLES)))
+    try:
+        found = measured.summary
+    except (KeyError, TypeError, ZeroDivisionError):
+        found = {}
+    is_whole = found.keys() == summary.keys() and all(
+        value == summary[name] or (math.isnan(value) and math.isnan(summary[name])) for name, value in found.items()
+    )
+    return measured if is_whole else Measured([], [])
 
 
 def _of_moment(path: Path, moment: Moment) -> Measures:
