@@ -34,6 +34,7 @@ __all__ = [
     "datasets",
     "hub_errors",
     "huggingface_hub",
+    "huggingface_hub_bars",
     "numpy",
     "parquet",
     "peft",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     import accelerate as accelerate
     import datasets as datasets
     import huggingface_hub as huggingface_hub
+    import huggingface_hub.utils.tqdm as huggingface_hub_bars
     import numpy as numpy
     import peft as peft
     import pyarrow.parquet as parquet
@@ -62,6 +64,7 @@ else:
     datasets = LazyModule("datasets")
     hub_errors = LazyModule("huggingface_hub.errors")
     huggingface_hub = LazyModule("huggingface_hub")
+    huggingface_hub_bars = LazyModule("huggingface_hub.utils.tqdm")
     numpy = LazyModule("numpy")
     parquet = LazyModule("pyarrow.parquet")
     peft = LazyModule("peft")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from alignkit.files import Record
 
-Moment = Literal["before", "after"]
+Moment = Literal["before", "after", "change"]
 
 
 class Session(Record):
@@ -58,3 +58,5 @@ class Evaluations(Record):
 
     before: dict[str, float | None] | None = None
     after: dict[str, float | None] | None = None
+    change: dict[str, float | None] | None = None
+    """From before to after, with its standard errors."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,19 +21,25 @@ from alignkit.data.rows import Tables
 from alignkit.data.sources import WORLD
 from alignkit.data.tables import load_tables, training_texts
 from alignkit.data.tokenising import template_fingerprint
-from alignkit.errors import AlignkitError
+from alignkit.determinism import deterministic
+from alignkit.errors import AlignkitError, printable
 from alignkit.evaluation.evaluate import Evaluation
+from alignkit.evaluation.records import read_records, write_records
+from alignkit.evaluation.summary import changes
 from alignkit.fingerprints import model_fingerprint
 from alignkit.folder import RunFolder, resume_command
-from alignkit.lazy import accelerate, datasets, torch, transformers
+from alignkit.lazy import accelerate, datasets, huggingface_hub_bars, torch, transformers
 from alignkit.models.policy import Policy, build_policy
 from alignkit.objective import ObjectiveStep
 from alignkit.recipe.load import LoadedRecipe
-from alignkit.report.banner import Batch, start_banner
+from alignkit.report.banner import Banner
+from alignkit.report.card import ModelCard, write_card
+from alignkit.report.display import Display, showing
+from alignkit.report.outcome import show_outcome
 from alignkit.report.progress import Progress
-from alignkit.report.table import before_after_table, verdict
+from alignkit.report.start import dry_run_line, show_begun, show_plan
 from alignkit.report.weights import weight_heatmaps
-from alignkit.scoring_setup import build_scoring, longest_rows
+from alignkit.scoring_setup import Setup, build_scoring, longest_rows
 from alignkit.token_values.bench import SideRuns
 from alignkit.token_values.columns import TokenColumns
 from alignkit.trainers.accelerator import make_accelerator, start_trackers
@@ -65,6 +71,7 @@ class Prepared:
     parts: Parts
     step: ObjectiveStep
     evaluation: Evaluation
+    setup: Setup
 
 
 def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) -> Path | None:
@@ -74,8 +81,8 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
         loaded: the recipe with its origins.
         output: run folder; None makes a new one below `runs/`.
         resume: go on with the run in `output`, or begin one there when there is none yet.
-        dry_run: load and check everything, show it, and stop before the first step; nothing is trained, nor written
-            but reference log-probs to the cache.
+        dry_run: load everything, show the plan and a row as the model will see it, check, and stop; nothing that is
+            kept is computed and nothing is written.
 
     Returns:
         The run folder, on every process; None after a dry run.
@@ -87,32 +94,35 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
     _quiet_libraries()
     state = accelerate.PartialState(cpu=not torch.accelerator.is_available())
     console = Console(quiet=not state.is_main_process)
-    if dry_run:
-        parts = load_parts(loaded, Path("."), None)
-        _show_start(console, parts, "none: dry run")
-        prepare(parts, SideRuns(may_train=False))
-        console.print(preview(parts.tables.train[0], parts.policy.tokenizer))
-        return None
+    display = Display(console)
+    with showing(display), deterministic(loaded.recipe.training.deterministic):
+        if dry_run:
+            _dry_run(console, loaded)
+            return None
+        return _real_run(display, loaded, output, resume=resume)
+
+
+def _real_run(display: Display, loaded: LoadedRecipe, output: Path | None, *, resume: bool) -> Path:
+    console = display.console
     with Interruptible(), _folder(loaded, output, resume=resume) as (path, folder, how):
         if how == "finished":
-            console.print(f"{path}: this run is finished; nothing is left to do", soft_wrap=True)
+            _note(console, f"{path}: this run is finished; nothing is left to do")
             return path
         begin = partial(_begin, loaded, folder)
-        note = partial(console.print, soft_wrap=True)
-        side = SideRuns(path / "contrast", begin, note, partial(Progress, console=console))
-        parts = load_parts(loaded, path, path / "dropped.jsonl" if folder else None)
-        _show_start(console, parts, str(path))
+        side = SideRuns(path / "contrast", begin, partial(_note, console), partial(Progress, display=display))
+        show_begun(console, loaded, str(path))
+        parts = load_parts(loaded, path, path / "dropped.jsonl" if folder else None, Banner(console))
         try:
             prepared = prepare(parts, side)
             begin(parts.fingerprints)
-            before = _evaluate(prepared, folder, "before", note)
+            before = _evaluate(console, prepared, folder, "before")
             start_trackers(parts.accelerator, path, loaded.tree())
-            result = _train(console, prepared, path, folder, resume=how == "resumed")
+            result = _train(display, prepared, path, folder, before, resume=how == "resumed")
             if result.stopped_by_signal is not None:
-                note(_stopped(result.stopped_by_signal, f"after step {result.steps}", path))
+                _note(console, _stopped(result.stopped_by_signal, f"after step {result.steps}", path))
                 parts.accelerator.end_training()
                 raise SystemExit(128 + result.stopped_by_signal)
-            after = _evaluate(prepared, folder, "after", note)
+            after = _evaluate(console, prepared, folder, "after")
             _finish(console, prepared, path, folder, before, after)
         except Interrupted as stop:
             stop.message = _stopped(stop.signal, "between two steps or while measuring", path)
@@ -120,18 +130,28 @@ def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) 
     return path
 
 
-def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None) -> Parts:
+def _dry_run(console: Console, loaded: LoadedRecipe) -> None:
+    """The plan and a row first, then what can be checked on a few rows."""
+    show_begun(console, loaded, "none: dry run")
+    parts = load_parts(loaded, Path("."), None, Banner(console))
+    console.print(preview(parts.tables.train[0], parts.policy.tokenizer))
+    setup = prepare(parts, SideRuns(is_dry=True)).setup
+    _note(console, dry_run_line(setup, parts.loaded.recipe))
+
+
+def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, banner: Banner | None = None) -> Parts:
     """Data and model of a recipe.
 
     Args:
         loaded: the recipe.
         path: run folder, for trackers.
         dropped_file: where dropped rows go; None keeps them nowhere.
+        banner: shows each part when it is there; None shows none.
 
     Raises:
         AlignkitError: a part cannot be had or does not fit.
     """
-    recipe = loaded.recipe
+    recipe, banner = loaded.recipe, banner or Banner(Console(quiet=True))
     accelerator = make_accelerator(recipe.training, path)
     tokenizer = recipe.model.load_tokenizer(training_texts(recipe.data, recipe.seed))
     needs = recipe.needs()
@@ -145,6 +165,7 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None) -> P
         seed=recipe.seed,
         dropped_file=dropped_file,
     )
+    banner.data(tables.reports)
     policy = build_policy(
         recipe.model,
         tokenizer,
@@ -160,6 +181,7 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None) -> P
         "model": model_fingerprint(policy.model),
     }
     config = _resolved(recipe.training, has_adapter=policy.has_adapter)
+    show_plan(banner, loaded, config, policy, tables, accelerator)
     return Parts(loaded, config, accelerator, tables, policy, fingerprints)
 
 
@@ -175,11 +197,12 @@ def prepare(parts: Parts, side: SideRuns) -> Prepared:
     """
     recipe, tables = parts.loaded.recipe, parts.tables
     resolved = recipe.model_copy(update={"training": parts.config})
-    scoring, reference = build_scoring(resolved, parts.policy, tables, parts.fingerprints, parts.accelerator, side)
-    step = ObjectiveStep(scoring)
-    step.check_start(tables.train)
+    setup = build_scoring(resolved, parts.policy, tables, parts.fingerprints, parts.accelerator, side)
+    step = ObjectiveStep(setup.scoring)
+    step.check_start(setup.looked_up.visited)
     on_world = recipe.data.train == WORLD and recipe.data.eval in (None, WORLD)
-    return Prepared(parts, step, Evaluation(scoring, tables.eval, reference, parts.accelerator, on_world))
+    evaluation = Evaluation(setup.scoring, tables.eval, setup.reference, parts.accelerator, on_world)
+    return Prepared(parts, step, evaluation, setup)
 
 
 def _resolved(config: TrainingConfig, *, has_adapter: bool) -> TrainingConfig:
@@ -188,12 +211,20 @@ def _resolved(config: TrainingConfig, *, has_adapter: bool) -> TrainingConfig:
     return config.model_copy(update={"learning_rate": rate})
 
 
-def _train(console: Console, prepared: Prepared, path: Path, folder: RunFolder | None, *, resume: bool) -> TrainResult:
+def _train(
+    display: Display,
+    prepared: Prepared,
+    path: Path,
+    folder: RunFolder | None,
+    before: Mapping[str, float],
+    *,
+    resume: bool,
+) -> TrainResult:
     """Trains and saves: when it returns without a signal, the last checkpoint and `final/` are on the disk."""
     recipe = prepared.parts.loaded.recipe
     rows = prepared.parts.tables.train
     total = planned_steps(prepared.parts.config, len(rows))
-    with Progress(total, console=console) as progress:
+    with Progress(total, display=display) as progress:
         return train(
             prepared.step,
             rows,
@@ -205,8 +236,8 @@ def _train(console: Console, prepared: Prepared, path: Path, folder: RunFolder |
             on_log=progress.update,
             on_eval=prepared.evaluation if prepared.parts.config.eval_every else None,
             on_note=progress.note,
-            on_start=partial(_go_on, progress, folder),
-            on_trained=partial(prepared.parts.policy.save, folder.final) if folder else lambda: None,
+            on_start=folder.go_on if folder else lambda done: None,
+            on_trained=partial(_save, prepared, folder, before),
             resume=resume,
         )
 
@@ -219,12 +250,6 @@ def _begin(loaded: LoadedRecipe, folder: RunFolder | None, fingerprints: Mapping
     if folder:
         recipe = loaded.to_yaml(origin=True)
         folder.begin(recipe, seed=loaded.recipe.seed, command=sys.argv, fingerprints=fingerprints)
-
-
-def _go_on(progress: Progress, folder: RunFolder | None, done: int) -> None:
-    progress.begin(done)
-    if folder:
-        folder.go_on(done)
 
 
 def _stopped(number: int, when: str, path: Path) -> str:
@@ -261,19 +286,50 @@ def _folder(
 
 
 def _evaluate(
-    prepared: Prepared, folder: RunFolder | None, moment: Literal["before", "after"], note: Callable[[str], None]
+    console: Console, prepared: Prepared, folder: RunFolder | None, moment: Literal["before", "after"]
 ) -> dict[str, float]:
     """Measures the policy, unless an interrupted run recorded the same moment already, and records it."""
     recorded = folder.evaluations() if folder and moment == "before" else {}
     known: list[dict[str, float] | None] = [recorded.get(moment)]
-    if folder:
-        while folder.notes:
-            note(folder.notes.pop(0))
+    while folder and folder.notes:
+        _note(console, folder.notes.pop(0))
     accelerate.utils.broadcast_object_list(known)
-    values = prepared.evaluation(0) if known[0] is None else known[0]
+    if known[0] is not None:
+        return known[0]
+    measured = prepared.evaluation.measure()
     if folder:
-        folder.record_evaluation(moment, values)
-    return values
+        write_records(folder.path, moment, measured)
+        folder.record_evaluation(moment, measured.summary)
+    return measured.summary
+
+
+def _save(prepared: Prepared, folder: RunFolder | None, before: Mapping[str, float]) -> None:
+    """Saves the model, with a card that does not know yet what came of it."""
+    if folder:
+        prepared.parts.policy.save(folder.final)
+        write_card(folder.final, _card(prepared.parts, folder, before))
+
+
+def _card(
+    parts: Parts,
+    folder: RunFolder,
+    before: Mapping[str, float],
+    after: Mapping[str, float] | None = None,
+    change: Mapping[str, float] | None = None,
+) -> ModelCard:
+    record = folder.record
+    return ModelCard(
+        recipe=parts.loaded.recipe,
+        recipe_text=parts.loaded.to_yaml(),
+        has_adapter=parts.policy.has_adapter,
+        reports=parts.tables.reports,
+        fingerprints=parts.fingerprints,
+        command=record.command,
+        versions=record.versions,
+        before=before,
+        after=after or {},
+        change=change or {},
+    )
 
 
 def _finish(
@@ -284,11 +340,14 @@ def _finish(
     before: Mapping[str, float],
     after: Mapping[str, float],
 ) -> None:
-    """Shows what came of it, and marks the run as done."""
-    console.print(before_after_table(before, after))
-    console.print(Text(verdict(before, after)))
-    rows = prepared.parts.tables.eval[:1] or prepared.parts.tables.train[:1]
-    for panel in weight_heatmaps(prepared.step.scoring, rows[0]):
+    """Records what came of it, shows it, and marks the run as done."""
+    if folder:
+        old, new = read_records(path, "before", before), read_records(path, "after", after)
+        change = changes((old.rows, old.samples), (new.rows, new.samples))
+        folder.record_evaluation("change", change)
+        write_card(folder.final, _card(prepared.parts, folder, before, after, change))
+        show_outcome(console, path / "metrics.jsonl", (before, after, change), old, new)
+    for panel in weight_heatmaps(prepared.step.scoring, prepared.setup.looked_up.rows[0]):
         console.print(panel)
     prepared.parts.accelerator.end_training()
     if folder:
@@ -296,36 +355,17 @@ def _finish(
     console.print(Text(f"run folder: {path}"))
 
 
-def _show_start(console: Console, parts: Parts, folder: str) -> None:
-    recipe, config = parts.loaded.recipe, parts.config
-    parameters = list(parts.policy.model.parameters())
-    processes = parts.accelerator.num_processes
-    share = -(-config.batch_size // processes)
-    micro = min(config.micro_batch_size, share)
-    console.print(
-        start_banner(
-            recipe=str(parts.loaded.path),
-            model=str(getattr(recipe.model, "path", recipe.model.name)),
-            parameters=sum(p.numel() for p in parameters),
-            trainable=sum(p.numel() for p in parameters if p.requires_grad),
-            reports=parts.tables.reports,
-            batch=Batch(config.batch_size, micro, -(-share // micro), processes),
-            steps=planned_steps(config, len(parts.tables.train)),
-            folder=folder,
-        )
-    )
-    for note in parts.policy.notes:
-        console.print(Text(f"model: {note}"))
+def _note(console: Console, text: str) -> None:
+    console.print(Text(printable(text, limit=None)), soft_wrap=True)
 
 
 def _quiet_libraries() -> None:
-    """Their progress bars and notices would tear ours apart; errors still come through."""
+    """Their progress bars and notices would tear ours apart; errors still come through, and so do the bars of a
+    download, which may take an hour."""
     transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # of loading from the disk; it takes those of downloads along
+    huggingface_hub_bars.enable_progress_bars()
     datasets.disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # without a network it tells of each try
     # peft reads what transformers has renamed; nothing a user could do about it.
     warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
-    warnings.filterwarnings(
-        "ignore", "The following (rank|alpha)_pattern keys", RuntimeWarning
-    )  # we say what is adapted

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alignkit.anchors.sample_prompt import SamplePrompt
 from alignkit.contrasts.prompts import Prompts
-from alignkit.data.rows import Tables
+from alignkit.data.rows import Tables, TokenRow
 from alignkit.models.lengths import Longest
 from alignkit.models.policy import Policy, build_policy
 from alignkit.models.reference import Reference, frozen_copy, reference_kind
@@ -17,6 +18,7 @@ from alignkit.token_values.base import TokenValues
 from alignkit.token_values.bench import Bench, SideRuns
 from alignkit.token_values.reference_logps import ReferenceLogps
 from alignkit.token_values.table import load_table
+from alignkit.trainers.order import planned_steps, rows_in_order
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -50,6 +52,60 @@ def _num_before(values: TokenValues, tokenizer: PreTrainedTokenizerBase) -> int:
     return max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
 
 
+@dataclass(frozen=True)
+class LookedUp:
+    """The rows whose token values a run may look up, in the order in which a longer run would come to need them.
+
+    Attributes:
+        held_out: those of the evaluation.
+        train: all training rows, in the order of the first epoch.
+        num_visited: how many of them, from the first, the run's steps see.
+    """
+
+    held_out: Sequence[TokenRow]
+    train: Sequence[TokenRow]
+    num_visited: int
+
+    @classmethod
+    def by(cls, recipe: Recipe, tables: Tables) -> LookedUp:
+        """Those of a recipe, its seed, its steps and its evaluation."""
+        held_out = tables.eval[: max(1, recipe.evaluation.pairs)]  # one is shown at the end, evaluated or not
+        visited = planned_steps(recipe.training, len(tables.train)) * recipe.training.batch_size
+        return cls(held_out, rows_in_order(tables.train, recipe.seed), min(visited, len(tables.train)))
+
+    @property
+    def rows(self) -> list[TokenRow]:
+        """All of them; this run needs the first `needed`."""
+        return [*self.held_out, *self.train]
+
+    @property
+    def needed(self) -> int:
+        """Rows that this run needs."""
+        return len(self.held_out) + self.num_visited
+
+    @property
+    def visited(self) -> Sequence[TokenRow]:
+        """The training rows that the run's steps see."""
+        return self.train[: self.num_visited]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run scores with.
+
+    Attributes:
+        scoring: of the recipe.
+        reference: makes a live reference for its evaluation; None when it has none.
+        looked_up: rows with token values.
+        left_out: token values that a dry run did not compute.
+    """
+
+    scoring: Scoring
+    reference: Callable[[], Reference] | None
+    looked_up: LookedUp
+    left_out: Sequence[TokenValues]
+
+
 def build_scoring(
     recipe: Recipe,
     policy: Policy,
@@ -57,8 +113,10 @@ def build_scoring(
     fingerprints: Mapping[str, str],
     accelerator: Accelerator,
     side: SideRuns,
-) -> tuple[Scoring, Callable[[], Reference] | None]:
-    """The scoring of the recipe, and what makes a live reference for its evaluation, or None when it has none.
+) -> Setup:
+    """The scoring of the recipe.
+
+    A dry run has a live reference, and token values of its first few rows alone.
 
     Args:
         recipe: with its learning rate resolved.
@@ -89,12 +147,18 @@ def build_scoring(
         return frozen_copy(fresh)
 
     bench = Bench(recipe, policy, start, tables.train, accelerator, fingerprints, side)
-    every = tabulated(needs) | ({ReferenceLogps()} if kind == "cache" else set())
-    wanted = [values for values in sorted(every, key=repr) if side.may_train or not values.trains]
-    rows = (*tables.train, *tables.eval)
-    found = {values: load_table(values, rows, bench) for values in wanted}
+    values = sorted(tabulated(needs) | ({ReferenceLogps()} if kind == "cache" else set()), key=repr)
+    looked_up = LookedUp.by(recipe, tables)
+    if side.is_dry:
+        few = looked_up.visited[: recipe.training.micro_batch_size]
+        found = {v: load_table(v, few, bench) for v in values if not v.trains and v != ReferenceLogps()}
+        live = start() if kind == "cache" else reference
+        left_out = [v for v in values if v.lasting]
+        return Setup(Scoring(recipe, policy, live, found, accelerator.autocast), None, looked_up, left_out)
+    rows = looked_up.rows
+    found = {v: load_table(v, rows, bench, looked_up.needed) for v in values}
     side.tidy(accelerator)
     scoring = Scoring(recipe, policy, reference, found, accelerator.autocast)
     if kind is None:
-        return scoring, None
-    return scoring, (lambda: reference) if reference is not None else reload
+        return Setup(scoring, None, looked_up, [])
+    return Setup(scoring, (lambda: reference) if reference is not None else reload, looked_up, [])

@@ -14,6 +14,9 @@ from alignkit.weighting.metrics import silent_metrics, weight_metrics
 if TYPE_CHECKING:
     from torch import Tensor
 
+TIE = 1e-3
+"""Nats below which a difference of two responses' log-probs is rounding, and the pair a tie."""
+
 
 def reward_metrics(loss: Loss, view: View) -> Metrics:
     """Implicit rewards of chosen and rejected, or of desirable and undesirable responses; nothing if it has none."""
@@ -32,9 +35,10 @@ def _pair_rewards(loss: PairLoss, view: PairScores) -> Metrics:
         return {}
     chosen_B, rejected_B = rewards
     count = float(len(chosen_B))
-    sums = torch.stack(
-        [chosen_B.sum(), rejected_B.sum(), (chosen_B - rejected_B).sum(), (chosen_B > rejected_B).float().sum()]
-    ).tolist()
+    margin_B = chosen_B - rejected_B
+    tie = TIE * getattr(loss, "beta", 1.0)  # rewards are beta x nats
+    score_B = (1 + (margin_B > tie).float() - (margin_B < -tie).float()) / 2
+    sums = torch.stack([chosen_B.sum(), rejected_B.sum(), margin_B.sum(), score_B.sum()]).tolist()
     names = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
     return {name: (value, count) for name, value in zip(names, sums, strict=True)}
 

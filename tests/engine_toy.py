@@ -86,7 +86,11 @@ def move(model: torch.nn.Module, seed: int = 0, size: float = 0.1) -> Any:
 
 def policy(model: Any, layout: str = "shared", head_chunk: int = 4096) -> Policy:
     scorer = Scorer(model, head_chunk).eval()
-    tokenizer = SimpleNamespace(eos_token_id=EOS, save_pretrained=lambda folder: None)
+    tokenizer = SimpleNamespace(
+        eos_token_id=EOS,
+        save_pretrained=lambda folder: None,
+        decode=lambda ids, skip_special_tokens: " ".join(map(str, ids)),
+    )
     return Policy(scorer, layout, tokenizer, isinstance(model, peft.PeftModel))
 
 

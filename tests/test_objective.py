@@ -33,7 +33,9 @@ from alignkit.models.reference import Reference
 from alignkit.models.scorer import Want
 from alignkit.objective import ObjectiveStep, start_batches
 from alignkit.pair_weighting.uniform import Uniform
+from alignkit.scores import PairScores, TokenScores
 from alignkit.scoring import Scoring
+from alignkit.step_metrics import reward_metrics
 from alignkit.token_values.reference_logps import ReferenceLogps
 from alignkit.token_values.table import Table
 
@@ -277,6 +279,16 @@ def test_rewards_are_beta_times_log_ratios() -> None:
     margins_B = 0.5 * ((view.chosen.logratio_BT).sum(-1) - (view.rejected.logratio_BT).sum(-1)).detach()
     assert metrics["rewards/margins"][0] == pytest.approx(margins_B.sum().item(), abs=1e-4)
     assert metrics["rewards/accuracies"][0] == (margins_B > 0).sum().item()
+
+
+@pytest.mark.parametrize(("margin", "score"), [(0.0, 0.5), (4e-4, 0.5), (-4e-4, 0.5), (6e-4, 1.0), (-6e-4, 0.0)])
+def test_a_tie_up_to_rounding_counts_one_half(margin, score) -> None:
+    """Rewards of beta 0.5 that differ by less than 0.5 x 0.001 nats, as in bf16 before the first update."""
+    (loss,) = recipe().losses
+    plain = torch.zeros(1, 1)
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    chosen, rejected = (TokenScores(p, mask, torch.ones(1, 1), plain) for p in (plain + margin / 0.5, plain))
+    assert reward_metrics(loss, PairScores(chosen, rejected))["rewards/accuracies"] == (score, 1.0)
 
 
 def test_unpaired_metrics_are_apart_by_label() -> None:

@@ -19,8 +19,10 @@ from safetensors.torch import load_file
 
 from alignkit.cli import main
 from alignkit.errors import CheckpointError, DataError, RunFolderError
+from alignkit.models.scorer import Scorer
 from alignkit.recipe.load import load_recipe
 from alignkit.run import run
+from alignkit.token_values.reference_logps import ReferenceLogps
 
 SCENARIOS = Path(__file__).with_name("run_scenarios.py")
 
@@ -46,7 +48,8 @@ def metrics_of(folder: Path) -> list[dict[str, float]]:
 def test_a_run_leaves_its_record(runs: Path):
     whole = runs / "whole"
     names = {path.name for path in whole.iterdir() if not path.name.startswith(".")}
-    assert names == {"DONE", "checkpoints", "eval.json", "final", "metrics.jsonl", "recipe.yaml", "run.json"}
+    of_evaluation = {"eval.json", "eval_rows.jsonl", "samples.jsonl"}
+    assert names == of_evaluation | {"DONE", "checkpoints", "final", "metrics.jsonl", "recipe.yaml", "run.json"}
     assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == ["step-00000006", "step-00000007"]
     lines = metrics_of(whole)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6, 7]
@@ -74,6 +77,33 @@ def test_the_evaluation_is_recorded(runs: Path):
     assert before["margin"] == pytest.approx(0, abs=1e-5) and before["kl"] == pytest.approx(0, abs=1e-5)
     assert {"true_reward", "true_reward_se", "weight_auc", "kl_se", "pairs", "samples"} <= before.keys() == after.keys()
     assert after["kl"] > 0.001
+    change = recorded["change"]
+    assert change["margin"] == pytest.approx(after["margin"] - before["margin"], abs=1e-6)
+    assert change["true_reward_se"] is not None and change.keys() >= {"preference_accuracy", "margin_se", "nll", "kl"}
+
+
+def test_rows_and_samples_are_recorded(runs: Path):
+    for name, number in (("eval_rows.jsonl", 4), ("samples.jsonl", 2)):
+        lines = [json.loads(line) for line in (runs / "whole" / name).read_text().splitlines()]
+        moments = [(line["moment"], line["row"]) for line in lines]
+        assert moments == [(moment, row) for moment in ("before", "after") for row in range(number)]
+    assert lines[0].keys() == {
+        "moment",
+        "row",
+        "where",
+        "prompt",
+        "response",
+        "sample_tokens",
+        "kl",
+        "true_reward",
+    }
+
+
+def test_the_model_card_says_what_the_model_is(runs: Path):
+    card = (runs / "whole" / "final" / "README.md").read_text()
+    assert (runs / "whole" / "recipe.yaml").exists() and "learning_rate: 0.001" in card
+    assert "| loss | `weighted_dpo` | " in card and "builtin:world: 40 of 40 rows used" in card
+    assert "| preference accuracy | 0.500 +-0.000 | " in card and "More Information Needed" not in card
 
 
 def test_the_recipe_in_the_folder_makes_the_same_recipe(runs: Path):
@@ -98,7 +128,7 @@ def test_the_final_model_loads_with_transformers(runs: Path):
 )
 def test_an_interrupted_run_is_the_uninterrupted_one(runs: Path, name: str):
     assert metrics_of(runs / name) == metrics_of(runs / "whole")
-    for file in ("final/model.safetensors", "eval.json"):
+    for file in ("final/model.safetensors", "eval.json", "eval_rows.jsonl", "samples.jsonl"):
         assert (runs / name / file).read_bytes() == (runs / "whole" / file).read_bytes()
 
 
@@ -199,6 +229,8 @@ def test_lora_ends_in_an_adapter_folder(runs: Path, tmp_path: Path):
     config = peft.PeftConfig.from_pretrained(str(path / "final"))
     assert (config.r, config.lora_alpha) == (2, 4)
     assert len(load_file(path / "final" / "adapter_model.safetensors")) == 2 * 2 * 7  # A and B, 2 layers, 7 linears
+    card = (path / "final" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: peft\n") and "More Information Needed" not in card
 
 
 def test_a_dry_run_writes_nothing(runs: Path, tmp_path: Path, monkeypatch, capsys):
@@ -207,6 +239,123 @@ def test_a_dry_run_writes_nothing(runs: Path, tmp_path: Path, monkeypatch, capsy
     assert list(tmp_path.iterdir()) == []
     shown = capsys.readouterr().out
     assert "builtin:world: 8 of 8 rows used" in shown and "chosen (" in shown
+
+
+DPO = ("losses=[dpo]", "weighting=uniform", "data.world.pairs=40", "training.micro_batch_size=4")
+
+
+@pytest.fixture
+def scored(monkeypatch, tmp_path) -> list[int]:
+    """Numbers of rows that the reference scored beforehand, pass by pass; what is kept goes to an empty folder."""
+    monkeypatch.setenv("ALIGNKIT_CACHE", str(tmp_path / "cache"))
+    counts: list[int] = []
+    real = ReferenceLogps.compute
+
+    def compute(self, rows, bench):
+        counts.append(len(rows))
+        return real(self, rows, bench)
+
+    monkeypatch.setattr(ReferenceLogps, "compute", compute)
+    return counts
+
+
+def test_a_dry_run_scores_a_few_rows_only(runs: Path, tmp_path: Path, scored, monkeypatch, capsys):
+    """Those of the check, by the model itself, after the row is shown; it says what it left out."""
+    monkeypatch.chdir(tmp_path)
+    forward, rows = Scorer.forward, []
+
+    def counted(self, batch, want):
+        rows.append(batch.mask_BRT.shape[0])
+        return forward(self, batch, want)
+
+    monkeypatch.setattr(Scorer, "forward", counted)
+    run(small(runs / "recipe.yaml", *DPO), None, False, True)
+    assert scored == [] and max(rows) == 4 and not (tmp_path / "cache").exists()
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[-1] == (
+        "dry run: checked on 4 rows; not computed: log-probs of the reference (12 rows), evaluation, training; nothing "
+        "was written"
+    )
+    assert shown.index("recipe ") < shown.index("data ") < shown.index("prompt (") < shown.index("dry run: ")
+
+
+def test_only_rows_that_are_visited_or_evaluated_are_scored_beforehand(runs: Path, tmp_path: Path, scored):
+    """4 held-out rows and 8 of a step, in whole batches of 2; a run of 3 steps adds 16, one of 9 all that is left."""
+    for number, (steps, computed) in enumerate(((1, [12]), (1, [12]), (3, [12, 16]), (9, [12, 16, 16]))):
+        recipe = small(runs / "recipe.yaml", *DPO, f"training.steps={steps}", "evaluation.batch_size=2")
+        run(recipe, tmp_path / str(number), False, False)
+        assert scored == computed
+    assert len(list((tmp_path / "cache" / "values").iterdir())) == 1
+
+
+def test_what_was_kept_by_another_run_does_not_change_the_result(runs: Path, tmp_path: Path, scored, monkeypatch):
+    """Not in the last bit: a run on values that a shorter run began is the run on none."""
+    long = ("training.steps=3", "evaluation.batch_size=2")
+    run(
+        small(runs / "recipe.yaml", *DPO, "training.steps=1", "evaluation.batch_size=2"),
+        tmp_path / "short",
+        False,
+        False,
+    )
+    run(small(runs / "recipe.yaml", *DPO, *long), tmp_path / "after", False, False)
+    monkeypatch.setenv("ALIGNKIT_CACHE", str(tmp_path / "other"))
+    run(small(runs / "recipe.yaml", *DPO, *long), tmp_path / "alone", False, False)
+    assert metrics_of(tmp_path / "after") == metrics_of(tmp_path / "alone")
+
+
+def test_the_first_step_ties(runs: Path, tmp_path: Path, scored):
+    """Policy and reference are the same, so no pair is right or wrong yet."""
+    path = run(small(runs / "recipe.yaml", *DPO), tmp_path / "run", False, False)
+    assert path is not None and metrics_of(path)[0]["rewards/accuracies"] == 0.5
+
+
+def test_a_run_says_what_it_does_before_it_loads_anything(runs: Path, tmp_path: Path, monkeypatch, capsys):
+    def load(*arguments, **keywords):
+        raise DataError("stop here")
+
+    monkeypatch.setattr("alignkit.run.load_tables", load)
+    with pytest.raises(DataError):
+        run(small(runs / "recipe.yaml", *DPO), tmp_path / "out", False, False)
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert [name for name in names if name in ("recipe", "method", "folder", "loading", "data")] == [
+        "recipe",
+        "method",
+        "folder",
+        "loading",
+    ]
+
+
+def test_the_end_shows_samples_and_no_heatmap_of_uniform_weights(runs: Path, tmp_path: Path, scored, capsys):
+    run(small(runs / "recipe.yaml", *DPO), tmp_path / "run", False, False)
+    shown = capsys.readouterr().out
+    assert "Sampled responses, 2 of 2; all are in samples.jsonl" in shown and "\nafter   " in shown
+    assert "weights of" not in shown
+
+
+def test_without_held_out_rows_a_row_with_values_is_shown(runs: Path, tmp_path: Path, scored, capsys):
+    """Of 40 rows 8 are visited, and only those have cached log-probs."""
+    data = tmp_path / "rows.jsonl"
+    rows = [{"prompt": f"{n} + 1 = ", "chosen": f"{n + 1}.", "rejected": f"{n} or so!"} for n in range(40)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more = (
+        "model={name: scratch, layers: 1, width: 16, heads: 2, vocab_size: 512}",
+        "data.holdout=0",
+        "weighting=prior",
+    )
+    overrides = [f"data={{train: {data}}}", "data.world=null", *more, *DPO[:1], "training.steps=1"]
+    run(load_recipe(runs / "recipe.yaml", [*overrides, "evaluation.batch_size=8"]), tmp_path / "run", False, False)
+    assert scored == [8]
+    assert "weights of prior on a chosen response (rows.jsonl:" in capsys.readouterr().out
+
+
+def test_evaluating_rows_that_were_truncated_goes_on(runs: Path, tmp_path: Path, scored):
+    """At 15 tokens the advice of some responses is cut off."""
+    cut = ("data.max_length=15", "data.on_overflow=truncate_response", "data.on_bad_row=drop", "weighting=prior")
+    recipe = small(runs / "recipe.yaml", *DPO[:1], *cut, "data.world.eval_pairs=40", "evaluation.pairs=40")
+    path = run(recipe, tmp_path / "run", False, False)
+    assert path is not None
+    before = json.loads((path / "eval.json").read_text())["before"]
+    assert 0 < before["weight_auc_rows"] < before["pairs"]
 
 
 def test_a_mistake_in_the_data_leaves_no_folder(runs: Path, tmp_path: Path):

@@ -19,6 +19,7 @@ from alignkit.models.layout import Example, collate
 from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Want
+from alignkit.report.display import counted
 from alignkit.seeds import derive
 
 if TYPE_CHECKING:
@@ -72,9 +73,11 @@ class AnchorPool:
     def complete(self, step: int, rows: Sequence[TokenRow]) -> None:
         """Draws what is missing: of rows beyond the old end of a run that goes on further than was planned."""
         unique = list({row.index: row for row in rows if row.index not in self._drawn}.values())
-        for start in range(0, len(unique), BATCH):
-            part = unique[start : start + BATCH]
-            self._drawn |= dict(zip((row.index for row in part), self._draw(step, part), strict=True))
+        with counted("drawing anchors", len(unique)) as advance:
+            for start in range(0, len(unique), BATCH):
+                part = unique[start : start + BATCH]
+                self._drawn |= dict(zip((row.index for row in part), self._draw(step, part), strict=True))
+                advance(len(part))
 
     def _draw(self, step: int, rows: Sequence[TokenRow]) -> list[DrawnAnchor]:
         policy, anchor = self._policy, self.anchor

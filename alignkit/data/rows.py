@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -42,11 +43,14 @@ class TokenRow:
         return tuple(name for name in self.responses if name != "gold")
 
     @property
-    def key(self) -> Hashable:
+    def key(self) -> bytes:
         """Tells rows apart, in whatever table they stand: number and place do not, where a pair was taken apart or its
-        labels swapped."""
-        texts = (("prompt", self.prompt), *((name, self.responses[name]) for name in self.weighted))
-        return (self.index, self.where, *((name, ids.tobytes()) for name, ids in texts))
+        labels swapped. A digest of 16 bytes."""
+        digest = hashlib.blake2b(f"{self.index};{self.where}".encode(), digest_size=16)
+        for name, ids in (("prompt", self.prompt), *((name, self.responses[name]) for name in self.weighted)):
+            digest.update(f";{name}:{len(ids)};".encode())
+            digest.update(ids.tobytes())
+        return digest.digest()
 
     @property
     def without_gold(self) -> TokenRow:

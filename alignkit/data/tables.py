@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -25,14 +25,10 @@ from alignkit.data.tokenising import Tokeniser
 from alignkit.data.unpairing import refuse_one_sided, unpair
 from alignkit.errors import DataError
 from alignkit.files import one_line
+from alignkit.report.display import counted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-OnProgress = Callable[[str, int, int], None]
-"""Told what is done, how much of it, and how much there is."""
-
-_REPORTED_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,6 @@ def load_tables(
     token_columns: frozenset[str] = frozenset(),
     nonnegative: frozenset[str] = frozenset(),
     dropped_file: Path | None = None,
-    on_progress: OnProgress | None = None,
 ) -> Tables:
     """The token rows of a run.
 
@@ -90,7 +85,6 @@ def load_tables(
         seed: of the run; decides what is held out and which labels are swapped.
         nonnegative: those of `columns` whose numbers must be >= 0.
         dropped_file: gets a JSON line for each row that is dropped; written anew.
-        on_progress: told now and then how many rows are tokenised.
 
     Raises:
         DataError: the data cannot be read or used; names file and line.
@@ -102,10 +96,10 @@ def load_tables(
         )
     refuse_misplaced(config)
     wanted = Wanted(responses, columns, token_columns, nonnegative, to_imitate=responses == ("chosen",))
-    train = _load(config, "train", wanted, tokenizer, seed, on_progress)
+    train = _load(config, "train", wanted, tokenizer, seed)
     sources = [train]
     if _has_own_eval(config):
-        sources.append(_load(config, "eval", wanted, tokenizer, seed, on_progress))
+        sources.append(_load(config, "eval", wanted, tokenizer, seed))
         _refuse_other_end(train, sources[1], tokenizer)
         kept, held = train.rows, sources[1].rows
     else:
@@ -223,7 +217,6 @@ def _load(
     wanted: Wanted,
     tokenizer: PreTrainedTokenizerBase,
     seed: int,
-    on_progress: OnProgress | None,
 ) -> _Source:
     """The rows of one source, all steps but the split."""
     name = config.eval if part == "eval" and config.eval is not None else config.train
@@ -233,13 +226,13 @@ def _load(
     dropped.settle(config)  # before the slow part; what only tokens show is told after it
     tokeniser = Tokeniser(tokenizer, config.separator)
     rows: list[TokenRow] = []
-    for number, (example, row) in enumerate(zip(read.examples, tokeniser.rows(read.examples), strict=True), start=1):
-        if isinstance(row, Unusable):
-            dropped.add(example.row, row)
-        else:
-            rows.append(row)
-        if on_progress and (number % _REPORTED_ROWS == 0 or number == len(read.examples)):
-            on_progress(f"tokenising {name}", number, len(read.examples))
+    with counted("tokenising", len(read.examples)) as advance:
+        for example, row in zip(read.examples, tokeniser.rows(read.examples), strict=True):
+            if isinstance(row, Unusable):
+                dropped.add(example.row, row)
+            else:
+                rows.append(row)
+            advance(1)
     dropped.settle(config)
     refuse_long(rows, config, name)
     fitted: list[TokenRow] = []

@@ -1,14 +1,20 @@
-"""What a run says before its first step: what is trained, on what, how, and where it is recorded."""
+"""What a run says before its first step, as soon as it is known: what is trained, on what, how, and where it goes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from alignkit.data.rows import DataReport
+from alignkit.errors import printable
+from alignkit.recipe.recipe import Recipe
+from alignkit.report.wrapping import wrapped
+
+NAME_WIDTH = 8
+"""Columns of the names on the left."""
 
 _LEFT_OUT = {
     "opened_otherwise": "rows whose generation the template opens with more than their prompt",
@@ -43,40 +49,75 @@ class Batch:
         return f"{_counted(self.size, 'example', 'examples')} a step {'=' if is_exact else '<'} {parts}"
 
 
-def start_banner(
-    *,
-    recipe: str,
-    model: str,
-    parameters: int,
-    trainable: int,
-    reports: Sequence[DataReport],
-    batch: Batch,
-    steps: int,
-    folder: str,
-) -> Table:
-    """The facts of a run, one per row, named on the left.
+@dataclass(frozen=True)
+class Banner:
+    """The facts of a run, one below the other, named on the left; each part is printed when it is known.
 
-    Args:
-        recipe: the recipe's path, as the user gave it.
-        model: the policy, as the recipe names it.
-        parameters: all parameters of the policy, adapter included.
-        trainable: those that are trained.
-        reports: what became of each data source.
-        batch: the effective batch and its parts.
-        steps: optimizer steps.
-        folder: the run folder.
+    Attributes:
+        console: where to print.
     """
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    trained = "all trained" if trainable == parameters else f"{trainable:,} trained ({trainable / parameters:.2%})"
-    rows = [("recipe", recipe), ("model", f"{model}: {parameters:,} parameters, {trained}")]
-    # A second source, if any, holds the held-out rows.
-    rows += list(zip(("data", "eval"), map(data_line, reports), strict=False))
-    rows += [("batch", str(batch)), ("steps", f"{steps:,}"), ("folder", folder)]
-    for name, value in rows:
-        table.add_row(name, Text(value))  # as Text, or a path such as runs/[x] would be read as markup
-    return table
+
+    console: Console
+
+    def begun(self, *, recipe: str, method: str, folder: str, loading: str) -> None:
+        """What is known at once.
+
+        Args:
+            recipe: the recipe's path, as the user gave it.
+            method: what is trained how, in words.
+            folder: the run folder.
+            loading: what is loaded now: data and model, as the recipe names them.
+        """
+        self._print("recipe", recipe)
+        self._print("method", method)
+        self._print("folder", folder)
+        self._print("loading", loading)
+
+    def data(self, reports: Sequence[DataReport]) -> None:
+        """What became of each source; a second one, if any, holds the held-out rows."""
+        for name, report in zip(("data", "eval"), reports, strict=False):
+            self._print(name, data_line(report))
+
+    def model(self, name: str, *, parameters: int, trainable: int) -> None:
+        """The policy.
+
+        Args:
+            name: as the recipe names it.
+            parameters: all of them, adapter included.
+            trainable: those that are trained.
+        """
+        trained = "all trained" if trainable == parameters else f"{trainable:,} trained ({trainable / parameters:.2%})"
+        self._print("model", f"{name}: {parameters:,} parameters, {trained}")
+
+    def note(self, text: str) -> None:
+        """What the user should know of the model."""
+        self._print("", text)
+
+    def plan(self, batch: Batch, *, steps: int, epochs: float) -> None:
+        """How long and in which pieces is trained."""
+        self._print("batch", str(batch))
+        self._print("steps", f"{steps:,}, {epochs:.3g} {'pass' if epochs == 1 else 'passes'} over the training rows")
+
+    def _print(self, name: str, value: str) -> None:
+        self.console.print(banner_line(name, value, self.console.width), soft_wrap=True)
+
+
+def method_line(recipe: Recipe) -> str:
+    """What is minimised, on which tokens and pairs, in words."""
+    losses = " + ".join(
+        loss.name if loss.coefficient == 1 else f"{loss.coefficient:g} {loss.name}" for loss in recipe.losses
+    )
+    parts = [losses, f"token weighting {recipe.weighting.name}", f"trainer {recipe.trainer.name}"]
+    if recipe.pair_weighting.name != "uniform":
+        parts.insert(2, f"pair weighting {recipe.pair_weighting.name}")
+    return "; ".join(parts)
+
+
+def banner_line(name: str, value: str, width: int) -> Text:
+    """Name and value, wrapped under the value, no blank at the end of a line."""
+    room = max(20, width - NAME_WIDTH)
+    text = wrapped(printable(value, limit=None), room).replace("\n", "\n" + " " * NAME_WIDTH)
+    return Text(name.ljust(NAME_WIDTH), style="bold").append(text, style="not bold")
 
 
 def data_line(report: DataReport) -> str:

@@ -9,6 +9,8 @@ from rich.console import Console, ConsoleOptions
 from rich.panel import Panel
 from rich.text import Text
 
+from alignkit.errors import printable
+
 BARS = "▁▂▃▄▅▆▇█"
 DIGITS = "01234567"
 """Stands for the bars where the output cannot carry them."""
@@ -87,5 +89,4 @@ def token_heatmap(
 
 def _visible(token: str) -> str:
     """The token without its spaces, with what a terminal would obey or hide (newlines, escapes) written out."""
-    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in token.strip(" "))
-    return shown or repr(token)
+    return printable(token.strip(" "), limit=None) or repr(token)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from rich.box import ROUNDED
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
+
+from alignkit.report.wrapping import wrapped
 
 ROWS = (
     ("preference_accuracy", "preference accuracy", "{:.3f}"),
@@ -20,6 +24,21 @@ ROWS = (
 )
 """Key of `eval.json`, its name, its format."""
 
+COUNTS = {
+    "pairs": "{:,.0f} pairs",
+    "responses": "{:,.0f} labelled responses",
+    "samples": "{:,.0f} sampled responses",
+}
+"""Key of `eval.json` that counts rows, and how it is said."""
+
+JUDGED = (
+    ("true_reward", "True reward", "samples"),
+    ("reward_auc", "Held-out AUC of log-ratios by label", "responses"),
+    ("preference_accuracy", "Held-out preference accuracy", "pairs"),
+    ("ranking_accuracy", "Held-out ranking accuracy", "pairs"),
+)
+"""Measures that the verdict speaks of, their names, and what counts their rows."""
+
 LARGE_KL = 5.0
 """Nats per response from which the verdict warns: a policy that far away has usually lost its language."""
 
@@ -27,63 +46,91 @@ NOISE = 2.0
 """Standard errors that a difference must exceed to be called a change."""
 
 
-def before_after_table(before: Mapping[str, float], after: Mapping[str, float]) -> Table:
-    """The measures that exist, before and after training, with their change; +- is one standard error."""
-    table = Table(
-        title="Held-out data, before and after training", title_justify="left", caption_justify="left", box=ROUNDED
-    )
-    table.add_column("measure", no_wrap=True)
+FEWEST = 20
+"""Rows or samples below which nothing is claimed: a standard error of so few is itself noise."""
+
+WIDE = 76
+"""Columns from which a number and its standard error stand beside each other."""
+
+Values = Mapping[str, float]
+
+
+def before_after_table(before: Values, after: Values, change: Values | None = None, width: int = 80) -> Group:
+    """The measures that exist, before and after training, with their change; +- is one standard error.
+
+    Args:
+        before: name -> value and `NAME_se` -> standard error, as in `eval.json`.
+        after: the same after training.
+        change: the same of the differences, paired by row; without, their errors are taken as independent.
+        width: columns of the terminal.
+    """
+    table = Table(box=ROUNDED)
+    table.add_column("measure", overflow="fold")
     for column in ("before", "after", "change"):
-        table.add_column(column, justify="right")  # in a narrow terminal the error wraps below its number
+        table.add_column(column, justify="right", no_wrap=True)  # a number is never cut: the name wraps first
+    for cells in table_rows(before, after, change or {}, " " if width >= WIDE else "\n"):
+        table.add_row(*cells)
+    # Not the table's own title and caption, which are no wider than it, and padded with blanks.
+    return Group(
+        Text("Held-out data, before and after training"), table, Text(wrapped("; ".join(_notes(before, after)), width))
+    )
+
+
+def table_rows(before: Values, after: Values, change: Values, between: str = " ") -> Iterator[tuple[str, ...]]:
+    """Name, before, after and change of each measure that exists; `between` parts a number from its error."""
     for key, name, form in ROWS:
         if key in before or key in after:
-            table.add_row(name, _cell(before, key, form), _cell(after, key, form), _change(before, after, key, form))
-    counts = [
-        ("pairs", "{:,.0f} pairs"),
-        ("responses", "{:,.0f} labelled responses"),
-        ("samples", "{:,.0f} sampled responses"),
-    ]
-    notes = [form.format(after[key]) for key, form in counts if key in after]
+            difference, error = _difference(before, after, change, key)
+            yield (
+                name,
+                _cell(before.get(key), before.get(f"{key}_se"), form, between),
+                _cell(after.get(key), after.get(f"{key}_se"), form, between),
+                _cell(difference, error, form.replace(":", ":+"), between),
+            )
+
+
+def _notes(before: Values, after: Values) -> Iterator[str]:
+    for key, form in COUNTS.items():
+        if key in after:
+            yield form.format(after[key])
+    if after.get("weight_auc_rows", math.inf) < after.get("pairs", after.get("responses", 0.0)):
+        yield f"token weights of {after['weight_auc_rows']:,.0f}: the others have no critical token left"
     if any(f"{key}_se" in values for key, *_ in ROWS for values in (before, after)):
-        notes.append("+- is one standard error")
-    table.caption = "; ".join(notes) or None
-    return table
+        yield "+- is one standard error"
 
 
-def verdict(before: Mapping[str, float], after: Mapping[str, float]) -> str:
+def verdict(before: Values, after: Values, change: Values | None = None) -> str:
     """What the numbers allow to be said, bad news included, one sentence each."""
-    sentences = [_measured_sentence(before, after, "true_reward", "True reward")]
-    sentences += [_measured_sentence(before, after, "reward_auc", "Held-out AUC of log-ratios by label")]
-    sentences += [_accuracy_sentence(before, after, key, name) for key, name, _ in ROWS[:2]]
+    sentences = [
+        _compared(name, before[key], after[key], *_difference(before, after, change or {}, key), after.get(unit), unit)
+        for key, name, unit in JUDGED
+        if key in before and key in after
+    ]
     sentences += [_nll_sentence(before, after), _kl_sentence(after)]
     return " ".join(filter(None, sentences)) or "Nothing was measured before and after, so nothing can be said."
 
 
-def _measured_sentence(before: Mapping[str, float], after: Mapping[str, float], key: str, name: str) -> str:
-    """Of a measure that comes with its standard error."""
-    if not (key in before and key in after):
-        return ""
-    return _compared(name, before[key], after[key], _combined_se(before, after, key))
-
-
-def _accuracy_sentence(before: Mapping[str, float], after: Mapping[str, float], key: str, name: str) -> str:
-    if not (key in before and key in after):
-        return ""
-    return _compared(f"Held-out {name}", before[key], after[key], _accuracy_se(before, after, key))
-
-
-def _nll_sentence(before: Mapping[str, float], after: Mapping[str, float]) -> str:
+def _nll_sentence(before: Values, after: Values) -> str:
     """For training on single responses, whose only measure it is; preference losses may raise it with good reason."""
     if "preference_accuracy" in after or not ("nll" in before and "nll" in after):
         return ""
     return f"Held-out NLL went from {before['nll']:.3f} to {after['nll']:.3f} nats per token."
 
 
-def _compared(name: str, before: float, after: float, error: float | None) -> str:
+def _compared(
+    name: str,
+    before: float,
+    after: float,
+    difference: float | None,
+    error: float | None,
+    count: float | None,
+    unit: str,
+) -> str:
     """`name` rose, fell or did neither beyond the noise; the difference and its standard error are printed."""
-    if not (math.isfinite(before) and math.isfinite(after)):
+    if difference is None or not (math.isfinite(before) and math.isfinite(after)):
         return f"{name} is not a number: the policy is broken."
-    difference = after - before
+    if count is not None and count < FEWEST:
+        return f"{name} changed by {difference:+.3f}; {count:.0f} {unit} are too few for a claim ({FEWEST})."
     if error is None:
         return f"{name} changed by {difference:+.3f}; without a standard error that may be noise."
     numbers = f"{difference:+.3f}, standard error {error:.3f}"
@@ -92,7 +139,7 @@ def _compared(name: str, before: float, after: float, error: float | None) -> st
     return f"{name} {'rose' if difference > 0 else 'fell'} from {before:.3f} to {after:.3f} ({numbers})."
 
 
-def _kl_sentence(after: Mapping[str, float]) -> str:
+def _kl_sentence(after: Values) -> str:
     kl = after.get("kl")
     if kl is None or kl <= LARGE_KL:
         return ""
@@ -102,29 +149,24 @@ def _kl_sentence(after: Mapping[str, float]) -> str:
     )
 
 
-def _combined_se(before: Mapping[str, float], after: Mapping[str, float], key: str) -> float | None:
-    """Standard error of the difference. Taken as independent, which is cautious: the prompts are the same."""
-    errors = [values.get(f"{key}_se") for values in (before, after)]
-    known = [error for error in errors if error is not None]
-    return math.hypot(*known) if len(known) == 2 else None
-
-
-def _accuracy_se(before: Mapping[str, float], after: Mapping[str, float], key: str) -> float | None:
-    """The same for two shares of `pairs` rows, each binomial."""
-    pairs = after.get("pairs")
-    return math.sqrt(sum(v[key] * (1 - v[key]) / pairs for v in (before, after))) if pairs else None
-
-
-def _cell(values: Mapping[str, float], key: str, form: str) -> str:
-    if key not in values:
-        return "-"
-    error = values.get(f"{key}_se")
-    return form.format(values[key]) + (f" +-{form.format(error)}" if error is not None else "")
-
-
-def _change(before: Mapping[str, float], after: Mapping[str, float], key: str, form: str) -> str:
+def _difference(before: Values, after: Values, change: Values, key: str) -> tuple[float | None, float | None]:
+    """After - before and its standard error, paired by row if it is known; else as if the two were independent, which
+    is cautious. None where there is none."""
     if not (key in before and key in after):
+        return None, None
+    if key in change:
+        return change[key], _known(change.get(f"{key}_se"))
+    errors = [_known(values.get(f"{key}_se")) for values in (before, after)]
+    known = [error for error in errors if error is not None]
+    return after[key] - before[key], math.hypot(*known) if len(known) == 2 else None
+
+
+def _known(error: float | None) -> float | None:
+    return None if error is None or math.isnan(error) else error
+
+
+def _cell(value: float | None, error: float | None, form: str, between: str) -> str:
+    if value is None:
         return "-"
-    error = _combined_se(before, after, key)
-    signed = form.replace(":", ":+").format(after[key] - before[key])
-    return signed + (f" +-{form.format(error)}" if error is not None else "")
+    error = _known(error)
+    return form.format(value) + (f"{between}+-{form.replace('+', '').format(error)}" if error is not None else "")

@@ -10,9 +10,12 @@ from alignkit.data.rows import TokenRow
 from alignkit.report.heatmap import token_heatmap
 from alignkit.scoring import Scoring
 
+EQUAL = 1e-6
+"""Distance from 1 up to which a weight is uniform; their mean is 1."""
+
 
 def weight_heatmaps(scoring: Scoring, row: TokenRow) -> Iterator[Panel]:
-    """A heatmap of each response of the row; none where single responses are imitated."""
+    """A heatmap of each response of the row whose weights differ; none where single responses are imitated."""
     if scoring.recipe.trainer.gives == "responses":
         return
     tokenizer = scoring.policy.tokenizer
@@ -22,9 +25,12 @@ def weight_heatmaps(scoring: Scoring, row: TokenRow) -> Iterator[Panel]:
         kinds = ["a desirable" if row.label else "an undesirable"]
     for name, kind, scores in zip(row.weighted, kinds, scoring.score([row]).responses, strict=True):
         ids = row.responses[name]
+        weights: list[float] = scores.weights_BT[0, : len(ids)].tolist()
+        if all(abs(weight - 1) <= EQUAL for weight in weights):
+            continue
         yield token_heatmap(
             [str(tokenizer.decode([token])) for token in ids.tolist()],
-            scores.weights_BT[0, : len(ids)].tolist(),
+            weights,
             title=f"weights of {scoring.recipe.weighting.name} on {kind} response ({where})",
             critical=row.critical[name].tolist() if row.critical else None,
         )

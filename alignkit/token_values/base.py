@@ -40,6 +40,10 @@ class TokenValues(Section):
         """What they are, as `alignkit describe` says it of a component that needs them."""
         return type(self).__name__
 
+    def batch_size(self, bench: Bench) -> int:
+        """Rows in one forward pass of one process."""
+        return bench.recipe.evaluation.batch_size
+
     @abstractmethod
     def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:
         """For each row, one [N] tensor of numbers: its weighted responses one after the other.
@@ -49,5 +53,6 @@ class TokenValues(Section):
         """
 
     def depends_on(self, bench: Bench) -> dict[str, Any]:
-        """JSON values, beside own parameters, model, precision and rows, that decide the values; none by default."""
+        """JSON values, beside own parameters, model, precision, batches and rows, that decide the values; none by
+        default."""
         return {}

@@ -28,6 +28,7 @@ from alignkit.needs import Attribution
 from alignkit.objective import ObjectiveStep
 from alignkit.pair_weighting.uniform import Uniform as UniformPairs
 from alignkit.recipe.recipe import Recipe
+from alignkit.report.display import Display
 from alignkit.report.progress import Progress
 from alignkit.scoring import Scoring
 from alignkit.trainers.base import Trainer
@@ -49,14 +50,14 @@ class SideRuns:
         begin: records the run, given its fingerprints, so that it can be resumed; called on every process.
         note: gets what the user should know while waiting, on every process.
         progress: shows so many steps.
-        may_train: false in a dry run, which leaves out values that need a training.
+        is_dry: a dry run, which leaves out values that need a training, and keeps nothing.
     """
 
     folder: Path | None = None
     begin: Callable[[Mapping[str, str]], None] = lambda _: None
     note: Callable[[str], None] = lambda _: None
-    progress: Callable[[int], Progress] = lambda steps: Progress(steps, console=Console(quiet=True))
-    may_train: bool = True
+    progress: Callable[[int], Progress] = lambda steps: Progress(steps, display=Display(Console(quiet=True)))
+    is_dry: bool = False
 
     def tidy(self, accelerator: Accelerator) -> None:
         """Removes what only a resume would need, when all are done; their logs stay."""
@@ -107,12 +108,13 @@ class Bench:
             yield batch, found[attribution]
 
     def _batches(self, rows: Sequence[TokenRow], size: int) -> Iterator[Batch]:
-        """Rows of one shape (pairs or single responses), at most `size` at a time."""
+        """Rows of one shape (pairs or single responses), at most `size` at a time, cut at each multiple of it: so the
+        first rows are cut the same way whatever follows, and what follows whole batches too."""
         start = 0
         while start < len(rows):
             names = rows[start].weighted
             stop = start + 1
-            while stop < min(start + size, len(rows)) and rows[stop].weighted == names:
+            while stop < min(start - start % size + size, len(rows)) and rows[stop].weighted == names:
                 stop += 1
             yield self.policy.batch([row.without_gold for row in rows[start:stop]])
             start = stop

@@ -27,6 +27,13 @@ class ReferenceImportance(TokenValues):
     full_sequence: bool = False
     """The prompt's importances too, before each response's."""
 
+    @property
+    def words(self) -> str:
+        return "importances under the reference"
+
+    def batch_size(self, bench: Bench) -> int:
+        return bench.recipe.training.micro_batch_size  # this one has a graph
+
     def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:
         for batch, size_BRS in bench.importances(self.attribution, rows, full_sequence=self.full_sequence):
             mask_BRS = batch.mask_BRT

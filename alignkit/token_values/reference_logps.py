@@ -19,6 +19,10 @@ class ReferenceLogps(TokenValues):
 
     lasting = True
 
+    @property
+    def words(self) -> str:
+        return "log-probs of the reference"
+
     def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:
         for batch, scored in bench.scored(bench.reference(), rows):
             yield from per_row(scored.logp_BRT, batch.mask_BRT)

@@ -57,6 +57,10 @@ class TrainingConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward pass; auto is bf16 where the accelerator supports it, else fp32."""
 
+    deterministic: bool = True
+    """The same bits from the same recipe, seed, machine and number of threads or processes; false lets a GPU use
+    operations that add in any order, for models that need one without another form."""
+
     log_every: int = Field(1, gt=0, le=MOST)
     """Write metrics every so many steps, and at the last one."""
 

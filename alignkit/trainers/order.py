@@ -26,6 +26,11 @@ def epoch_order(num_rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng(derive(seed, "order", epoch)).permutation(num_rows)
 
 
+def rows_in_order(rows: Sequence[TokenRow], seed: int) -> list[TokenRow]:
+    """All rows, in the order in which the first epoch sees them."""
+    return [rows[i] for i in epoch_order(len(rows), seed, 0)]
+
+
 def planned_steps(config: TrainingConfig, num_rows: int) -> int:
     """Optimizer steps of the whole run; a part of an epoch is rounded to the nearest step, at least 1."""
     if config.steps is not None:

@@ -23,8 +23,9 @@ def weight_metrics(weights_BT: Tensor, mask_BT: Tensor) -> dict[str, tuple[float
         weights_BT: [B, T] weights, 0 off the mask, any scale.
         mask_BT: [B, T] bool; True on response tokens. Rows without any are not counted.
     """
+    weights_BT, mask_BT = weights_BT.detach().cpu().double(), mask_BT.cpu()  # not every accelerator has float64
     kept_B = mask_BT.any(-1)
-    weights_BT, mask_BT = weights_BT.double()[kept_B], mask_BT[kept_B]
+    weights_BT, mask_BT = weights_BT[kept_B], mask_BT[kept_B]
     tiny = torch.finfo(weights_BT.dtype).tiny
     ess_B = weights_BT.sum(-1) ** 2 / (weights_BT.square().sum(-1) * mask_BT.sum(-1)).clamp_min(tiny)
     values = {

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from alignkit.errors import DataError
 from alignkit.lazy import numpy
 from alignkit.world.text import ADVICE, CARRIERS, FILLERS, SIGN_OFF, problem_of
 
@@ -42,7 +41,7 @@ def _advice(response: str) -> str | None:
     return advice[0] if is_well_formed and len(advice) == 1 else None
 
 
-def weight_auc(weights: Sequence[np.ndarray], critical: Sequence[np.ndarray]) -> float:
+def weight_auc(weights: Sequence[np.ndarray], critical: Sequence[np.ndarray]) -> float | None:
     """How well token weights find the planted critical tokens: 0.5 by chance, 1 when all of them rank on top.
 
     The chance that a critical token of a response weighs more than another token of the same response, equal weights
@@ -53,13 +52,11 @@ def weight_auc(weights: Sequence[np.ndarray], critical: Sequence[np.ndarray]) ->
         weights: [T] weights of the tokens of each response.
         critical: [T] bool, True on the critical tokens of each response.
 
-    Raises:
-        DataError: no response has both kinds of tokens.
+    Returns:
+        The mean, or None when no response has both kinds of tokens, as where truncation cut the advice off.
     """
     scores = [_auc(w, c) for w, c in zip(weights, critical, strict=True) if c.any() and not c.all()]
-    if not scores:
-        raise DataError(f"weight AUC: none of {len(critical)} responses has critical and other tokens")
-    return float(numpy.mean(scores))
+    return float(numpy.mean(scores)) if scores else None
 
 
 def _auc(weights: np.ndarray, critical: np.ndarray) -> float:

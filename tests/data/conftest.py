@@ -120,7 +120,6 @@ def load() -> Callable[..., Tables]:
         nonnegative=(),
         seed=0,
         dropped=None,
-        on_progress=None,
         **options,
     ):
         if "eval" not in options:
@@ -134,7 +133,6 @@ def load() -> Callable[..., Tables]:
             nonnegative=frozenset(nonnegative),
             seed=seed,
             dropped_file=dropped,
-            on_progress=on_progress,
         )
 
     return load_file

@@ -250,18 +250,6 @@ def test_turns_of_the_assistant_that_are_not_trained_are_counted(write, load, ma
     assert "earlier_turns_untrained" not in load("b.jsonl").reports[0].counts  # pairs are of the last turn anyway
 
 
-def test_progress_is_told(write, load, pairs, monkeypatch):
-    monkeypatch.setattr("alignkit.data.tables._REPORTED_ROWS", 2)
-    told = []
-    load(write("a.jsonl", pairs), eval=write("b.jsonl", pairs[:2]), on_progress=lambda *parts: told.append(parts))
-    assert told == [
-        ("tokenising a.jsonl", 2, 5),
-        ("tokenising a.jsonl", 4, 5),
-        ("tokenising a.jsonl", 5, 5),
-        ("tokenising b.jsonl", 2, 2),
-    ]
-
-
 def test_preview(write, load, make_bytes):
     pair = {"prompt": "Q: why not?", "chosen": " because of that", "rejected": " no"}
     tokenizer = make_bytes(bos=True)

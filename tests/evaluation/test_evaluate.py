@@ -65,13 +65,21 @@ class TestPairs:
 
     def test_by_hand(self) -> None:
         """Accuracy (1 + 0 + 1/2 + 1) / 4; margin (1 - 2 + 0 + 4) / 4; every chosen token has an NLL of 1; all
-        responses are equally likely under the policy, so the ranking ties everywhere."""
+        responses are equally likely under the policy, so the ranking ties everywhere, without any spread.
+
+        Standard errors, root of the sum of squares by 3 and by 4: of the scores (0.375, -0.625, -0.125, 0.375 from
+        their mean) the root of 0.6875 / 12, of the margins (0.25, -2.75, -0.75, 3.25) that of 18.75 / 12.
+        """
         assert self.measured() == {
             "pairs": 4.0,
             "nll": 1.0,
+            "nll_se": 0.0,
             "preference_accuracy": 0.625,
+            "preference_accuracy_se": pytest.approx(0.239357, abs=1e-6),
             "margin": 0.75,
+            "margin_se": 1.25,
             "ranking_accuracy": 0.5,
+            "ranking_accuracy_se": 0.0,
         }
 
     def test_weighted_values_have_their_own_keys(self) -> None:
@@ -86,11 +94,10 @@ class TestPairs:
         assert self.measured(batch_size=batch_size) == self.measured()
 
     def test_only_the_first_so_many(self) -> None:
-        assert self.measured(pairs=1) == self.measured() | {
-            "pairs": 1.0,
-            "preference_accuracy": 1.0,
-            "margin": 1.0,
-        }
+        """One row has no spread, so no standard error."""
+        one = {"pairs": 1.0, "nll": 1.0, "preference_accuracy": 1.0, "margin": 1.0, "ranking_accuracy": 0.5}
+        errors = {f"{name}_se": pytest.approx(math.nan, nan_ok=True) for name in one if name != "pairs"}
+        assert self.measured(pairs=1) == one | errors
         assert self.measured(pairs=0) == {}
 
     def test_of_a_real_model(self) -> None:
@@ -122,7 +129,7 @@ class TestPairs:
         measured = evaluation(
             recipe([{"name": "sft"}], "sft", evaluation=PAIRS_ONLY), [no_rejected(r) for r in rows()]
         )(0)
-        assert measured.keys() == {"pairs", "nll"}
+        assert measured.keys() == {"pairs", "nll", "nll_se"}
 
 
 def no_rejected(one: TokenRow) -> TokenRow:
@@ -198,3 +205,34 @@ def test_processes_share_the_rows() -> None:
     assert whole["pairs"] == 4.0
     together = (halves[0]["margin"] + halves[1]["margin"]) / 2
     torch.testing.assert_close(torch.tensor(together), torch.tensor(whole["margin"]), **CLOSE)
+
+
+def test_rows_whose_advice_was_cut_off_are_left_out_of_the_weight_auc() -> None:
+    """As in the test above, the first row's chosen response scores 1 and the second row has no critical token left."""
+    middle, nothing = np.arange(5) == 2, np.zeros(5, dtype=bool)
+    of = recipe(weighting={"name": "prior"}, evaluation=PAIRS_ONLY)
+    whole, cut = (
+        TokenRow(r.index, r.where, r.prompt, r.responses, critical={"chosen": critical, "rejected": nothing})
+        for r, critical in zip(rows([(2, 5, 5)] * 2), (middle, nothing), strict=True)
+    )
+    measured = evaluation(of, [whole, cut], llama(), on_world=True)(0)
+    assert (measured["weight_auc"], measured["weight_auc_rows"], measured["pairs"]) == (1.0, 1.0, 2.0)
+    alone = evaluation(of, [cut], llama(), on_world=True)(0)
+    assert "weight_auc" not in alone and "weight_auc_rows" not in alone
+
+
+class TestWhatIsKept:
+    def test_samples_as_text_in_the_order_of_the_rows(self) -> None:
+        measured = evaluation(TestSamples.OF, rows(), llama(), move(llama())).measure()
+        assert [one["row"] for one in measured.samples] == [0, 1, 2]
+        first = measured.samples[0]
+        assert first.keys() == {"row", "where", "prompt", "response", "sample_tokens", "kl"}
+        assert first["where"] == "toy.jsonl:1"
+        assert len(first["response"].split()) == first["sample_tokens"]
+
+    def test_a_few_responses_to_read_are_drawn_where_nothing_is_measured_on_them(self) -> None:
+        of = recipe([{"name": "sft"}], "sft", evaluation={"pairs": 0, "samples": 128, "max_new_tokens": 3})
+        measured = evaluation(of, rows([(2, 2, 2)] * 5)).measure()
+        assert len(measured.samples) == 3 and measured.summary == {}
+        none = recipe([{"name": "sft"}], "sft", evaluation={"pairs": 0, "samples": 0})
+        assert not evaluation(none, rows()).measure().samples

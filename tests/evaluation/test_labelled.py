@@ -14,19 +14,22 @@ from engine_toy import gold_logp, llama, move, recipe, rows, scoring
 
 from alignkit.data.rows import TokenRow
 from alignkit.data.unpairing import unpair
-from alignkit.evaluation.evaluate import TIE, Evaluation
+from alignkit.evaluation.evaluate import Evaluation
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scorer
 from alignkit.needs import Needs
 from alignkit.scores import RowScores, TokenScores
+from alignkit.step_metrics import TIE
 
 ALONE = SimpleNamespace(process_index=0, num_processes=1)
 ROWS_ONLY = {"pairs": 100, "samples": 0}
 KTO = {"name": "kto", "beta": 0.5}
 UP, DOWN = True, False
-AUC_ERROR = 0.247438
-"""Of an AUC A = 0.611111 of 3 against 3: Q1 = A / (2 - A) = 0.440000, Q2 = 2 A^2 / (1 + A) = 0.463602;
-the root of (A (1 - A) + 2 (Q1 - A^2) + 2 (Q2 - A^2)) / 9."""
+AUC_ERROR = 0.283279
+"""The desirable responses lead 1, 1/2 and 1/3 of the others, and the undesirable ones are led by 1/3, 1/2 and 1 of
+them: a variance of 0.120370 each; the root of 0.120370 / 3 + 0.120370 / 3."""
+NO_ERROR = pytest.approx(float("nan"), nan_ok=True)
+"""Of a single value."""
 
 
 def unpaired(losses=(KTO,), **sections):
@@ -72,7 +75,8 @@ class TestByHand:
         """Desirable tokens have an NLL of 1, 3 and 5 (rows 0, 2 and 4), two each."""
         found = measured(list(self.ROWS))
         assert found.pop("reward_auc_se") == pytest.approx(AUC_ERROR, abs=1e-6)
-        assert found == {"responses": 6.0, "nll": 3.0, "reward_auc": pytest.approx(5.5 / 9)}
+        nll_se = pytest.approx(2 / 3**0.5)  # of 1, 3 and 5
+        assert found == {"responses": 6.0, "nll": 3.0, "nll_se": nll_se, "reward_auc": pytest.approx(5.5 / 9)}
 
     @pytest.mark.parametrize("batch_size", [1, 4])
     def test_batches_do_not_matter(self, batch_size) -> None:
@@ -88,7 +92,7 @@ class TestByHand:
 
     def test_only_the_first_so_many(self) -> None:
         """2 against 0.5 alone."""
-        first = {"responses": 2.0, "nll": 1.0, "reward_auc": 1.0, "reward_auc_se": 0.0}
+        first = {"responses": 2.0, "nll": 1.0, "nll_se": NO_ERROR, "reward_auc": 1.0, "reward_auc_se": NO_ERROR}
         assert measured(list(self.ROWS), pairs=2) == first
         assert measured(list(self.ROWS), pairs=0) == {}
 
@@ -102,14 +106,18 @@ class TestByHand:
 
 class TestOneKindIsMissing:
     def test_no_undesirable_responses(self) -> None:
-        assert measured([(1.0, UP), (2.0, UP)]) == {"responses": 2.0, "nll": 1.5}
+        assert measured([(1.0, UP), (2.0, UP)]) == {"responses": 2.0, "nll": 1.5, "nll_se": 0.5}
 
     def test_no_desirable_responses(self) -> None:
         """Nobody wants them to be likely, so there is no NLL either."""
         assert measured([(1.0, DOWN), (2.0, DOWN)]) == {"responses": 2.0}
 
     def test_no_reference(self) -> None:
-        assert measured([(1.0, UP), (2.0, DOWN)], has_reference=False) == {"responses": 2.0, "nll": 1.0}
+        assert measured([(1.0, UP), (2.0, DOWN)], has_reference=False) == {
+            "responses": 2.0,
+            "nll": 1.0,
+            "nll_se": NO_ERROR,
+        }
 
 
 def evaluation(of, held_out, model, reference, accelerator=ALONE, on_world: bool = False) -> Evaluation:
@@ -140,7 +148,8 @@ class TestOfARealModel:
             "responses": 6.0,
             "nll": pytest.approx(sum(sums) / sum(len(one.responses["completion"]) for one in wanted), rel=1e-5),
             "reward_auc": np.mean([lead > 0 for lead in leads]),
-            "reward_auc_se": found["reward_auc_se"],  # by hand above
+            "nll_se": found["nll_se"],  # by hand above
+            "reward_auc_se": found["reward_auc_se"],
         }
 
     def test_weights_do_not_matter(self) -> None:
@@ -156,7 +165,8 @@ class TestOfARealModel:
         here = evaluation(unpaired(), rows(), self.OURS, self.THEIRS)(0)
         there = evaluation(recipe(evaluation=ROWS_ONLY), rows(), self.OURS, self.THEIRS)(0)
         assert here == there
-        assert here.keys() == {"pairs", "nll", "preference_accuracy", "margin", "ranking_accuracy"}
+        means = {"nll", "preference_accuracy", "margin", "ranking_accuracy"}
+        assert here.keys() == {"pairs", *means, *(f"{name}_se" for name in means)}
 
     def test_samples_of_labelled_prompts(self) -> None:
         """The KL is that of the prompts, whatever the label of their response."""

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from alignkit.data.rows import DataReport
-from alignkit.report.banner import Batch, data_line, start_banner
+from alignkit.recipe.recipe import Recipe
+from alignkit.report.banner import Banner, Batch, banner_line, data_line, method_line
 
 TRAIN = DataReport(
     source="data/pairs.jsonl.gz",
@@ -23,51 +24,69 @@ TRAIN = DataReport(
 HELD_OUT = DataReport("data/held_out.csv", "prompt, chosen and rejected text", 1, 1, {}, {}, "ff")
 
 
-def shown(width: int, **changes) -> list[str]:
-    facts = {
-        "recipe": "recipes/[b]tidpo.yaml",
-        "model": "world",
-        "parameters": 512_345,
-        "trainable": 12_345,
-        "reports": [TRAIN, HELD_OUT],
-        "batch": Batch(size=32, micro=8, accumulation=4, processes=1),
-        "steps": 1000,
-        "folder": "runs/tidpo-20261123-090000",
-    }
-    console = Console(record=True, width=width, color_system=None, file=io.StringIO())
-    console.print(start_banner(**(facts | changes)))
-    return [line.rstrip() for line in console.export_text().splitlines()]
+def shown(width: int, reports=(TRAIN, HELD_OUT), folder="runs/tidpo-20261123-090000", trainable=12_345) -> list[str]:
+    console = Console(width=width, color_system=None, file=io.StringIO())
+    banner = Banner(console)
+    banner.begun(
+        recipe="recipes/[b]tidpo.yaml", method="dpo", folder=folder, loading="data data/pairs.jsonl.gz; model world"
+    )
+    banner.data(reports)
+    banner.model("world", parameters=512_345, trainable=trainable)
+    banner.plan(Batch(size=32, micro=8, accumulation=4, processes=1), steps=1000, epochs=16.08)
+    return console.file.getvalue().splitlines()
 
 
 def test_whole_at_100_columns():
+    """Not a blank at the end of a line: the output may be a file."""
     assert shown(100) == [
         "recipe  recipes/[b]tidpo.yaml",
-        "model   world: 512,345 parameters, 12,345 trained (2.41%)",
+        "method  dpo",
+        "folder  runs/tidpo-20261123-090000",
+        "loading data data/pairs.jsonl.gz; model world",
         "data    data/pairs.jsonl.gz: 1,990 of 2,000 rows used, 10 dropped (3 chosen equal to rejected, 7",
         "        empty response); prompt, chosen and rejected text",
         "eval    data/held_out.csv: 1 of 1 row used; prompt, chosen and rejected text",
+        "model   world: 512,345 parameters, 12,345 trained (2.41%)",
         "batch   32 examples a step = 8 x 4 passes x 1 process",
-        "steps   1,000",
-        "folder  runs/tidpo-20261123-090000",
+        "steps   1,000, 16.1 passes over the training rows",
     ]
 
 
 def test_a_narrow_terminal_wraps_under_the_value():
-    assert shown(60, reports=[TRAIN], folder="runs/" + "long-" * 11 + "name") == [
-        "recipe  recipes/[b]tidpo.yaml",
-        "model   world: 512,345 parameters, 12,345 trained (2.41%)",
+    assert shown(60, [TRAIN], "runs/" + "long-" * 11 + "name")[2:8] == [
+        "folder  runs/long-long-long-long-long-long-long-long-long-lo",
+        "        ng-long-name",
+        "loading data data/pairs.jsonl.gz; model world",
         "data    data/pairs.jsonl.gz: 1,990 of 2,000 rows used, 10",
         "        dropped (3 chosen equal to rejected, 7 empty",
         "        response); prompt, chosen and rejected text",
-        "batch   32 examples a step = 8 x 4 passes x 1 process",
-        "steps   1,000",
-        "folder  runs/long-long-long-long-long-long-long-long-long-lo",
-        "        ng-long-name",
     ]
 
 
+def test_each_part_is_printed_when_it_is_known():
+    console = Console(width=100, color_system=None, file=io.StringIO())
+    Banner(console).begun(recipe="r.yaml", method="dpo", folder="out", loading="data d.jsonl; model m")
+    assert console.file.getvalue().count("\n") == 4
+
+
 def test_full_training_says_so():
-    assert shown(100, trainable=512_345)[1] == "model   world: 512,345 parameters, all trained"
+    assert "model   world: 512,345 parameters, all trained" in shown(100, trainable=512_345)
+
+
+def test_names_cannot_command_the_terminal():
+    assert banner_line("data", "a\x1b[2Jb\nc", 80).plain == "data    a\\x1b[2Jb\\nc"
+
+
+def test_the_method_in_words():
+    parts = {
+        "model": {"name": "world"},
+        "data": {"train": "builtin:world"},
+        "losses": [{"name": "dpo"}, {"name": "nll", "coefficient": 0.5}],
+        "trainer": {"name": "preference"},
+    }
+    assert method_line(Recipe.model_validate(parts)) == "dpo + 0.5 nll; token weighting uniform; trainer preference"
+    weighted = Recipe.model_validate(parts | {"pair_weighting": {"name": "wpo"}})
+    assert method_line(weighted) == ("dpo + 0.5 nll; token weighting uniform; pair weighting wpo; trainer preference")
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
 import pytest
+import safetensors.torch
 import torch
 from engine_toy import CLOSE, bench, gold_logp, llama, policy, rows
 
 from alignkit.data.splitting import swapped
+from alignkit.data.unpairing import unpair
 from alignkit.models.reference import frozen_copy
 from alignkit.models.scorer import Want
 from alignkit.token_values.base import TokenValues
+from alignkit.token_values.bench import Bench
 from alignkit.token_values.reference_logps import ReferenceLogps
 from alignkit.token_values.table import cache_folder, load_table
 
@@ -84,27 +88,106 @@ def test_is_computed_once(folder, counted) -> None:
     assert counted.times == [3] and len(list(folder.iterdir())) == 1
 
 
-@pytest.mark.parametrize("other", ["model", "rows", "parameters", "what it depends on", "layout"])
+def in_batches_of(size: int, of: Bench) -> Bench:
+    evaluation = of.recipe.evaluation.model_copy(update={"batch_size": size})
+    return replace(of, recipe=of.recipe.model_copy(update={"evaluation": evaluation}))
+
+
+MANY = rows([(3 + i % 4, 1 + i % 5, 2 + i % 3) for i in range(11)])
+
+
+def test_only_rows_that_are_needed_are_computed_and_a_longer_run_adds_to_them(folder, counted) -> None:
+    """In whole batches of 2: 3 rows take 4, of which the next run needs none more, 7 take 8, and 11 are all."""
+    of = in_batches_of(2, bench(llama(), MANY))
+    for needed, computed in ((3, [4]), (4, [4]), (2, [4]), (7, [4, 4]), (11, [4, 4, 3]), (None, [4, 4, 3])):
+        table = load_table(counted, MANY, of, needed)
+        assert counted.times == computed
+        some = MANY[:needed]
+        mask = policy(llama()).batch(some).mask_BRT
+        assert [len(values) for values in table.lookup(some, mask)[mask].split(mask.sum((-1, -2)).tolist())] == [
+            sum(len(ids) for ids in one.responses.values()) for one in some
+        ]
+    assert len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("steps", [(1,), (5,), (2, 3, 8), (9, 10)])
+def test_what_is_added_is_bit_for_bit_what_a_long_run_computes(folder, steps) -> None:
+    of = in_batches_of(2, bench(llama(), MANY))
+    whole = load_table(ReferenceLogps(), MANY, of)
+    shutil.rmtree(folder)
+    for needed in steps:
+        load_table(ReferenceLogps(), MANY, of, needed)
+    mask = policy(llama()).batch(MANY).mask_BRT
+    assert torch.equal(load_table(ReferenceLogps(), MANY, of).lookup(MANY, mask), whole.lookup(MANY, mask))
+
+
+def test_mixed_rows_are_cut_the_same_way_however_many_there_are(folder) -> None:
+    """Three pairs, then single responses: a batch of 2 ends where the kind changes, and at each multiple of 2."""
+    mixed = [*MANY[:3], *unpair(MANY[3:])]
+    of = in_batches_of(2, bench(llama(), mixed))
+    whole = load_table(ReferenceLogps(), mixed, of)
+    shutil.rmtree(folder)
+    load_table(ReferenceLogps(), mixed, of, 5)
+    extended = load_table(ReferenceLogps(), mixed, of)
+    for one in mixed:
+        mask = policy(llama()).batch([one]).mask_BRT
+        assert torch.equal(extended.lookup([one], mask), whole.lookup([one], mask))
+
+
+def test_a_dry_run_neither_reads_nor_writes(folder, counted) -> None:
+    of = bench(llama(), rows())
+    for _ in range(2):
+        load_table(counted, rows(), replace(of, side=replace(of.side, is_dry=True)))
+    assert counted.times == [3, 3] and not folder.exists()
+
+
+@pytest.mark.parametrize("other", ["model", "rows", "parameters", "what it depends on", "batches", "layout"])
 def test_is_told_apart_by(other, folder, counted) -> None:
     load_table(counted, rows(), bench(llama(), rows()))
     of = bench(llama(seed=1) if other == "model" else llama(), rows())
     if other == "what it depends on":
         of = replace(of, recipe=of.recipe.model_copy(update={"seed": 5}))
+    if other == "batches":
+        of = in_batches_of(2, of)
     if other == "layout":
-        of = replace(of, policy=policy(of.policy.model, "separate"))
+        of = replace(of, policy=replace(of.policy, layout="separate"))
     values = counted.model_copy(update={"offset": 1}) if other == "parameters" else counted
     load_table(values, rows()[:2] if other == "rows" else rows(), of)
     assert len(counted.times) == 2 and len(list(folder.iterdir())) == 2
 
 
-@pytest.mark.parametrize("damage", [b"", b"no tensors here"], ids=["empty", "garbage"])
-def test_a_damaged_file_is_computed_again(folder, counted, damage) -> None:
-    load_table(counted, rows(), bench(llama(), rows()))
+DAMAGES = {
+    "empty": lambda whole: b"",
+    "garbage": lambda whole: b"no tensors here",
+    "cut": lambda whole: whole[:-4],
+    "one bit of a value": lambda whole: whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:],
+    "without a checksum": lambda whole: safetensors.torch.save(safetensors.torch.load(whole)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_said_and_computed_again(folder, counted, damage) -> None:
+    of, notes = bench(llama(), rows()), []
+    load_table(counted, rows(), of)
     (file,) = folder.iterdir()
     whole = file.read_bytes()
-    file.write_bytes(damage)
-    load_table(counted, rows(), bench(llama(), rows()))
+    file.write_bytes(DAMAGES[damage](whole))
+    load_table(counted, rows(), replace(of, side=replace(of.side, note=notes.append)))
     assert counted.times == [3, 3] and file.read_bytes() == whole
+    assert notes == [f"{file}: damaged; its values are computed again"]
+
+
+def test_the_file_of_other_values_does_not_pass(folder, counted) -> None:
+    """Copied over by hand, say: its checksum fits what it holds, but not its name."""
+    of = bench(llama(), rows())
+    load_table(counted, rows(), of)
+    (file,) = folder.iterdir()
+    other = counted.model_copy(update={"offset": 1})
+    load_table(other, rows(), of)
+    (theirs,) = set(folder.iterdir()) - {file}
+    theirs.write_bytes(file.read_bytes())
+    mask = policy(llama()).batch(rows()).mask_BRT
+    assert load_table(other, rows(), of).lookup(rows(), mask).max() == 9
 
 
 def test_what_costs_nothing_leaves_no_file(folder, counted, monkeypatch) -> None:

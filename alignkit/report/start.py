@@ -1,0 +1,72 @@
+"""The start of a run in words: banner, plan, and what a dry run leaves out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from alignkit.data.rows import Tables
+from alignkit.models.policy import Policy
+from alignkit.objective import start_batches
+from alignkit.recipe.load import LoadedRecipe
+from alignkit.recipe.recipe import Recipe
+from alignkit.report.banner import Banner, Batch, method_line
+from alignkit.scoring_setup import Setup
+from alignkit.trainers.config import TrainingConfig
+from alignkit.trainers.order import DataOrder, planned_steps
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def show_begun(console: Console, loaded: LoadedRecipe, folder: str) -> None:
+    """What is known before anything is loaded; `folder` is the run folder, in words."""
+    recipe = loaded.recipe
+    data = recipe.data.train if recipe.data.eval is None else f"{recipe.data.train}, {recipe.data.eval}"
+    Banner(console).begun(
+        recipe=str(loaded.path),
+        method=method_line(recipe),
+        folder=folder,
+        loading=f"data {data}; model {_model_name(recipe)}",
+    )
+
+
+def show_plan(
+    banner: Banner,
+    loaded: LoadedRecipe,
+    config: TrainingConfig,
+    policy: Policy,
+    tables: Tables,
+    accelerator: Accelerator,
+) -> None:
+    """The model and how long and in which pieces it is trained."""
+    parameters = list(policy.model.parameters())
+    banner.model(
+        _model_name(loaded.recipe),
+        parameters=sum(p.numel() for p in parameters),
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+    )
+    processes = accelerator.num_processes
+    share = -(-config.batch_size // processes)
+    micro = min(config.micro_batch_size, share)
+    steps = planned_steps(config, len(tables.train))
+    epochs = DataOrder(tables.train, config.batch_size, loaded.recipe.seed).epochs_after(steps)
+    for note in policy.notes:
+        banner.note(note)
+    banner.plan(Batch(config.batch_size, micro, -(-share // micro), processes), steps=steps, epochs=epochs)
+
+
+def _model_name(recipe: Recipe) -> str:
+    return str(getattr(recipe.model, "path", recipe.model.name))
+
+
+def dry_run_line(setup: Setup, recipe: Recipe) -> str:
+    """What a dry run did and what it left to the run."""
+    batches = start_batches(setup.looked_up.visited, recipe.training.micro_batch_size)
+    checked = len({row.index for batch in batches for row in batch})
+    left = [f"{values.words} ({setup.looked_up.needed:,} rows)" for values in setup.left_out]
+    left += ["the trainings of contrastive models"] * any(values.trains for values in setup.left_out)
+    left += ["evaluation", "training"]
+    is_checked = f"checked on {checked:,} {'row' if checked == 1 else 'rows'}; " if recipe.needs().reference else ""
+    return f"dry run: {is_checked}not computed: {', '.join(left)}; nothing was written"
