@@ -8,7 +8,7 @@ from pydantic import Field
 
 from alignkit.files import Record
 
-Moment = Literal["before", "after"]
+Moment = Literal["before", "after", "change"]
 
 
 class Session(Record):
@@ -47,7 +47,7 @@ class RunRecord(Session):
     """What went in (`data`, `template`, `model`) -> hash, hex."""
 
     evaluations: dict[str, str] = Field(default_factory=dict)
-    """`before` and `after` -> sha256 of their values in `eval.json`."""
+    """`before`, `after`, `change` -> sha256 of their values in `eval.json`."""
 
     resumed: list[Resumption]
     """The later sessions."""
@@ -58,3 +58,4 @@ class Evaluations(Record):
 
     before: dict[str, float | None] | None = None
     after: dict[str, float | None] | None = None
+    change: dict[str, float | None] | None = None
