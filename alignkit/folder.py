@@ -183,18 +183,18 @@ class RunFolder:
             )
         if self._changes:
             write_text(self.path / RECIPE, self._recipe)
-        record = self.record
+        record = self.record()
         changes = {one.key: f"{one.before}, now {one.now}" for one in self._changes}
         resumption = Resumption(**self._session.model_dump(), changes=changes)
         self._write(record.model_copy(update={"resumed": [*record.resumed, resumption], "ended": None}))
         known, _ = self._evaluations()
-        if known.keys() - {"before"}:
-            self._write_evaluations({moment: values for moment, values in known.items() if moment == "before"})
+        if known.keys() - {"before"}:  # of the shorter training
+            self._write_evaluations({moment: known[moment] for moment in known if moment == "before"})
         with one_line(self.path / DONE):
             (self.path / DONE).unlink(missing_ok=True)
 
     def _insist(self, fingerprints: Mapping[str, str]) -> None:
-        found = differences(self.record.fingerprints, fingerprints)
+        found = differences(self.record().fingerprints, fingerprints)
         if found:
             raise RunFolderError(
                 f"{self.path}: cannot resume: fingerprints differ from those the run began with: "
@@ -210,7 +210,7 @@ class RunFolder:
         self._write_evaluations({**known, moment: finite})
 
     def evaluations(self) -> dict[str, dict[str, float]]:
-        """What `eval.json` holds of `before`, `after` and their `change`, as it was written; null is NaN again.
+        """What `eval.json` holds, as it was written; null is NaN again.
 
         What was changed since, or was measured under other settings than this session's, is left out, to be measured
         again.
@@ -226,7 +226,7 @@ class RunFolder:
 
     def _write_evaluations(self, values: Mapping[str, Mapping[str, float | None]]) -> None:
         hashes = {moment: _digest(measured) for moment, measured in values.items()}
-        self._write(self.record.model_copy(update={"evaluations": hashes}))
+        self._write(self.record().model_copy(update={"evaluations": hashes}))
         write_json(self.path / EVALUATIONS, values)
 
     def _evaluations(self) -> tuple[dict[str, dict[str, float | None]], list[str]]:
@@ -235,7 +235,7 @@ class RunFolder:
         known: dict[str, dict[str, float | None]] = {}
         if not path.exists():
             return known, []
-        hashes = self.record.evaluations
+        hashes = self.record().evaluations
         try:
             recorded = read_record(path, Evaluations)
         except RunFolderError as error:
@@ -252,12 +252,15 @@ class RunFolder:
     def finish(self) -> None:
         """Records the end in `run.json`, then writes `DONE`: the last write of a run that took all its steps."""
         ended = _now()
-        self._write(self.record.model_copy(update={"ended": ended}))
+        self._write(self.record().model_copy(update={"ended": ended}))
         write_text(self.path / DONE, f"{ended}\n")
 
-    @property
     def record(self) -> RunRecord:
-        """`run.json`, as it is on the disk."""
+        """What `run.json` holds.
+
+        Raises:
+            RunFolderError: it is missing or damaged.
+        """
         return read_record(self.path / RUN, RunRecord)
 
     def _write(self, record: RunRecord) -> None:

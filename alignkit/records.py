@@ -47,7 +47,7 @@ class RunRecord(Session):
     """What went in (`data`, `template`, `model`) -> hash, hex."""
 
     evaluations: dict[str, str] = Field(default_factory=dict)
-    """`before` and `after` -> sha256 of their values in `eval.json`."""
+    """`before`, `after`, `change` -> sha256 of their values in `eval.json`."""
 
     resumed: list[Resumption]
     """The later sessions."""

@@ -317,7 +317,7 @@ def _card(
     after: Mapping[str, float] | None = None,
     change: Mapping[str, float] | None = None,
 ) -> ModelCard:
-    record = folder.record
+    record = folder.record()
     return ModelCard(
         recipe=parts.loaded.recipe,
         recipe_text=parts.loaded.to_yaml(),

@@ -170,7 +170,6 @@ class Bench:
                     fingerprint={"model": self.fingerprints["model"], **facts},
                     on_log=progress.update,
                     on_note=lambda text: None,
-                    on_start=progress.begin,
                     resume=True,
                 )
         except NonFiniteError as error:
