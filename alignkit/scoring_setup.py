@@ -142,7 +142,12 @@ def build_scoring(
     def reload() -> Reference:
         """The starting model again: with cached log-probs no copy of it is kept while training."""
         fresh = build_policy(
-            recipe.model, policy.tokenizer, seed=recipe.seed, separate=False, device=accelerator.device
+            recipe.model,
+            policy.tokenizer,
+            seed=recipe.seed,
+            separate=False,
+            device=accelerator.device,
+            longest=longest_rows(recipe, tables, policy.tokenizer),
         )
         return frozen_copy(fresh)
 

@@ -53,8 +53,8 @@ the reach of sparse attention are refused before training with both lengths. Rot
 
 Below, {count} model types, each with random weights, two layers and a width of 32. "up to its window": rows are shared
 where the longest of them, with all its responses, fits the attention window. Lengths are those of the tiny models or
-the defaults of their configurations. LoRA is `adapter: {}`, which adapts all
-linear layers that peft finds; a run on a mixture of experts says which ones those are.
+the defaults of their configurations. LoRA is `adapter: {}`, which adapts all linear layers that peft finds; a run on a
+mixture of experts says which ones those are.
 
 | model type | rows | LoRA | sampling: decoded together | notes |
 |---|---|---|---|---|

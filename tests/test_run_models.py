@@ -44,10 +44,14 @@ def recipe(folder: Path, config: transformers.PretrainedConfig, dtype: torch.dty
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 @pytest.mark.parametrize(
     "sets",
-    [[], ["model.adapter={rank: 2}", "model.gradient_checkpointing=true", "model.dtype=bfloat16"]],
-    ids=["all parameters", "bfloat16, LoRA, checkpointing"],
+    [
+        [],
+        ["model.adapter={rank: 2}", "model.gradient_checkpointing=true", "model.dtype=bfloat16"],
+        ["model.layout=shared", "losses=[{name: weighted_dpo}]", "weighting=uniform"],  # its reference is loaded again
+    ],
+    ids=["all parameters", "bfloat16, LoRA, checkpointing", "cached reference"],
 )
-def test_ti_dpo_on_gemma_2(sets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gemma_2(sets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Capped logits, a window longer than the rows, sampled anchors; the first loss is ln 2 + 0.1 x margin."""
     monkeypatch.setenv("ALIGNKIT_CACHE", str(tmp_path / "cache"))
     config = transformers.Gemma2Config(**SIZES | {"max_position_embeddings": 512}, head_dim=4, sliding_window=512)
@@ -66,11 +70,15 @@ def test_ti_dpo_on_gemma_2(sets: list[str], tmp_path: Path, monkeypatch: pytest.
             r"^data\.max_length: the longest row has \d+ tokens, but gpt2 has no positions beyond token 16; lower ",
         ),
         (
+            transformers.PhimoeConfig(**SIZES | {"max_position_embeddings": 512}, num_local_experts=2),
+            r"^model\.gradient_checkpointing: phimoe draws at random in training mode ",
+        ),
+        (
             transformers.BertGenerationConfig(**SIZES | {"max_position_embeddings": 512}),
             r"^model: bert-generation is not supported: it is not causal: ",
         ),
     ],
-    ids=["gpt2", "bert-generation"],
+    ids=["gpt2", "phimoe", "bert-generation"],
 )
 def test_refused_before_training(config: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALIGNKIT_CACHE", str(tmp_path / "cache"))
@@ -79,4 +87,4 @@ def test_refused_before_training(config: Any, message: str, tmp_path: Path, monk
         stored = json.loads((tmp_path / "model" / "config.json").read_text())
         (tmp_path / "model" / "config.json").write_text(json.dumps(stored | {"architectures": None}))
     with pytest.raises(ModelError, match=message):
-        run(load_recipe(path, []), tmp_path / "run", False, False)
+        run(load_recipe(path, ["model.gradient_checkpointing=true"]), tmp_path / "run", False, False)

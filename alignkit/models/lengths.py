@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,7 @@ def _position_table(model: PreTrainedModel) -> int | None:
             continue
         tables = [*module.named_parameters(name, recurse=False), *module.named_buffers(name, recurse=False)]
         for table, tensor in tables:
-            is_table = any(part in table.lower() for part in ("pos", "wpe")) and tensor.dim() == 2
+            is_table = tensor.dim() == 2 and re.search(r"(^|[._])(pos|positions?|wpe)([._]|$)", table)
             if is_table and known <= len(tensor) <= known + 2:  # OPT keeps two rows for padding
                 return known
     return None
