@@ -126,7 +126,7 @@ if __name__ == "__main__":
     stop = lambda: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
     interrupted("terminated", 128 + signal.SIGTERM, ObjectiveStep, "loss", 5, stop)
     # The second evaluation is the one after training: only the measuring is left to do.
-    interrupted("terminated_while_measuring", 128 + signal.SIGTERM, Evaluation, "__call__", 1, stop)
+    interrupted("terminated_while_measuring", 128 + signal.SIGTERM, Evaluation, "measure", 1, stop)
     lora = ("model.adapter={rank: 2, alpha: 4}", "training.steps=4")
     wait(in_child(lambda: train("lora", *lora)), 0)
     interrupted("lora_terminated", 128 + signal.SIGTERM, ObjectiveStep, "loss", 5, stop, *lora)

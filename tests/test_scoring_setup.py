@@ -30,18 +30,18 @@ def words(text: str, add_special_tokens: bool) -> dict[str, list[int]]:
     ],
 )
 def test_the_longest_row(losses: list[Any], evaluation: dict[str, Any], wanted: Longest) -> None:
-    assert longest_rows(recipe(losses, evaluation=evaluation), Tables(TRAIN, EVAL, ()), words) == wanted
+    assert longest_rows(recipe(losses, evaluation=evaluation), Tables(TRAIN, EVAL, (), end=0), words) == wanted
 
 
 def test_an_anchor_makes_shared_rows_longer() -> None:
     """A prompt of 9 with an anchor of 4; 4 + 6 + 3 tokens and an anchor of 4."""
     anchored = TRIPLET | {"anchor": {"name": "sample_prompt", "max_new_tokens": 4}}
     of = recipe([DPO, anchored], evaluation={"samples": 0})
-    assert longest_rows(of, Tables(TRAIN, EVAL, ()), words) == Longest(13, "the anchor's max_new_tokens", 17)
+    assert longest_rows(of, Tables(TRAIN, EVAL, (), end=0), words) == Longest(13, "the anchor's max_new_tokens", 17)
 
 
 def test_a_text_before_the_prompt_counts() -> None:
     """Three words before 4 + 6 and 4 + 6 + 3 tokens."""
     contrast = {"name": "prompts", "positive": "be good", "negative": "be very bad"}
     of = recipe([DPO], weighting={"name": "tis", "contrast": contrast}, evaluation={"samples": 0})
-    assert longest_rows(of, Tables(TRAIN, EVAL, ()), words) == Longest(13, "data.max_length", 16)
+    assert longest_rows(of, Tables(TRAIN, EVAL, (), end=0), words) == Longest(13, "data.max_length", 16)

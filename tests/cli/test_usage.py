@@ -92,7 +92,7 @@ def test_flags_show_no_value(capsys, verb):
     code, out, _ = alignkit(capsys, *([verb] if verb else []), "--help")
     assert code == 0 and "<bool>" not in out and "--help" in out
     if verb == "run":
-        assert re.search(r"--resume +Go on from", out) and re.search(r"--output +DIR", out)
+        assert re.search(r"--resume +Go on with", out) and re.search(r"--output +DIR", out)
 
 
 def test_alone_it_says_what_there_is(capsys):

@@ -191,7 +191,8 @@ class TestOfARealModel:
         everything = [measure for part in parts for measure in part]
         assert len(everything) == 6
         monkeypatch.setattr(gather, lambda mine: everything if mine else mine)
-        assert evaluation(of, held_out, self.OURS, self.THEIRS)(0) == pytest.approx(whole)
+        # Other batches round the log-probs otherwise, in float32; a standard error is of small differences of them.
+        assert evaluation(of, held_out, self.OURS, self.THEIRS)(0) == pytest.approx(whole, rel=1e-5)
 
     def test_weight_auc_of_labelled_rows_of_the_world(self) -> None:
         """The Gaussian prior weighs the middle of 5 tokens most: 1 where it is planted, 0 where the ends are."""

@@ -168,6 +168,10 @@ class LinearToy(nn.Module):
     def get_decoder(self) -> nn.Module:
         return self.decoder
 
+    @property
+    def model(self) -> nn.Module:
+        return self.decoder
+
 
 @pytest.mark.parametrize("layout", ["shared", "separate"])
 @pytest.mark.parametrize(("position", "response"), [("predict_last", [0, 2, 1, 0, 2]), ("last_token", [0, 2, 1, 0])])

@@ -14,6 +14,7 @@ from alignkit.errors import ModelError
 from alignkit.models.head import Draw, HeadTransform
 from alignkit.models.probe import find_transform, obstacle_to_sharing, require_causal, require_steady
 from alignkit.models.scorer import Scorer, Want
+from alignkit.models.statistics import ForwardKL
 from alignkit.needs import Attribution
 
 MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_expand": 2}
@@ -81,8 +82,10 @@ class TestHead:
                 torch.testing.assert_close(scored.targets[attribution[target]][b, 0], wanted, rtol=1e-5, atol=1e-5)
             drawn_T = Draw()(logits_TV, uniform_BT[b, : len(ids)])
             assert scored.drawn_BT[b, : len(ids)].equal(drawn_T)
-        again = ours(batch, Want(other=scored.predictions))
-        torch.testing.assert_close(again.kl_BRT, torch.zeros_like(again.kl_BRT), rtol=0, atol=1e-6)
+        kl = ForwardKL()
+        again = ours(batch, Want(statistics=frozenset({kl}), reference=scored.predictions))
+        kl_BRT = again.statistics[kl]
+        torch.testing.assert_close(kl_BRT, torch.zeros_like(kl_BRT), rtol=0, atol=1e-6)
 
     def test_bent_under_autocast_in_float32(self) -> None:
         config, transform = BENT["gemma2"]

@@ -37,7 +37,7 @@ def test_whole_but_the_method():
     assert lines[start:] == [
         "## Data",
         "",
-        r"- pairs\|x.jsonl: 40 of 40 rows used, 8 held out; prompt, chosen and rejected text; fingerprint `d1`",
+        r"- pairs\|x.jsonl: 40 of 40 rows used, 8 of them held out; prompt, chosen and rejected text; fingerprint `d1`",
         "",
         "## Evaluation",
         "",

@@ -76,7 +76,7 @@ def test_no_color_beats_a_terminal_that_could():
 
 def test_what_a_terminal_would_obey_is_written_out():
     assert shown(token_heatmap(["\x1b[2J", " ", "don't", "\t", "é"], [1.0] * 5, title="x"), width=50)[1] == (
-        "│ \\x1b[2J█ ' '█ don't█ \\t█ é█                    │"
+        "│ \\e[2J█ ' '█ don't█ \\t█ é█                      │"
     )
 
 

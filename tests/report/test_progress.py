@@ -87,17 +87,6 @@ def test_time_left_counts_only_the_steps_of_this_process():
     assert console.file.getvalue() == "step  91/100  0:27 left\nstep  92/100  0:24 left\n"
 
 
-def test_time_left_after_a_resume_that_is_found_out_late():
-    """As above, but the steps done before are known only when the checkpoint was read, 7 seconds later."""
-    clock, console = Clock(), Console(file=io.StringIO())
-    with Progress(100, console=console, every=0, clock=clock) as progress:
-        clock.now += 7
-        progress.begin(90)
-        clock.now += 3
-        progress.update(91, {})
-    assert console.file.getvalue() == "step  91/100  0:27 left\n"
-
-
 def test_a_terminal_gets_one_line_with_a_bar():
     clock, console = Clock(), terminal(120)
     with Progress(2, display=Display(console, clock=clock)) as progress:

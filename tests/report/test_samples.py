@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from alignkit.report.visible import cut, cut_start, visible
-
 from alignkit.report.samples import CHARACTERS, sample_lines
+from alignkit.report.wrapping import cut, cut_start
 
 
 def sample(row: int, response: str, **more) -> dict:
@@ -37,15 +36,13 @@ def test_nothing_sampled_nothing_shown():
 
 def test_escapes_are_written_out_and_length_is_bounded():
     (_, prompt, response) = (t.plain for t in sample_lines([], [sample(0, "\x1b[2J\u202e" + "y" * 9999)], 10_000))
-    assert response.startswith("after   \\x1b[2J\\u202eyyy") and response.endswith(" ...")
+    assert response.startswith("after   \\e[2J\\u202eyyy") and response.endswith(" ...")
     assert len(response) < CHARACTERS + 20
     long = {"row": 0, "prompt": "p" * 9999 + " the end", "response": "r"}
     (_, prompt, _) = (t.plain for t in sample_lines([], [long], 10_000))
     assert prompt.startswith("prompt  ... ppp") and prompt.endswith("p the end")
 
 
-def test_visible_text():
-    assert visible("a\tb\u2028c\x85é字") == "a\\tb\\u2028c\\x85é字"
-    assert visible("a\nb\x1b", keep="\n") == "a\nb\\x1b"
+def test_cut_text():
     assert cut("abcdef", 3) == "abc ..." and cut("abc", 3) == "abc"
     assert cut_start("abcdef", 3) == "... def" and cut_start("abc", 3) == "abc"

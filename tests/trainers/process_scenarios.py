@@ -73,7 +73,7 @@ FAULTS: dict[str, tuple[int, object, str, int, Callable[[], None]]] = {
     "a_bug_in_the_main_one": (0, ObjectiveStep, "loss", 3, raising(RuntimeError("boom"))),
     "a_mistake_in_one": (1, runs, "load_tables", 1, raising(DataError("rows.jsonl:3: no text"))),
     "killed": (1, ObjectiveStep, "loss", 3, send(signal.SIGKILL)),
-    "terminated_while_measuring": (1, Evaluation, "__call__", 2, send(signal.SIGTERM)),
+    "terminated_while_measuring": (1, Evaluation, "measure", 2, send(signal.SIGTERM)),
 }
 
 

@@ -253,10 +253,10 @@ def test_weights_that_an_update_made_infinite_stop_the_run_and_are_not_saved(tmp
 
 
 def test_a_rate_that_the_optimizer_cannot_hold_stops_the_run(tmp_path):
-    """Adam divides it by 1 - beta1 = 0.1."""
+    """Adam divides it by 1 - beta1 = 1e-9."""
     batch = ", ".join(row.where for row in DataOrder(make_rows(21), 8, 3).batch(0))
-    assert one_line_stop(tmp_path, learning_rate=1e38) == (
-        f"step 1: the optimizer step overflows; the learning rate is 1e+38, the batch {batch}; "
+    assert one_line_stop(tmp_path, learning_rate=1e30, betas=(1 - 1e-9, 0.999)) == (
+        f"step 1: the optimizer step overflows; the learning rate is 1e+30, the batch {batch}; "
         "last good checkpoint: none"
     )
 
