@@ -21,12 +21,12 @@ from typing import Self, get_args
 import filelock
 
 from alignkit.errors import RunFolderError
-from alignkit.files import json_text, one_line, read_record, write_json, write_text
-from alignkit.lock import HOLDER, LOCK, locked
+from alignkit.loop.config import FREE_ON_RESUME
 from alignkit.recipe.changes import MAX_RECIPE_BYTES, Difference, differences, limited, may_change, values_of
-from alignkit.records import Evaluations, Moment, Resumption, RunRecord, Session
-from alignkit.trainers.config import FREE_ON_RESUME
-from alignkit.versions import versions
+from alignkit.records.files import json_text, one_line, read_record, write_json, write_text
+from alignkit.records.lock import HOLDER, LOCK, locked
+from alignkit.records.run_record import Evaluations, Moment, Resumption, RunRecord, Session
+from alignkit.records.versions import versions
 
 RECIPE = "recipe.yaml"
 RUN = "run.json"

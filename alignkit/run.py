@@ -16,37 +16,38 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.text import Text
 
+from alignkit.asks.columns import TokenColumns
 from alignkit.data.preview import preview
 from alignkit.data.rows import Tables
 from alignkit.data.sources import WORLD
 from alignkit.data.tables import load_tables, training_texts
 from alignkit.data.tokenising import template_fingerprint
 from alignkit.determinism import deterministic
+from alignkit.engine.method import Job
+from alignkit.engine.objective import ObjectiveStep
+from alignkit.engine.setup import Setup, build_scoring, longest_rows
+from alignkit.engine.workbench import SideRuns
 from alignkit.errors import AlignkitError, printable
 from alignkit.evaluation.evaluate import Evaluation
 from alignkit.evaluation.records import read_records, write_records
 from alignkit.evaluation.summary import changes
-from alignkit.fingerprints import model_fingerprint
 from alignkit.folder import RunFolder, resume_command
 from alignkit.lazy import accelerate, datasets, huggingface_hub_bars, torch, transformers
+from alignkit.loop.accelerator import make_accelerator, start_trackers
+from alignkit.loop.loop import TrainResult, train
+from alignkit.loop.order import planned_steps
+from alignkit.loop.signals import Interrupted, Interruptible
 from alignkit.models.policy import Policy, build_policy
-from alignkit.objective import ObjectiveStep
+from alignkit.progress.display import Display, showing
+from alignkit.progress.steps import Progress
 from alignkit.recipe.load import LoadedRecipe
+from alignkit.recipe.tree import dotted, leaves
+from alignkit.records.fingerprints import model_fingerprint
 from alignkit.report.banner import Banner
 from alignkit.report.card import ModelCard, write_card
-from alignkit.report.display import Display, showing
 from alignkit.report.outcome import show_outcome
-from alignkit.report.progress import Progress
 from alignkit.report.start import dry_run_line, show_begun, show_plan
 from alignkit.report.weights import weight_heatmaps
-from alignkit.scoring_setup import Setup, build_scoring, longest_rows
-from alignkit.token_values.bench import SideRuns
-from alignkit.token_values.columns import TokenColumns
-from alignkit.trainers.accelerator import make_accelerator, start_trackers
-from alignkit.trainers.config import TrainingConfig
-from alignkit.trainers.loop import TrainResult, train
-from alignkit.trainers.order import planned_steps
-from alignkit.trainers.signals import Interrupted, Interruptible
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -57,7 +58,7 @@ class Parts:
     """What a recipe names, loaded."""
 
     loaded: LoadedRecipe
-    config: TrainingConfig
+    job: Job
     accelerator: Accelerator
     tables: Tables
     policy: Policy
@@ -109,14 +110,15 @@ def _real_run(display: Display, loaded: LoadedRecipe, output: Path | None, *, re
             _note(console, f"{path}: this run is finished; nothing is left to do")
             return path
         begin = partial(_begin, loaded, folder)
-        side = SideRuns(path / "contrast", begin, partial(_note, console), partial(Progress, display=display))
+        progress = partial(Progress, display=display)
+        side = SideRuns(path / "contrast", begin, partial(_note, console), progress, resume_command(path))
         show_begun(console, loaded, str(path))
         parts = load_parts(loaded, path, path / "dropped.jsonl" if folder else None, Banner(console))
         try:
             prepared = prepare(parts, side)
             begin(parts.fingerprints)
             before = _evaluate(console, prepared, folder, "before")
-            start_trackers(parts.accelerator, path, loaded.tree())
+            start_trackers(parts.accelerator, path, {dotted(key): value for key, value in leaves(loaded.tree())})
             result = _train(display, prepared, path, folder, before, resume=how == "resumed")
             if result.stopped_by_signal is not None:
                 _note(console, _stopped(result.stopped_by_signal, f"after step {result.steps}", path))
@@ -173,16 +175,16 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
         separate=needs.full_sequence,
         device=accelerator.device,
         template_end=tables.end,
-        longest=longest_rows(recipe, tables, tokenizer),
+        longest=longest_rows(recipe.method(), recipe.sizes(), tables, tokenizer),
     )
     fingerprints = {
         "data": "+".join(report.fingerprint for report in tables.reports),
         "template": template_fingerprint(tokenizer),
         "model": model_fingerprint(policy.model),
     }
-    config = _resolved(recipe.training, has_adapter=policy.has_adapter)
-    show_plan(banner, loaded, config, policy, tables, accelerator)
-    return Parts(loaded, config, accelerator, tables, policy, fingerprints)
+    job = recipe.job(policy.has_adapter)
+    show_plan(banner, loaded, job.training, policy, tables, accelerator)
+    return Parts(loaded, job, accelerator, tables, policy, fingerprints)
 
 
 def prepare(parts: Parts, side: SideRuns) -> Prepared:
@@ -196,19 +198,12 @@ def prepare(parts: Parts, side: SideRuns) -> Prepared:
         AlignkitError: a part cannot be had or does not fit.
     """
     recipe, tables = parts.loaded.recipe, parts.tables
-    resolved = recipe.model_copy(update={"training": parts.config})
-    setup = build_scoring(resolved, parts.policy, tables, parts.fingerprints, parts.accelerator, side)
-    step = ObjectiveStep(setup.scoring)
+    setup = build_scoring(parts.job, parts.policy, tables, parts.fingerprints, parts.accelerator, side)
+    step = ObjectiveStep(setup.scoring, parts.job.sizes)
     step.check_start(setup.looked_up.visited)
     on_world = recipe.data.train == WORLD and recipe.data.eval in (None, WORLD)
-    evaluation = Evaluation(setup.scoring, tables.eval, setup.reference, parts.accelerator, on_world)
+    evaluation = Evaluation(setup.scoring, recipe.evaluation, tables.eval, setup.reference, parts.accelerator, on_world)
     return Prepared(parts, step, evaluation, setup)
-
-
-def _resolved(config: TrainingConfig, *, has_adapter: bool) -> TrainingConfig:
-    """The configuration with its learning rate filled in."""
-    rate = config.learning_rate or (5e-6 if has_adapter else 5e-7)
-    return config.model_copy(update={"learning_rate": rate})
 
 
 def _train(
@@ -223,18 +218,18 @@ def _train(
     """Trains and saves: when it returns without a signal, the last checkpoint and `final/` are on the disk."""
     recipe = prepared.parts.loaded.recipe
     rows = prepared.parts.tables.train
-    total = planned_steps(prepared.parts.config, len(rows))
+    total = planned_steps(prepared.parts.job.training, len(rows))
     with Progress(total, display=display) as progress:
         return train(
             prepared.step,
             rows,
-            prepared.parts.config,
+            prepared.parts.job.training,
             seed=recipe.seed,
             folder=path,
             accelerator=prepared.parts.accelerator,
             fingerprint=prepared.parts.fingerprints,
             on_log=progress.update,
-            on_eval=prepared.evaluation if prepared.parts.config.eval_every else None,
+            on_eval=prepared.evaluation if prepared.parts.job.training.eval_every else None,
             on_note=progress.note,
             on_start=folder.go_on if folder else lambda done: None,
             on_trained=partial(_save, prepared, folder, before),

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from alignkit.asks.values import TokenValues
+    from alignkit.models.attribution import Attribution
     from alignkit.models.statistics import Statistic
-    from alignkit.needs import Attribution
-    from alignkit.token_values.base import TokenValues
 
 
 @dataclass(frozen=True)

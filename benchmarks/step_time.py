@@ -17,18 +17,18 @@ from contextlib import nullcontext
 
 import torch
 
+from alignkit.asks.reference_logps import ReferenceLogps
+from alignkit.asks.table import Table
 from alignkit.data.config import DataConfig
 from alignkit.data.rows import TokenRow
 from alignkit.data.tables import load_tables, training_texts
+from alignkit.engine.objective import ObjectiveStep
+from alignkit.engine.scoring import Scoring
 from alignkit.models.policy import Policy, build_policy
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Want
 from alignkit.models.scratch import Scratch
-from alignkit.objective import ObjectiveStep
 from alignkit.recipe.recipe import Recipe
-from alignkit.scoring import Scoring
-from alignkit.token_values.reference_logps import ReferenceLogps
-from alignkit.token_values.table import Table
 
 BATCH, NUM_BATCHES, WARM_UP = 4, 16, 2
 SOURCE = Scratch(name="scratch", layers=4, width=256, heads=4, vocab_size=8192)
@@ -58,7 +58,7 @@ def step_of(layout: str, weighting: str, policy: Policy, cache: Table) -> Callab
         }
     )
     laid = Policy(policy.scorer, layout, policy.tokenizer, policy.has_adapter)
-    step = ObjectiveStep(Scoring(recipe, laid, None, {ReferenceLogps(): cache}, nullcontext))
+    step = ObjectiveStep(Scoring(recipe.method(), laid, None, {ReferenceLogps(): cache}, nullcontext), recipe.sizes())
     # A rate so small that all variants keep the same model.
     optimizer = torch.optim.AdamW(policy.scorer.parameters(), lr=1e-12, weight_decay=0.0)
 

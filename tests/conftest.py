@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from alignkit.models.attribution import Attribution
 from alignkit.models.statistics import ForwardKL
-from alignkit.needs import Attribution
 from alignkit.scores import PairScores, Span, TokenScores
 
 EXAMPLES = Path(__file__).parent / "data" / "methods_examples.json"

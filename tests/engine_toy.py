@@ -15,18 +15,19 @@ import torch
 import transformers
 from torch import Tensor
 
+from alignkit.asks.needs import Needs
+from alignkit.asks.table import Table
+from alignkit.asks.values import TokenValues
 from alignkit.data.rows import TokenRow
-from alignkit.fingerprints import model_fingerprint
+from alignkit.engine.objective import ObjectiveStep
+from alignkit.engine.scoring import Scoring, tabulated
+from alignkit.engine.workbench import SideRuns, Workbench
 from alignkit.models.layout import Batch, Example, collate
 from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scorer
-from alignkit.needs import Needs
 from alignkit.recipe.recipe import Recipe
-from alignkit.scoring import Scoring, tabulated
-from alignkit.token_values.base import TokenValues
-from alignkit.token_values.bench import Bench, SideRuns
-from alignkit.token_values.table import Table
+from alignkit.records.fingerprints import model_fingerprint
 
 VOCABULARY = 41
 EOS = 40
@@ -162,19 +163,24 @@ def scoring(
 ) -> Scoring:
     """Scores with `model` against a reference model, if one is given."""
     live = None if reference is None else Reference(Scorer(reference, 4096).eval().requires_grad_(False))
-    return Scoring(of, policy(model, layout), live, tables or {}, autocast)
+    return Scoring(of.method(), policy(model, layout), live, tables or {}, autocast)
+
+
+def objective(found: Scoring, of: Recipe | None = None) -> ObjectiveStep:
+    """The training step of a scoring, in micro-batches as `of` has them."""
+    return ObjectiveStep(found, (of or recipe()).sizes())
 
 
 def view_of(found: Scoring, rows: Sequence[TokenRow], step: int | None = None, **how: Any) -> Any:
     """What the losses of the recipe see of these rows."""
-    return found.recipe.trainer.view(found.score(rows, step, **how))
+    return found.method.view.view(found.score(rows, step, **how))
 
 
-def bench(model: Any, train: Sequence[TokenRow], folder: Path | None = None, of: Recipe | None = None) -> Bench:
+def bench(model: Any, train: Sequence[TokenRow], folder: Path | None = None, of: Recipe | None = None) -> Workbench:
     """What token values are computed with: `model` before training, which is its own reference."""
     start = policy(model)
-    return Bench(
-        of or recipe(),
+    return Workbench(
+        (of or recipe()).job(has_adapter=False),
         start,
         lambda: Reference(start.scorer),
         train,

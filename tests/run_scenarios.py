@@ -20,8 +20,8 @@ import torch._dynamo
 from accelerate import Accelerator  # noqa: F401
 from transformers import LlamaForCausalLM, get_scheduler  # noqa: F401
 
+from alignkit.engine.objective import ObjectiveStep
 from alignkit.evaluation.evaluate import Evaluation
-from alignkit.objective import ObjectiveStep
 from alignkit.recipe.load import load_recipe
 from alignkit.run import run
 

@@ -16,9 +16,9 @@ import pytest
 
 from alignkit import folder as module
 from alignkit.errors import RunFolderError
-from alignkit.files import write_json, write_text
 from alignkit.folder import RunFolder
-from alignkit.versions import RECORDED
+from alignkit.records.files import write_json, write_text
+from alignkit.records.versions import RECORDED
 
 RECIPE = "seed: 0\nlosses:\n- name: dpo  # recipes/dpo.yaml:5\n  beta: 1.0\ntraining: {steps: 100}\n"
 PRINTS = {"data": "aa", "template": "bb", "model": "cc"}

@@ -11,22 +11,22 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from engine_toy import bench, llama, move, policy, rows
+from engine_toy import bench, llama, move, objective, policy, rows
 
+from alignkit.asks.reference_logps import ReferenceLogps
+from alignkit.asks.table import load_table
 from alignkit.data.rows import TokenRow
 from alignkit.data.unpairing import unpair
+from alignkit.engine.objective import ObjectiveStep
+from alignkit.engine.scoring import Scoring, tabulated
 from alignkit.errors import RecipeError
+from alignkit.loop.order import DataOrder
 from alignkit.losses import losses
 from alignkit.models.reference import Reference, frozen_copy
-from alignkit.objective import ObjectiveStep
 from alignkit.pair_weighting import pair_weightings
 from alignkit.recipe.load import load_recipe
 from alignkit.recipe.recipe import Recipe
-from alignkit.scoring import Scoring, tabulated
-from alignkit.token_values.reference_logps import ReferenceLogps
-from alignkit.token_values.table import load_table
-from alignkit.trainers import trainers
-from alignkit.trainers.order import DataOrder
+from alignkit.views import trainers
 from alignkit.weighting import weightings
 
 CONTRAST = "{name: %s, steps: 1, learning_rate: 0.001}"
@@ -108,7 +108,7 @@ def prepared(of: Recipe, folder: Path) -> tuple[ObjectiveStep, list[TokenRow]]:
     tables = {values: load_table(values, train, tools) for values in sorted(wanted, key=repr)}
     moved = replace(start, scorer=type(start.scorer)(move(llama(), seed=7), 4096).eval())
     reference: Reference | None = live if needs.live_reference else None
-    return ObjectiveStep(Scoring(of, moved, reference, tables, tools.accelerator.autocast)), train
+    return objective(Scoring(of.method(), moved, reference, tables, tools.accelerator.autocast), of), train
 
 
 def train_two_steps(of: Recipe, folder: Path) -> Iterator[tuple[float, float]]:

@@ -17,12 +17,12 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
+from alignkit.asks.reference_logps import ReferenceLogps
 from alignkit.cli import main
 from alignkit.errors import CheckpointError, DataError, RunFolderError
 from alignkit.models.scorer import Scorer
 from alignkit.recipe.load import load_recipe
 from alignkit.run import run
-from alignkit.token_values.reference_logps import ReferenceLogps
 
 SCENARIOS = Path(__file__).with_name("run_scenarios.py")
 

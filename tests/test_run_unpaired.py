@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from alignkit.engine.objective import ObjectiveStep
+from alignkit.engine.workbench import SideRuns
 from alignkit.errors import DataError
-from alignkit.objective import ObjectiveStep
 from alignkit.recipe.load import LoadedRecipe, load_recipe
 from alignkit.run import load_parts, prepare, run
-from alignkit.token_values.bench import SideRuns
 
 RECIPE = """
 model: {name: world}

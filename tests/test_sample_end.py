@@ -9,13 +9,13 @@ import pytest
 import torch
 import yaml
 
-from alignkit.anchors.pool import AnchorPool
-from alignkit.anchors.sample_prompt import SamplePrompt
+from alignkit.engine.workbench import SideRuns
 from alignkit.models.reference import frozen_copy
 from alignkit.models.scratch import Scratch
 from alignkit.recipe.load import load_recipe
+from alignkit.rollouts.pool import AnchorPool
+from alignkit.rollouts.sample_prompt import SamplePrompt
 from alignkit.run import Parts, load_parts, prepare
-from alignkit.token_values.bench import SideRuns
 
 END = "<end_of_turn>"
 TEMPLATE = (

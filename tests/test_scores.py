@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from alignkit.anchors.sample_prompt import SamplePrompt
-from alignkit.anchors.teacher_forced import TeacherForced
+from alignkit.asks.needs import Needs
 from alignkit.errors import RecipeError
+from alignkit.models.attribution import Attribution
 from alignkit.models.statistics import ForwardKL, ReverseKL
-from alignkit.needs import Attribution, Needs
+from alignkit.rollouts.sample_prompt import SamplePrompt
+from alignkit.rollouts.teacher_forced import TeacherForced
 from alignkit.scores import Span, TokenScores
 
 

@@ -16,8 +16,8 @@ from alignkit.losses.dpo import DPO
 from alignkit.losses.sft import SFT
 from alignkit.losses.tdpo import TDPO
 from alignkit.losses.triplet import Triplet
+from alignkit.models.attribution import Attribution
 from alignkit.models.statistics import ForwardKL
-from alignkit.needs import Attribution
 from alignkit.registry import Component
 from alignkit.scores import PairScores, ResponseScores, Span, TokenScores
 from alignkit.weighting import weightings

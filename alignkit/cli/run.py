@@ -13,12 +13,12 @@ from alignkit.errors import RunFolderError, shown
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
+    import alignkit.loop.processes as processes
     import alignkit.recipe.load as load
     import alignkit.run as runs
-    import alignkit.trainers.processes as processes
 else:
     load = LazyModule("alignkit.recipe.load")
-    processes = LazyModule("alignkit.trainers.processes")
+    processes = LazyModule("alignkit.loop.processes")
     runs = LazyModule("alignkit.run")
 
 LONGEST_NAME = 255

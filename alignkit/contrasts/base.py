@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import Field
 
+from alignkit.asks.bench import Bench
 from alignkit.data.rows import TokenRow
+from alignkit.losses.base import Loss
 from alignkit.registry import Component
 from alignkit.scores import Sees
+from alignkit.views.base import Trainer
 
 if TYPE_CHECKING:
     from alignkit.models.layout import Batch
     from alignkit.models.reference import Reference
     from alignkit.models.scorer import Scored
-    from alignkit.token_values.bench import Bench
+
+
+class ContrastBench(Bench, Protocol):
+    """A bench on which copies of the model can be trained."""
+
+    @property
+    def max_positions(self) -> int | None:
+        """Longest prompt + response that the model has positions for; None when its configuration does not say."""
+        ...
+
+    @property
+    def head_chunk(self) -> int:
+        """Response tokens whose logits exist at once."""
+        ...
+
+    def training_facts(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """JSON values that decide what a side training with these changes gives."""
+        ...
+
+    def trained(
+        self, name: str, rows: Sequence[TokenRow], *, view: Trainer, loss: Loss, training: Mapping[str, Any]
+    ) -> Reference:
+        """A copy of the model trained on the side, by all processes together; frozen."""
+        ...
 
 
 class Contrast(Component):
@@ -26,14 +52,14 @@ class Contrast(Component):
     """What a trainer must give for the two models to be had."""
 
     @abstractmethod
-    def scored(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[tuple[Batch, Scored, Scored]]:
+    def scored(self, rows: Sequence[TokenRow], bench: ContrastBench) -> Iterator[tuple[Batch, Scored, Scored]]:
         """Batches of the rows, with the scores of the positive and of the negative model, predictions included.
 
         Both score the batch's response tokens in the same order. Called on every process, each with its share.
         """
 
     @abstractmethod
-    def depends_on(self, bench: Bench) -> dict[str, Any]:
+    def depends_on(self, bench: ContrastBench) -> dict[str, Any]:
         """JSON values, beside own parameters, starting model and scored rows, that decide the scores."""
 
 
@@ -51,7 +77,7 @@ class TrainedContrast(Contrast):
     """Peak learning rate of the two trainings; null means the recipe's."""
 
     @abstractmethod
-    def train(self, sign: str, rows: Sequence[TokenRow], bench: Bench) -> Reference:
+    def train(self, sign: str, rows: Sequence[TokenRow], bench: ContrastBench) -> Reference:
         """The model trained towards desirable (`positive`) or undesirable (`negative`) responses."""
 
     def training(self) -> dict[str, Any]:
@@ -59,11 +85,11 @@ class TrainedContrast(Contrast):
         changes: dict[str, Any] = {"steps": self.steps, "epochs": None}
         return changes if self.learning_rate is None else {**changes, "learning_rate": self.learning_rate}
 
-    def scored(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[tuple[Batch, Scored, Scored]]:
+    def scored(self, rows: Sequence[TokenRow], bench: ContrastBench) -> Iterator[tuple[Batch, Scored, Scored]]:
         models = [self.train(sign, bench.train, bench) for sign in ("positive", "negative")]
         both = (bench.scored(model, rows) for model in models)
         for (batch, positive), (_, negative) in zip(*both, strict=True):
             yield batch, positive, negative
 
-    def depends_on(self, bench: Bench) -> dict[str, Any]:
+    def depends_on(self, bench: ContrastBench) -> dict[str, Any]:
         return bench.training_facts(self.training())

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from alignkit.contrasts.base import TrainedContrast
+from alignkit.contrasts.base import ContrastBench, TrainedContrast
 from alignkit.data.rows import TokenRow
 from alignkit.data.splitting import swapped
 from alignkit.losses.dpo import DPO
-from alignkit.trainers.preference import PreferenceTrainer
+from alignkit.views.preference import PreferenceTrainer
 
 if TYPE_CHECKING:
     from alignkit.models.reference import Reference
-    from alignkit.token_values.bench import Bench
 
 
 class DPOContrast(TrainedContrast):
@@ -33,11 +32,11 @@ class DPOContrast(TrainedContrast):
     beta: float = Field(0.1, gt=0)
     """DPO's beta in both trainings, per nat of log-ratio."""
 
-    def train(self, sign: str, rows: Sequence[TokenRow], bench: Bench) -> Reference:
+    def train(self, sign: str, rows: Sequence[TokenRow], bench: ContrastBench) -> Reference:
         return bench.trained(
             sign,
             rows if sign == "positive" else [swapped(row) for row in rows],
-            trainer=PreferenceTrainer(name="preference"),
+            view=PreferenceTrainer(name="preference"),
             loss=DPO(name="dpo", beta=self.beta),
             training=self.training(),
         )

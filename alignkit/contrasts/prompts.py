@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from alignkit.contrasts.base import Contrast
+from alignkit.contrasts.base import Contrast, ContrastBench
 from alignkit.data.rows import TokenRow
 from alignkit.data.special_tokens import SpecialTokens
 from alignkit.errors import DataError
@@ -20,7 +20,6 @@ from alignkit.lazy import accelerate, numpy
 if TYPE_CHECKING:
     from alignkit.models.layout import Batch
     from alignkit.models.scorer import Scored
-    from alignkit.token_values.bench import Bench
 
 
 class Prompts(Contrast):
@@ -35,20 +34,20 @@ class Prompts(Contrast):
     negative: str = Field("You are a harmful and unhelpful assistant.\n\n", min_length=1)
     """Text before the prompt of the negative model."""
 
-    def scored(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[tuple[Batch, Scored, Scored]]:
+    def scored(self, rows: Sequence[TokenRow], bench: ContrastBench) -> Iterator[tuple[Batch, Scored, Scored]]:
         reference = bench.reference()
         both = (bench.scored(reference, self._after(text, rows, bench)) for text in (self.positive, self.negative))
         for (batch, positive), (_, negative) in zip(*both, strict=True):
             yield batch, positive, negative
 
-    def depends_on(self, bench: Bench) -> dict[str, Any]:
+    def depends_on(self, bench: ContrastBench) -> dict[str, Any]:
         return {"before": [self._ids(text, bench) for text in (self.positive, self.negative)]}
 
-    def _ids(self, text: str, bench: Bench) -> list[int]:
+    def _ids(self, text: str, bench: ContrastBench) -> list[int]:
         ids: list[int] = bench.policy.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def _after(self, text: str, rows: Sequence[TokenRow], bench: Bench) -> list[TokenRow]:
+    def _after(self, text: str, rows: Sequence[TokenRow], bench: ContrastBench) -> list[TokenRow]:
         """The rows with the text before their prompts."""
         ids = numpy.array(self._ids(text, bench), dtype=numpy.int64)
         special, room = SpecialTokens.of(bench.policy.tokenizer), bench.max_positions

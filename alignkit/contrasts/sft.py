@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from alignkit.contrasts.base import TrainedContrast
+from alignkit.contrasts.base import ContrastBench, TrainedContrast
 from alignkit.data.rows import TokenRow
 from alignkit.losses.sft import SFT
-from alignkit.trainers.sft import SFTTrainer
+from alignkit.views.sft import SFTTrainer
 
 if TYPE_CHECKING:
     from alignkit.models.reference import Reference
-    from alignkit.token_values.bench import Bench
 
 
 class SFTContrast(TrainedContrast):
@@ -28,11 +27,11 @@ class SFTContrast(TrainedContrast):
 
     fits = ("pairs", "labelled responses")
 
-    def train(self, sign: str, rows: Sequence[TokenRow], bench: Bench) -> Reference:
+    def train(self, sign: str, rows: Sequence[TokenRow], bench: ContrastBench) -> Reference:
         return bench.trained(
             sign,
             [one for row in rows for one in _imitated(row, sign == "positive")],
-            trainer=SFTTrainer(name="sft"),
+            view=SFTTrainer(name="sft"),
             loss=SFT(name="sft"),
             training=self.training(),
         )

@@ -12,7 +12,7 @@ from alignkit.data.config import DataConfig
 from alignkit.data.fields import Unusable
 from alignkit.data.raw import RawRow
 from alignkit.errors import DataError
-from alignkit.files import one_line
+from alignkit.records.files import one_line
 
 _SHOWN = 5
 """Offenders named in a message."""

@@ -11,7 +11,7 @@ from typing import TypeVar
 from alignkit.data.config import DEFAULT_HOLDOUT, DataConfig
 from alignkit.data.rows import TokenRow
 from alignkit.errors import DataError
-from alignkit.fingerprints import DIGEST_BYTES
+from alignkit.records.fingerprints import DIGEST_BYTES
 from alignkit.seeds import derive
 
 ValueT = TypeVar("ValueT")

@@ -24,8 +24,8 @@ from alignkit.data.splitting import choose_held_out, rows_fingerprint, swap_labe
 from alignkit.data.tokenising import Tokeniser
 from alignkit.data.unpairing import refuse_one_sided, unpair
 from alignkit.errors import DataError
-from alignkit.files import one_line
-from alignkit.report.display import counted
+from alignkit.progress.display import counted
+from alignkit.records.files import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -18,8 +18,8 @@ from alignkit.data.formats import Example, num_shared
 from alignkit.data.rows import TokenRow
 from alignkit.data.special_tokens import SpecialTokens, TypedTokens
 from alignkit.errors import DataError
-from alignkit.fingerprints import text_fingerprint
 from alignkit.lazy import numpy
+from alignkit.records.fingerprints import text_fingerprint
 
 if TYPE_CHECKING:
     import numpy as np

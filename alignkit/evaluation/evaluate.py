@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from alignkit import world
 from alignkit.data.rows import TokenRow
+from alignkit.engine.scoring import Scoring
+from alignkit.evaluation.config import EvaluationConfig
 from alignkit.evaluation.summary import Measures, summarised
 from alignkit.lazy import accelerate, torch
 from alignkit.models.generation import sample
@@ -20,9 +22,8 @@ from alignkit.models.layout import Example, collate
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Want
 from alignkit.models.statistics import ForwardKL
-from alignkit.report.display import counted
+from alignkit.progress.display import counted
 from alignkit.scores import TokenScores
-from alignkit.scoring import Scoring
 from alignkit.seeds import derive
 
 if TYPE_CHECKING:
@@ -60,13 +61,15 @@ class Evaluation:
 
     Attributes:
         scoring: scores rows as in training.
+        config: what is measured.
         rows: held-out rows.
-        reference: makes a live reference for the KL, or None when the recipe has no reference.
+        reference: makes a live reference for the KL, or None when the method has no reference.
         accelerator: tells the processes apart.
         on_world: the rows are the built-in world's, whose true reward is known.
     """
 
     scoring: Scoring
+    config: EvaluationConfig
     rows: Sequence[TokenRow]
     reference: Callable[[], Reference] | None
     accelerator: Accelerator
@@ -78,7 +81,7 @@ class Evaluation:
 
     def measure(self) -> Measured:
         """Scores rows and samples responses, on all processes together."""
-        config = self.scoring.recipe.evaluation
+        config = self.config
         rows = self._gathered(self._row_measures(self._share(config.pairs, "evaluation: held-out rows")))
         is_measured = self.reference is not None or self.on_world
         num_samples = config.samples if is_measured else min(config.samples, SAMPLES_TO_READ)
@@ -87,7 +90,7 @@ class Evaluation:
     def _share(self, most: int, what: str) -> Iterator[Numbered]:
         """This process's part of the first rows, in batches."""
         numbers = range(len(self.rows[:most]))[self.accelerator.process_index :: self.accelerator.num_processes]
-        size = self.scoring.recipe.evaluation.batch_size
+        size = self.config.batch_size
         with counted(what, len(numbers)) as advance:
             for start in range(0, len(numbers), size):
                 batch = numbers[start : start + size]
@@ -101,7 +104,7 @@ class Evaluation:
     # --- rows ---
 
     def _row_measures(self, batches: Iterator[Numbered]) -> Iterator[Mapping[str, Any]]:
-        config = self.scoring.recipe.evaluation
+        config = self.config
         weighted = config.weighted or self._finds_critical()
         for numbers, rows in batches:
             with torch.set_grad_enabled(weighted and bool(self.scoring.needs.attributions)):
@@ -120,7 +123,7 @@ class Evaluation:
 
     def _finds_critical(self) -> bool:
         """Whether token weights matter and the planted tokens are known."""
-        return self.on_world and self.scoring.recipe.trainer.gives != "responses"
+        return self.on_world and self.scoring.method.view.gives != "responses"
 
     def _weight_auc(self, row: TokenRow, responses: Sequence[TokenScores], b: int) -> float | None:
         """Mean over the row's responses; None where truncation left none with critical and other tokens."""
@@ -134,16 +137,16 @@ class Evaluation:
     # --- samples ---
 
     def _sample_measures(self, batches: Iterator[Numbered]) -> Iterator[Mapping[str, Any]]:
-        recipe, policy = self.scoring.recipe, self.scoring.policy
-        reference = self.reference() if self.reference is not None and recipe.evaluation.samples else None
+        config, policy = self.config, self.scoring.policy
+        reference = self.reference() if self.reference is not None and config.samples else None
         for numbers, rows in batches:
             with self.scoring.autocast():
                 responses = sample(
                     policy.model,
                     [row.prompt for row in rows],
-                    [derive(recipe.seed, "evaluation", row.index) for row in rows],
-                    Draw(recipe.evaluation.temperature),
-                    max_new_tokens=recipe.evaluation.max_new_tokens,
+                    [derive(self.scoring.method.seed, "evaluation", row.index) for row in rows],
+                    Draw(config.temperature),
+                    max_new_tokens=config.max_new_tokens,
                     eos_id=policy.end_id,
                 )
                 kl_B = self._kl(rows, responses, reference) if reference else None

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from alignkit.evaluation.evaluate import Measured
 from alignkit.evaluation.summary import Measures
-from alignkit.files import write_text
+from alignkit.records.files import write_text
 
 ROWS, SAMPLES = "eval_rows.jsonl", "samples.jsonl"
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from alignkit.step_metrics import TIE
+from alignkit.engine.metrics import TIE
 
 Measures = Sequence[Mapping[str, Any]]
 """One mapping per row or sample, in the order of the rows: `row`, its place among them, and name -> value."""

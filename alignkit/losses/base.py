@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from alignkit.needs import Needs
+from alignkit.asks.needs import Needs
 from alignkit.registry import Component
 from alignkit.scores import PairScores, ResponseScores, Sees, UnpairedScores
 

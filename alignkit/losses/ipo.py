@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from alignkit.asks.needs import Needs
 from alignkit.losses.base import PairLoss
-from alignkit.needs import Needs
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:

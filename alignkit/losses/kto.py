@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
 from alignkit.losses.base import UnpairedLoss
-from alignkit.needs import Needs
 from alignkit.scores import UnpairedScores
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
 from alignkit.losses.base import PairLoss
 from alignkit.models.statistics import ForwardKL
-from alignkit.needs import Needs
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
 from alignkit.losses.base import PairLoss, Unit
-from alignkit.needs import Needs
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:

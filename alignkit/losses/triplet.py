@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from alignkit.anchors import AnchorSlot
-from alignkit.anchors.sample_prompt import SamplePrompt
+from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
 from alignkit.losses.base import PairLoss
-from alignkit.needs import Needs
+from alignkit.rollouts import AnchorSlot
+from alignkit.rollouts.sample_prompt import SamplePrompt
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from alignkit.data.rows import TokenRow
 from alignkit.errors import CheckpointError, ModelError
-from alignkit.files import clear, discard, one_line, publish
 from alignkit.lazy import peft, safetensors, safetensors_torch, torch, transformers
 from alignkit.models.base import LoRA, ModelSource
 from alignkit.models.layout import Batch, Example, Layout, collate
@@ -18,6 +17,7 @@ from alignkit.models.lengths import Longest, notes_on_length, obstacle_of_window
 from alignkit.models.loading import loading
 from alignkit.models.probe import find_transform, obstacle_to_sharing, require_causal, require_steady
 from alignkit.models.scorer import Scorer, causal_lm
+from alignkit.records.files import clear, discard, one_line, publish
 
 if TYPE_CHECKING:
     from numpy import ndarray

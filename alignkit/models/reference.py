@@ -10,33 +10,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Literal
 
-from alignkit.errors import ModelError
 from alignkit.lazy import peft, torch
-from alignkit.models.base import REFERENCE_ADAPTER, ModelSource
+from alignkit.models.base import REFERENCE_ADAPTER
 from alignkit.models.layout import Batch
 from alignkit.models.policy import Policy
 from alignkit.models.scorer import Scored, Scorer, Want
-from alignkit.needs import Needs
-
-ReferenceKind = Literal["adapter_off", "copy", "cache"]
-
-
-def reference_kind(source: ModelSource, has_adapter: bool, needs: Needs) -> ReferenceKind:
-    """Which way serves the recipe; `auto` takes the cheapest.
-
-    Raises:
-        ModelError: the way asked for cannot serve it.
-    """
-    live = needs.live_reference
-    if source.reference == "auto":
-        return "adapter_off" if has_adapter else "copy" if live else "cache"
-    if source.reference == "adapter_off" and not has_adapter:
-        raise ModelError("model.reference: 'adapter_off' needs an adapter, and the model has none; use auto")
-    if source.reference == "cache" and live:
-        raise ModelError("model.reference: 'cache' holds log-probs of the data only, this recipe needs more; use auto")
-    return source.reference
 
 
 class Reference:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from alignkit.needs import Needs
+from alignkit.asks.needs import Needs
 from alignkit.registry import Component
 from alignkit.scores import PairScores
 

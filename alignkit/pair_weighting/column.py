@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alignkit.needs import Needs
+from alignkit.asks.needs import Needs
 from alignkit.pair_weighting.base import PairWeighting
 from alignkit.scores import PairScores
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
-from alignkit.needs import Needs
 from alignkit.pair_weighting.base import PairWeighting
 from alignkit.scores import PairScores
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from alignkit.asks.needs import Needs
 from alignkit.models.statistics import Collision
-from alignkit.needs import Needs
 from alignkit.pair_weighting.base import PairWeighting
 from alignkit.scores import PairScores, TokenScores
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from alignkit.errors import RunFolderError
+from alignkit.loop.config import FREE_ON_RESUME, SCHEDULE
 from alignkit.recipe.yaml import read_yaml
-from alignkit.trainers.config import FREE_ON_RESUME, SCHEDULE
 
 SHOWN_DIFFERENCES = 5
 """Differing keys that a message names before it only counts."""

@@ -5,20 +5,20 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterator
 
+from alignkit.asks.needs import Needs
+from alignkit.asks.planted import Planted
 from alignkit.contrasts import contrasts
+from alignkit.contrasts.values import Contrastive
 from alignkit.data.sources import WORLD, refuse_misplaced
 from alignkit.errors import DataError, shown
 from alignkit.losses import losses
 from alignkit.losses.base import PairLoss
 from alignkit.models.pretrained import Pretrained
 from alignkit.models.scratch import Scratch
-from alignkit.needs import Needs
 from alignkit.pair_weighting.uniform import Uniform as UniformPairs
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import Path
-from alignkit.token_values.contrast import Contrastive
-from alignkit.token_values.planted import Planted
-from alignkit.trainers import trainers
+from alignkit.views import trainers
 from alignkit.weighting.base import TokenWeighting
 
 Misfit = tuple[Path, str]
@@ -57,8 +57,9 @@ def _losses_differ(recipe: Recipe) -> Iterator[Misfit]:
 
 def _one_anchor(recipe: Recipe) -> Iterator[Misfit]:
     anchors = [(index, loss.needs().anchor) for index, loss in enumerate(recipe.losses)]
-    first, *rest = [(index, anchor) for index, anchor in anchors if anchor is not None] or [(0, None)]
-    for index, anchor in rest:
+    wanted = [(index, anchor) for index, anchor in anchors if anchor is not None]
+    for index, anchor in wanted[1:]:
+        first = wanted[0]
         if anchor != first[1]:
             yield (
                 ("losses", index),

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from alignkit.asks.needs import Needs
 from alignkit.contrasts.base import Contrast
-from alignkit.needs import Attribution, Needs
+from alignkit.models.attribution import Attribution
 from alignkit.recipe.render import scalar
 from alignkit.registry import Component, Registry, Section
-from alignkit.trainers.base import Trainer
+from alignkit.views.base import Trainer
 
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignkit.anchors import anchors
 from alignkit.contrasts import contrasts
 from alignkit.errors import shown
 from alignkit.losses import losses
@@ -14,7 +13,8 @@ from alignkit.recipe.parts import parts
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import dotted
 from alignkit.registry import Registry, RegistryError, Section, suggestion
-from alignkit.trainers import trainers
+from alignkit.rollouts import anchors
+from alignkit.views import trainers
 from alignkit.weighting import weightings
 
 KINDS: dict[str, Registry[Any]] = {

@@ -6,16 +6,17 @@ from typing import Annotated
 
 from pydantic import Field
 
+from alignkit.asks.needs import Needs
 from alignkit.data.config import DataConfig
+from alignkit.engine.method import Job, Method, Sizes
 from alignkit.evaluation.config import EvaluationConfig
+from alignkit.loop.config import TrainingConfig
 from alignkit.losses import LossSlot
 from alignkit.models import ModelSlot
-from alignkit.needs import Needs
 from alignkit.pair_weighting import PairWeightingSlot
 from alignkit.pair_weighting.uniform import Uniform as UniformPairs
 from alignkit.registry import Section
-from alignkit.trainers import TrainerSlot
-from alignkit.trainers.config import TrainingConfig
+from alignkit.views import TrainerSlot
 from alignkit.weighting import Weighting
 from alignkit.weighting.uniform import Uniform
 
@@ -52,7 +53,25 @@ class Recipe(Section):
 
     def needs(self) -> Needs:
         """What the step must compute: the union of what the chosen components need."""
-        needs = self.weighting.all_needs() | self.pair_weighting.needs()
-        for loss in self.losses:
-            needs = needs | loss.needs()
-        return needs
+        return self.method().needs
+
+    def method(self) -> Method:
+        """What the engine makes of the chosen components."""
+        return Method(self.weighting, self.pair_weighting, self.losses, self.trainer, self.seed)
+
+    def job(self, has_adapter: bool) -> Job:
+        """All that the engine is asked to do; the learning rate is filled in by whether an adapter is trained."""
+        rate = self.training.learning_rate or (5e-6 if has_adapter else 5e-7)
+        training = self.training.model_copy(update={"learning_rate": rate})
+        return Job(self.method(), self.model, training, self.sizes())
+
+    def sizes(self) -> Sizes:
+        """How much is worked on at once."""
+        return Sizes(
+            micro_batch=self.training.micro_batch_size,
+            batch=self.evaluation.batch_size,
+            max_length=self.data.max_length,
+            held_out=self.evaluation.pairs,
+            samples=self.evaluation.samples,
+            max_new_tokens=self.evaluation.max_new_tokens,
+        )

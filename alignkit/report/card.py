@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alignkit.data.rows import DataReport
-from alignkit.files import write_text
 from alignkit.recipe.recipe import Recipe
+from alignkit.records.files import write_text
 from alignkit.registry import Component
 from alignkit.report.banner import data_line
 from alignkit.report.table import table_rows, verdict

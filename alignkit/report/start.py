@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from alignkit.data.rows import Tables
+from alignkit.engine.objective import start_batches
+from alignkit.engine.setup import Setup
+from alignkit.loop.config import TrainingConfig
+from alignkit.loop.order import DataOrder, planned_steps
 from alignkit.models.policy import Policy
-from alignkit.objective import start_batches
 from alignkit.recipe.load import LoadedRecipe
 from alignkit.recipe.recipe import Recipe
 from alignkit.report.banner import Banner, Batch, method_line
-from alignkit.scoring_setup import Setup
-from alignkit.trainers.config import TrainingConfig
-from alignkit.trainers.order import DataOrder, planned_steps
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

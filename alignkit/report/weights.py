@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from rich.panel import Panel
 
 from alignkit.data.rows import TokenRow
+from alignkit.engine.scoring import Scoring
 from alignkit.report.heatmap import token_heatmap
-from alignkit.scoring import Scoring
 
 EQUAL = 1e-6
 """Distance from 1 up to which a weight is uniform; their mean is 1."""
@@ -16,7 +16,7 @@ EQUAL = 1e-6
 
 def weight_heatmaps(scoring: Scoring, row: TokenRow) -> Iterator[Panel]:
     """A heatmap of each response of the row whose weights differ; none where single responses are imitated."""
-    if scoring.recipe.trainer.gives == "responses":
+    if scoring.method.view.gives == "responses":
         return
     tokenizer = scoring.policy.tokenizer
     where = row.where.rpartition("/")[2]  # a long path would push the line's number out of the title
@@ -31,6 +31,6 @@ def weight_heatmaps(scoring: Scoring, row: TokenRow) -> Iterator[Panel]:
         yield token_heatmap(
             [str(tokenizer.decode([token])) for token in ids.tolist()],
             weights,
-            title=f"weights of {scoring.recipe.weighting.name} on {kind} response ({where})",
+            title=f"weights of {scoring.method.weighting.name} on {kind} response ({where})",
             critical=row.critical[name].tolist() if row.critical else None,
         )

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, final
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from alignkit.asks.needs import Needs
 from alignkit.errors import NonFiniteError
 from alignkit.lazy import torch
-from alignkit.needs import Needs
 from alignkit.registry import Component
 from alignkit.scores import Span
 

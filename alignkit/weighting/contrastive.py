@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from alignkit.asks.needs import Needs
 from alignkit.contrasts import ContrastSlot, contrasts
+from alignkit.contrasts.values import Estimate
 from alignkit.lazy import torch
-from alignkit.needs import Needs
 from alignkit.scores import Span
-from alignkit.token_values.contrast import Estimate
 from alignkit.weighting.base import TokenWeighting
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from alignkit.needs import Attribution, Needs
+from alignkit.asks.needs import Needs
+from alignkit.models.attribution import Attribution
 from alignkit.scores import Span
 from alignkit.weighting.base import TokenWeighting, shares
 

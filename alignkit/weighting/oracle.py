@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from alignkit.needs import Needs
+from alignkit.asks.needs import Needs
+from alignkit.asks.planted import Planted
 from alignkit.scores import Span
-from alignkit.token_values.planted import Planted
 from alignkit.weighting.base import TokenWeighting
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from alignkit.needs import Needs
+from alignkit.asks.needs import Needs
 from alignkit.scores import Span
 from alignkit.weighting.base import TokenWeighting
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
-from alignkit.needs import Needs
 from alignkit.scores import Span
 from alignkit.weighting.base import TokenWeighting
 from alignkit.weighting.gradient import Gradient

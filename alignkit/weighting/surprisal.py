@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from alignkit.needs import Needs
+from alignkit.asks.needs import Needs
 from alignkit.scores import Span
 from alignkit.weighting.base import TokenWeighting
 

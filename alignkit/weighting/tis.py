@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from alignkit.asks.needs import Needs
 from alignkit.contrasts import ContrastSlot, contrasts
+from alignkit.contrasts.values import LogRatio
 from alignkit.lazy import torch
-from alignkit.needs import Needs
 from alignkit.scores import Span
-from alignkit.token_values.contrast import LogRatio
 from alignkit.weighting.base import TokenWeighting
 from alignkit.weighting.ranks import average_ranks
 

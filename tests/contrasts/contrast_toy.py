@@ -11,8 +11,8 @@ from torch import Tensor
 from alignkit.contrasts import contrasts
 from alignkit.contrasts.base import TrainedContrast
 from alignkit.data.rows import TokenRow
+from alignkit.engine.workbench import Workbench
 from alignkit.models.reference import Reference
-from alignkit.token_values.bench import Bench
 
 SIGNS = ("positive", "negative")
 TRAINING = {"batch_size": 3, "micro_batch_size": 2, "learning_rate": 0.02, "warmup": 0.0, "schedule": "constant"}
@@ -24,7 +24,7 @@ def contrast(name: str, **values) -> TrainedContrast:
     return built
 
 
-def bench_in(folder: Path, train: list[TokenRow] | None = None, model=None, training=TRAINING, **sections) -> Bench:
+def bench_in(folder: Path, train: list[TokenRow] | None = None, model=None, training=TRAINING, **sections) -> Workbench:
     return bench(model or llama(), train or rows(), folder, recipe(training=training, **sections))
 
 
@@ -37,5 +37,5 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def trained(of: TrainedContrast, bench: Bench, sign: str = "positive") -> dict[str, Tensor]:
+def trained(of: TrainedContrast, bench: Workbench, sign: str = "positive") -> dict[str, Tensor]:
     return parameters(of.train(sign, bench.train, bench))

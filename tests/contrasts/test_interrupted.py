@@ -8,7 +8,7 @@ import signal
 import pytest
 from contrast_toy import bench_in, contrast, same, trained
 
-from alignkit.objective import ObjectiveStep
+from alignkit.engine.objective import ObjectiveStep
 
 
 @pytest.fixture

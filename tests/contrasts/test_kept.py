@@ -10,9 +10,9 @@ import pytest
 import torch
 from engine_toy import bench, llama, recipe, rows
 
-from alignkit.token_values.bench import Bench
-from alignkit.token_values.contrast import LogRatio
-from alignkit.token_values.table import load_table
+from alignkit.asks.table import load_table
+from alignkit.contrasts.values import LogRatio
+from alignkit.engine.workbench import Workbench
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def files(tmp_path, monkeypatch) -> Iterator[Path]:
     return tmp_path / "cache" / "values"
 
 
-def adapted(alpha: int, folder: Path) -> Bench:
+def adapted(alpha: int, folder: Path) -> Workbench:
     """An adapter as it is before training: its parameters are the same whatever `alpha` is."""
     torch.manual_seed(0)
     config = peft.LoraConfig(r=2, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")

@@ -13,9 +13,9 @@ from engine_toy import CLOSE, EOS, bench, gold_logp, llama, recipe, rows, with_l
 from alignkit.contrasts import contrasts
 from alignkit.contrasts.base import Contrast
 from alignkit.data.rows import TokenRow
+from alignkit.engine.workbench import Workbench
 from alignkit.errors import DataError
 from alignkit.models.reference import Reference
-from alignkit.token_values.bench import Bench
 
 BOS = 39
 BEFORE = {"positive": "kind", "negative": "unkind"}
@@ -33,7 +33,7 @@ def prompts(**values: str) -> Contrast:
     return contrasts.build("prompts", BEFORE | values)
 
 
-def bench_with(train, with_bos: bool, model=None, named_bos: int | None = BOS, **sections) -> Bench:
+def bench_with(train, with_bos: bool, model=None, named_bos: int | None = BOS, **sections) -> Workbench:
     tokenizer = Letters(eos_token_id=EOS, bos_token_id=named_bos, opening=[BOS] if with_bos else [])
     of = bench(model or llama(), train, of=recipe(**sections))
     return replace(of, policy=replace(of.policy, tokenizer=tokenizer))
@@ -48,7 +48,7 @@ def letters(text: str) -> list[int]:
     return Letters(opening=[])(text)["input_ids"]
 
 
-def scored(contrast: Contrast, some, of: Bench) -> list[dict[str, torch.Tensor]]:
+def scored(contrast: Contrast, some, of: Workbench) -> list[dict[str, torch.Tensor]]:
     """For each row, `positive` and `negative` log-probs of its responses, one after the other."""
     found = []
     for batch, *both in contrast.scored(some, of):

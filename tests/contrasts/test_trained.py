@@ -13,8 +13,8 @@ from engine_toy import gold_logp, llama, recipe, rows, with_lora
 from alignkit.data.rows import TokenRow
 from alignkit.data.splitting import swapped
 from alignkit.data.unpairing import unpair
+from alignkit.engine.workbench import SideRuns
 from alignkit.models.reference import Reference
-from alignkit.token_values.bench import SideRuns
 
 
 def likes(model, row: TokenRow, name: str) -> float:
@@ -99,7 +99,7 @@ def test_the_runs_own_components_are_no_part_of_it(tmp_path) -> None:
         pair_weighting={"name": "wpo"},
         training=TRAINING | {"epochs": 2.0, "save_every": 1, "eval_every": 1, "log_every": 5},
     )
-    of = replace(plain, recipe=other, side=SideRuns(tmp_path / "other"))
+    of = replace(plain, job=other.job(has_adapter=False), side=SideRuns(tmp_path / "other"))
     for name in ("dpo", "sft"):
         assert same(trained(contrast(name), plain), trained(contrast(name), of))
     for model in (tmp_path / "other").iterdir():  # the last one is kept, for whoever asks for the same model again

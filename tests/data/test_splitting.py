@@ -13,7 +13,7 @@ from alignkit.data.config import DataConfig
 from alignkit.data.rows import TokenRow
 from alignkit.data.splitting import choose_held_out, rows_fingerprint, swap_labels
 from alignkit.errors import DataError
-from alignkit.fingerprints import DIGEST_BYTES
+from alignkit.records.fingerprints import DIGEST_BYTES
 
 
 def token_row(index, chosen=(5, 1), rejected=(6, 1)):

@@ -11,7 +11,7 @@ import pytest
 from alignkit.data.fields import Unusable
 from alignkit.data.tokenising import template_fingerprint
 from alignkit.errors import DataError
-from alignkit.fingerprints import text_fingerprint
+from alignkit.records.fingerprints import text_fingerprint
 
 PAIR = {"prompt": "Qa", "chosen": "bc", "rejected": "d"}
 USER = {"role": "user", "content": "Hi"}

@@ -11,13 +11,13 @@ import pytest
 import torch
 from engine_toy import CLOSE, DPO, EOS, HYBRID, full_logp, gold_logp, llama, move, recipe, row, rows, scoring
 
+from alignkit.asks.needs import Needs
 from alignkit.data.rows import TokenRow
 from alignkit.evaluation.evaluate import Evaluation
 from alignkit.models.generation import sample
 from alignkit.models.head import Draw
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scorer
-from alignkit.needs import Needs
 from alignkit.scores import RowScores, TokenScores
 from alignkit.seeds import derive
 
@@ -29,7 +29,7 @@ def evaluation(of, held_out, reference=None, model=None, accelerator=ALONE, on_w
     """Of a toy policy against a toy reference."""
     model = model or llama()
     live = None if reference is None else (lambda: Reference(Scorer(reference, 4096)))
-    return Evaluation(scoring(of, model, reference), held_out, live, accelerator, on_world)
+    return Evaluation(scoring(of, model, reference), of.evaluation, held_out, live, accelerator, on_world)
 
 
 class Fixed:
@@ -40,7 +40,8 @@ class Fixed:
     policy = None
 
     def __init__(self, chosen, rejected, **config) -> None:
-        self.recipe = recipe(evaluation=PAIRS_ONLY | config)
+        of = recipe(evaluation=PAIRS_ONLY | config)
+        self.method, self.config = of.method(), of.evaluation
         self.logratios = {"chosen": chosen, "rejected": rejected}
 
     def score(self, rows, weigh):
@@ -61,7 +62,8 @@ class TestPairs:
     ROWS = rows([(1, 2, 2)] * 4)
 
     def measured(self, **config) -> dict[str, float]:
-        return Evaluation(Fixed(self.CHOSEN, self.REJECTED, **config), self.ROWS, None, ALONE, False)(0)
+        fixed = Fixed(self.CHOSEN, self.REJECTED, **config)
+        return Evaluation(fixed, fixed.config, self.ROWS, None, ALONE, False)(0)
 
     def test_by_hand(self) -> None:
         """Accuracy (1 + 0 + 1/2 + 1) / 4; margin (1 - 2 + 0 + 4) / 4; every chosen token has an NLL of 1; all

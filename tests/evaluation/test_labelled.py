@@ -12,14 +12,14 @@ import pytest
 import torch
 from engine_toy import gold_logp, llama, move, recipe, rows, scoring
 
+from alignkit.asks.needs import Needs
 from alignkit.data.rows import TokenRow
 from alignkit.data.unpairing import unpair
+from alignkit.engine.metrics import TIE
 from alignkit.evaluation.evaluate import Evaluation
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scorer
-from alignkit.needs import Needs
 from alignkit.scores import RowScores, TokenScores
-from alignkit.step_metrics import TIE
 
 ALONE = SimpleNamespace(process_index=0, num_processes=1)
 ROWS_ONLY = {"pairs": 100, "samples": 0}
@@ -44,7 +44,8 @@ class Fixed:
     policy = None
 
     def __init__(self, logratios, has_reference: bool = True, **config) -> None:
-        self.recipe = unpaired(evaluation=ROWS_ONLY | config)
+        of = unpaired(evaluation=ROWS_ONLY | config)
+        self.method, self.config = of.method(), of.evaluation
         self.logratios = logratios
         self.has_reference = has_reference
 
@@ -63,7 +64,8 @@ def measured(of: dict[float, bool] | list[tuple[float, bool]], **config) -> dict
         replace(row, index=i, responses={"completion": row.prompt[:2]}, label=label)
         for i, (row, (_, label)) in enumerate(zip(rows([(2, 1, 1)] * len(pairs)), pairs, strict=True))
     ]
-    return Evaluation(Fixed([ratio for ratio, _ in pairs], **config), held_out, None, ALONE, False)(0)
+    fixed = Fixed([ratio for ratio, _ in pairs], **config)
+    return Evaluation(fixed, fixed.config, held_out, None, ALONE, False)(0)
 
 
 class TestByHand:
@@ -122,7 +124,7 @@ class TestOneKindIsMissing:
 
 def evaluation(of, held_out, model, reference, accelerator=ALONE, on_world: bool = False) -> Evaluation:
     live = Reference(Scorer(reference, 4096))
-    return Evaluation(scoring(of, model, reference), held_out, lambda: live, accelerator, on_world)
+    return Evaluation(scoring(of, model, reference), of.evaluation, held_out, lambda: live, accelerator, on_world)
 
 
 def ratio(one: TokenRow, ours, theirs) -> float:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from alignkit.asks.needs import Needs
 from alignkit.losses.kto import KTO
-from alignkit.needs import Needs
 from alignkit.scores import TokenScores, UnpairedScores
 
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from alignkit.anchors.sample_prompt import SamplePrompt
+from alignkit.asks.needs import Needs
 from alignkit.losses import losses
 from alignkit.losses.dpo import DPO
 from alignkit.losses.sft import SFT
 from alignkit.losses.tdpo import TDPO
 from alignkit.losses.triplet import Triplet
 from alignkit.models.statistics import ForwardKL
-from alignkit.needs import Needs
+from alignkit.rollouts.sample_prompt import SamplePrompt
 from alignkit.scores import PairScores, ResponseScores, TokenScores
 from alignkit.weighting.hybrid import Hybrid
 

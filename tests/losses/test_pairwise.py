@@ -10,6 +10,7 @@ import torch
 from each_tensor import each_tensor
 from pydantic import ValidationError
 
+from alignkit.asks.needs import Needs
 from alignkit.losses import losses
 from alignkit.losses.calibrated_nll import CalibratedNLL
 from alignkit.losses.cdpo import CDPO
@@ -25,7 +26,6 @@ from alignkit.losses.tis_dpo import TISDPO
 from alignkit.losses.tpo import TPO
 from alignkit.losses.triplet import Triplet
 from alignkit.models.statistics import ForwardKL, ReverseKL
-from alignkit.needs import Needs
 from alignkit.scores import PairScores, TokenScores
 
 REFERENCE_FREE = ("simpo", "orpo", "cpo", "tpo", "tpo_l", "nll")

@@ -16,16 +16,17 @@ import pytest
 import torch
 from engine_toy import move
 
+from alignkit.models.attribution import Attribution
 from alignkit.models.base import LoRA
 from alignkit.models.generation import batching, sample
 from alignkit.models.head import Draw
+from alignkit.models.importances import importances
 from alignkit.models.layout import Example, collate
 from alignkit.models.lengths import Longest
 from alignkit.models.policy import Policy, choose_layout
 from alignkit.models.probe import find_transform, require_causal
 from alignkit.models.reference import Reference
-from alignkit.models.scorer import Scorer, Want, importances
-from alignkit.needs import Attribution
+from alignkit.models.scorer import Scorer, Want
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "models.md"

@@ -10,9 +10,10 @@ import torch
 from engine_toy import batch, gradients, llama, rows, with_lora
 from torch import Tensor, nn
 
+from alignkit.models.attribution import Attribution
+from alignkit.models.importances import importances
 from alignkit.models.layout import Example, collate
-from alignkit.models.scorer import Scorer, Want, causal_lm, importances
-from alignkit.needs import Attribution
+from alignkit.models.scorer import Scorer, Want, causal_lm
 
 KINDS = [
     *(Attribution(norm=norm) for norm in ("l1", "l2", "grad_x_input")),

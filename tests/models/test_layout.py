@@ -7,10 +7,11 @@ import pytest
 import torch
 from engine_toy import CLOSE, EOS, batch, build, gradients, llama, rows, zoo
 
+from alignkit.models.attribution import Attribution
+from alignkit.models.importances import importances
 from alignkit.models.layout import Example, collate
-from alignkit.models.scorer import Scorer, Want, importances
+from alignkit.models.scorer import Scorer, Want
 from alignkit.models.statistics import ForwardKL
-from alignkit.needs import Attribution
 
 EXAMPLE = Example(np.array([5, 6]), [np.array([7, 8]), np.array([9])])
 LONGER = Example(np.array([1]), [np.array([2]), np.array([3, 4, 5])])

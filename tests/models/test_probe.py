@@ -11,11 +11,11 @@ from engine_toy import SIZES, VOCABULARY, build, gold_logp, llama, rows, with_lo
 from engine_toy import batch as laid_out
 
 from alignkit.errors import ModelError
+from alignkit.models.attribution import Attribution
 from alignkit.models.head import Draw, HeadTransform
 from alignkit.models.probe import find_transform, obstacle_to_sharing, require_causal, require_steady
 from alignkit.models.scorer import Scorer, Want
 from alignkit.models.statistics import ForwardKL
-from alignkit.needs import Attribution
 
 MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_expand": 2}
 MLA = {"qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 4, "kv_lora_rank": 8, "q_lora_rank": 8}

@@ -7,13 +7,16 @@ import pytest
 import torch
 from engine_toy import CLOSE, batch, llama, move, policy, rows, with_lora
 
+from alignkit.asks.needs import Needs
+from alignkit.engine.setup import reference_kind
 from alignkit.errors import ModelError
+from alignkit.models.attribution import Attribution
 from alignkit.models.base import REFERENCE_ADAPTER
+from alignkit.models.importances import importances
 from alignkit.models.pretrained import Pretrained
-from alignkit.models.reference import Reference, frozen_copy, reference_kind
-from alignkit.models.scorer import Scorer, Want, importances
+from alignkit.models.reference import Reference, frozen_copy
+from alignkit.models.scorer import Scorer, Want
 from alignkit.models.statistics import ForwardKL
-from alignkit.needs import Attribution, Needs
 
 NEEDS = {
     "log-probs": Needs(reference=True),

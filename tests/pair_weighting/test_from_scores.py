@@ -9,8 +9,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from alignkit.asks.needs import Needs
 from alignkit.models.statistics import Collision
-from alignkit.needs import Needs
 from alignkit.pair_weighting import pair_weightings
 from alignkit.pair_weighting.uni_dpo import UniDPO
 from alignkit.pair_weighting.wpo import WPO

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alignkit.needs import Needs
+from alignkit.asks.needs import Needs
 from alignkit.pair_weighting import pair_weightings
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engine_toy import gradients, recipe, scoring, view_of
+from engine_toy import gradients, objective, recipe, scoring, view_of
 from peer.peer_cases import ORDER_SEED, Case, Trajectory
 from peer.peer_inputs import make_model, make_policy
 from torch import Tensor
 
 from alignkit.data.rows import TokenRow
-from alignkit.objective import ObjectiveStep
-from alignkit.scoring import Scoring
-from alignkit.trainers.accelerator import make_accelerator
-from alignkit.trainers.loop import train
+from alignkit.engine.objective import ObjectiveStep
+from alignkit.engine.scoring import Scoring
+from alignkit.loop.accelerator import make_accelerator
+from alignkit.loop.loop import train
 
 MICRO_BATCH = 8
 """Smaller than the batch, where TRL takes the batch in one piece: it must not matter."""
@@ -45,7 +45,7 @@ def make_step(case: Case, loss: dict[str, Any] | None = None, **sections: Any) -
     """The step of a case, with another loss when one is given; policy and reference as TRL got them."""
     of = recipe([loss or case.loss], case.trainer, **sections)
     policy, reference = (make_model(), make_policy()) if case.swapped else (make_policy(), make_model())
-    return ObjectiveStep(scoring(of, policy, reference if of.needs().reference else None))
+    return objective(scoring(of, policy, reference if of.needs().reference else None))
 
 
 def single_step(case: Case, rows: Sequence[TokenRow], loss: dict[str, Any] | None = None) -> Ours:

@@ -9,7 +9,7 @@ from typing import Any
 from peer.peer_inputs import Rows
 
 from alignkit.data.rows import TokenRow
-from alignkit.trainers.order import DataOrder
+from alignkit.loop.order import DataOrder
 
 ORDER_SEED = 11
 

@@ -6,8 +6,9 @@ from dataclasses import fields
 
 import pytest
 
+from alignkit.asks.needs import Needs
+from alignkit.models.attribution import Attribution
 from alignkit.models.statistics import ForwardKL
-from alignkit.needs import Attribution, Needs
 from alignkit.recipe.describe import needed, needs_of
 from alignkit.recipe.kinds import KINDS
 

@@ -8,8 +8,8 @@ import re
 import pytest
 from rich.console import Console
 
-from alignkit.report.display import Display, counted, duration, fitting, showing
-from alignkit.report.progress import Progress, progress_parts
+from alignkit.progress.display import Display, counted, duration, fitting, showing
+from alignkit.progress.steps import Progress, progress_parts
 
 METRICS = {
     "step": 40.0,

@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from alignkit.errors import NonFiniteError
-from alignkit.needs import Attribution
+from alignkit.models.attribution import Attribution
 from alignkit.scores import Span
 from alignkit.weighting import weightings
 from alignkit.weighting.base import TokenWeighting, shares

@@ -7,14 +7,15 @@ import math
 import pytest
 import torch
 
+from alignkit.asks.columns import TokenColumns
+from alignkit.asks.needs import Needs
+from alignkit.asks.planted import Planted
+from alignkit.contrasts.values import Estimate, LogRatio
 from alignkit.errors import RecipeError
-from alignkit.needs import Attribution, Needs
+from alignkit.models.attribution import Attribution
 from alignkit.recipe.load import load_recipe
 from alignkit.registry import dump_component
 from alignkit.scores import Span
-from alignkit.token_values.columns import TokenColumns
-from alignkit.token_values.contrast import Estimate, LogRatio
-from alignkit.token_values.planted import Planted
 from alignkit.weighting import weightings
 from alignkit.weighting.base import TokenWeighting
 

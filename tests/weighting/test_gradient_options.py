@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from alignkit.asks.needs import Needs
 from alignkit.errors import RecipeError
-from alignkit.needs import Attribution, Needs
+from alignkit.models.attribution import Attribution
 from alignkit.recipe.load import load_recipe
 from alignkit.registry import dump_component
 from alignkit.scores import Span

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from alignkit.needs import Attribution
+from alignkit.engine.weight_metrics import silent_metrics, weight_metrics
+from alignkit.models.attribution import Attribution
 from alignkit.scores import Span
-from alignkit.weighting.metrics import silent_metrics, weight_metrics
 
 
 def metrics(*rows: list[float], mask=None) -> dict[str, tuple[float, float]]:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from alignkit.needs import Attribution, Needs
+from alignkit.asks.needs import Needs
+from alignkit.models.attribution import Attribution
 from alignkit.registry import dump_component
 from alignkit.scores import Span
 from alignkit.weighting import weightings

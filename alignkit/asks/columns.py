@@ -1,0 +1,29 @@
+"""Token weights that the data brings along."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from alignkit.asks.bench import Bench
+from alignkit.asks.values import TokenValues
+from alignkit.data.rows import TokenRow
+from alignkit.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class TokenColumns(TokenValues):
+    """One number per response token, from a data column named after the response."""
+
+    suffix: str
+    """What follows the response's name: `_weight` reads `chosen_weight` and `rejected_weight`."""
+
+    @property
+    def words(self) -> str:
+        return f"data columns with one number per token, 'chosen{self.suffix}' and so on"
+
+    def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:
+        for row in rows:
+            yield torch.cat([torch.from_numpy(row.token_columns[self.suffix][name]) for name in row.weighted])

@@ -1,0 +1,1 @@
+"""The engine: from a method and token rows to an objective."""

@@ -1,0 +1,176 @@
+"""Where the axes meet: objective = sum over losses of coefficient x loss x pair weight, on scores that hold the token
+weights. This is the training step that the loop drives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alignkit.data.rows import TokenRow
+from alignkit.engine.method import Sizes
+from alignkit.engine.metrics import reward_metrics, score_metrics
+from alignkit.engine.mismatch import mean_mismatch
+from alignkit.engine.scoring import Scoring
+from alignkit.errors import ModelError
+from alignkit.lazy import torch
+from alignkit.loop.step import Metrics
+from alignkit.losses.base import Loss, PairLoss, Unit
+from alignkit.scores import PairScores, View
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class ObjectiveStep:
+    """The training step of every offline method (`alignkit.loop.step.TrainingStep`).
+
+    Args:
+        scoring: scores rows as the method needs it.
+        sizes: how much is worked on at once.
+    """
+
+    def __init__(self, scoring: Scoring, sizes: Sizes) -> None:
+        self.scoring = scoring
+        self.method = scoring.method
+        self.sizes = sizes
+        pool = scoring.pool
+        self.lookahead = pool.anchor.refresh_every if pool else 1
+        self._mismatch: Tensor | None = None
+
+    @property
+    def module(self) -> nn.Module:
+        """The trained module, as the loop wrapped it."""
+        return self.scoring.module
+
+    @module.setter
+    def module(self, module: nn.Module) -> None:
+        self.scoring.module = module
+
+    def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:
+        """Numbers of examples, of tokens in their first response (the one SFT trains on), and what losses ask for."""
+        first = self.method.view.responses[0]
+        tokens = float(sum(len(row.responses[first]) for row in rows))
+        totals = {"examples": float(len(rows)), "tokens": tokens}
+        if self.scoring.needs.prompt:
+            totals["sequence_tokens"] = tokens + sum(len(row.prompt) - 1 for row in rows)
+        if self.scoring.needs.gold:
+            totals["gold_tokens"] = float(sum(len(row.responses["gold"]) for row in rows))
+        return totals
+
+    def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
+        """Draws anchors when a window of them begins, and takes the mean over the batch that KTO compares with."""
+        if self.scoring.pool is not None:
+            with self.scoring.autocast():
+                self.scoring.pool.refresh(step, [row for rows in coming.values() for row in rows])
+                self.scoring.pool.complete(step, coming[step])
+        self.scoring.attributor.memory.exchange(step)
+        if self.scoring.needs.mismatched:
+            self._mismatch = mean_mismatch(self.scoring, batch, self.sizes)
+
+    def loss(self, rows: Sequence[TokenRow], step: int, totals: Mapping[str, float]) -> tuple[Tensor, Metrics]:
+        """Objective of one micro-batch, divided by the step's global totals, and its metrics."""
+        scores = replace(self.scoring.score(rows, step), mismatch=self._mismatch)
+        objective, metrics = self._objective(self.method.view.view(scores), totals)
+        return objective, metrics | score_metrics(scores)
+
+    def _objective(self, view: View, totals: Mapping[str, float]) -> tuple[Tensor, Metrics]:
+        pair_weight_B = self.method.pair_weighting.per_pair(view) if isinstance(view, PairScores) else None
+        terms: list[Tensor] = []
+        metrics: Metrics = {}
+        for loss in self.method.losses:
+            for name, value_B, unit in _parts(loss, view):
+                is_weighted = isinstance(loss, PairLoss) and loss.pair_weighted
+                weighted_B = value_B * pair_weight_B if is_weighted and pair_weight_B is not None else value_B
+                terms.append(loss.coefficient * weighted_B.sum() / totals[unit])
+                metrics[f"loss/{name}"] = (float(value_B.detach().sum()), _units(unit, view))
+            if "rewards/chosen" not in metrics:
+                metrics |= reward_metrics(loss, view)
+        return torch.stack(terms).sum(), metrics
+
+    def state(self) -> dict[str, Tensor]:
+        """The anchors in use, and the importances that rows keep."""
+        anchors = self.scoring.pool.state() if self.scoring.pool else {}
+        return anchors | self.scoring.attributor.memory.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts them back."""
+        if self.scoring.pool:
+            self.scoring.pool.load_state(state)
+        self.scoring.attributor.memory.load_state(state)
+
+    def save_model(self, folder: Path) -> None:
+        """Writes model or adapter and tokenizer to a new folder."""
+        self.scoring.policy.write(folder)
+
+    def stored_parameters(self, folder: Path) -> Mapping[str, Tensor]:
+        """The trained parameters in what `save_model` wrote."""
+        return self.scoring.policy.stored_parameters(folder)
+
+    @torch.no_grad()
+    def check_start(self, rows: Sequence[TokenRow]) -> None:
+        """Before the first step the policy is the reference: every log-ratio is 0, DPO's loss is ln 2, its margin 0.
+
+        Looks at one micro-batch that is as ragged as the data allow, and at the shortest row alone: a model that scores
+        rows by what else is in their batch is found out too, because the reference may have seen them in others.
+
+        Args:
+            rows: those that have reference log-probs.
+
+        Raises:
+            ModelError: they differ.
+        """
+        if not self.scoring.needs.reference:
+            return
+        tolerance = 1e-3 if self._is_float32() else 0.2  # what rounding explains
+        worst = 0.0
+        for batch in start_batches(rows, self.sizes.micro_batch):
+            scores = self.scoring.score(batch, weigh=False)
+            found = float(torch.stack([response.logratio_BT.abs().max() for response in scores.responses]).max())
+            worst = max(worst, found, key=lambda value: (value != value, value))  # NaN is worse than any number
+        if not worst <= tolerance:
+            raise ModelError(
+                f"step-0 check: before training, policy and reference should agree, but a token's log-probs differ by "
+                f"{worst:.3g} nats (tolerance {tolerance}); either one of them is not the model that the recipe names, "
+                "or the model scores a row by what else is in its batch"
+            )
+
+    def _is_float32(self) -> bool:
+        with self.scoring.autocast():
+            device = self.scoring.policy.device.type
+            return not torch.is_autocast_enabled(device) and self.scoring.policy.model.dtype == torch.float32
+
+
+def start_batches(rows: Sequence[TokenRow], size: int) -> list[list[TokenRow]]:
+    """What is scored before the first step: the shortest and the longest rows together, and the shortest alone.
+
+    Args:
+        rows: to choose from.
+        size: of a micro-batch; the first batch has at most so many rows, but 2 where there are 2.
+    """
+    by_length = sorted(rows, key=lambda row: row.length)
+    num_half = max(1, min(size, len(rows)) // 2)
+    return [by_length[:num_half] + by_length[max(num_half, len(rows) - num_half) :], by_length[:1]]
+
+
+def _parts(loss: Loss, view: View) -> Iterator[tuple[str, Tensor, Unit]]:
+    """Name, [B] value and unit of the loss and of the likelihood term that some have beside it."""
+    yield loss.name, loss.per_example(view), loss.unit
+    if isinstance(loss, PairLoss) and isinstance(view, PairScores) and (term := loss.nll(view)):
+        yield f"{loss.name}_nll", *term
+
+
+def _units(unit: Unit, view: View) -> float:
+    """How many of `unit` there are in the micro-batch."""
+    first = view.chosen if isinstance(view, PairScores) else view.response
+    if unit == "examples":
+        return float(len(first.mask_BT))
+    if unit == "gold_tokens":
+        assert isinstance(view, PairScores)
+        return float(view.gold.mask_BT.sum())
+    tokens = float(first.mask_BT.sum())
+    if unit == "tokens":
+        return tokens
+    assert first.prompt_mask_BP is not None
+    return tokens + float(first.prompt_mask_BP.sum())

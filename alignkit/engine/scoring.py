@@ -1,0 +1,267 @@
+"""From token rows to the scores that losses see: reference, policy, attribution, token weights, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from alignkit.asks.importance import ReferenceImportance
+from alignkit.asks.needs import Needs
+from alignkit.asks.reference_logps import ReferenceLogps
+from alignkit.asks.table import Table
+from alignkit.asks.values import TokenValues
+from alignkit.data.rows import TokenRow
+from alignkit.engine.attributor import Against, Attributor, score_reference
+from alignkit.engine.method import Method
+from alignkit.lazy import torch
+from alignkit.models.attribution import Attribution
+from alignkit.models.generation import uniforms
+from alignkit.models.head import Draw, token_logps
+from alignkit.models.layout import Batch
+from alignkit.models.policy import Policy
+from alignkit.models.reference import Reference
+from alignkit.models.scorer import Scored, Want
+from alignkit.rollouts.pool import AnchorPool
+from alignkit.rollouts.sample_prompt import SamplePrompt
+from alignkit.rollouts.teacher_forced import TeacherForced
+from alignkit.scores import RowScores, Span, TokenScores
+from alignkit.seeds import derive
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def tabulated(needs: Needs) -> frozenset[TokenValues]:
+    """What must be computed before training, beside log-probs of the reference."""
+    static = (attribution for attribution in needs.attributions if attribution.is_static)
+    return needs.values | {ReferenceImportance(attribution=a, full_sequence=needs.full_sequence) for a in static}
+
+
+class Scoring:
+    """Scores rows as a method needs it, and nothing that it does not need.
+
+    Args:
+        method: says which components score what.
+        policy: the model in training.
+        reference: the live reference, or None when log-probs are cached or nobody needs them.
+        tables: what was computed before training: reference log-probs (`ReferenceLogps`), and what weightings need.
+        autocast: context of the mixed precision that the loop trains in.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        policy: Policy,
+        reference: Reference | None,
+        tables: Mapping[TokenValues, Table],
+        autocast: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self.method = method
+        self.policy = policy
+        self.reference = reference
+        self.tables = tables
+        self.cache = tables.get(ReferenceLogps())
+        self.autocast = autocast
+        self.needs = method.needs
+        self.module: nn.Module = policy.scorer
+        self.pool = self._pool()
+        self.attributor = Attributor(self.needs, tables)
+
+    def _pool(self) -> AnchorPool | None:
+        if not isinstance(self.needs.anchor, SamplePrompt):
+            return None
+        assert self.reference is not None, "anchors are scored by a live reference"
+        return AnchorPool(self.needs.anchor, self.policy, self.reference, self.method.seed)
+
+    def score(self, rows: Sequence[TokenRow], step: int | None = None, *, weigh: bool = True) -> RowScores:
+        """Scores of `rows` with the gradients that are enabled.
+
+        Args:
+            rows: examples of one micro-batch.
+            step: optimizer step that the scores are for; None in an evaluation, which has no anchors and goes past
+                the loop's wrapper.
+            weigh: compute token weights; without, every weight is 1.
+        """
+        module = self.policy.scorer if step is None else self.module
+        with self.autocast():
+            pool = None if step is None else self.pool
+            batch = self.policy.batch(rows, [pool[row].ids for row in rows] if pool else ())
+            wanted = self.attributor.wanted(rows, step) if weigh else frozenset()
+            reference, against = self._reference(rows, batch, wanted)
+            scored = module(batch, self._want(rows, step, batch, reference, wanted))
+        responses = self._token_scores(rows, batch, scored, reference)
+        spans = self._spans(rows, batch, scored, responses, step, against, weigh=weigh)
+        weighted = [
+            replace(scores, weights_BT=self.method.weighting.weights(span)) if weigh else scores
+            for scores, span in zip(responses, spans, strict=True)
+        ]
+        return RowScores(
+            responses=tuple(weighted),
+            spans=tuple(spans),
+            desirable_B=_desirable_B(rows, 0, batch),
+            sampled=self._anchor(rows, batch, scored, reference, pool),
+            gold=self._gold(batch, scored, len(spans)) if self.needs.gold else None,
+            columns={
+                name: torch.tensor([row.columns[name] for row in rows], device=self.policy.device)
+                for name in self.needs.columns
+            },
+        )
+
+    def _gold(self, batch: Batch, scored: Scored, place: int) -> TokenScores:
+        mask_BT, policy_BT = batch.mask_BRT[:, place], scored.logp_BRT[:, place]
+        return TokenScores(policy_BT, mask_BT, mask_BT.to(policy_BT.dtype))
+
+    # --- the reference ---
+
+    def _reference(
+        self, rows: Sequence[TokenRow], batch: Batch, wanted: frozenset[Attribution]
+    ) -> tuple[Scored | None, Against]:
+        """Scores under the live reference; anchors only when their distribution is needed, else the pool has them."""
+        if self.reference is None or self.cache is not None or not self.needs.reference:
+            return None, {}
+        asked = frozenset(attribution for attribution in wanted if attribution.target == "log_ratio")
+        teacher_forced = isinstance(self.needs.anchor, TeacherForced)
+        want = Want(predictions=self.needs.reference_logits or teacher_forced)
+        whole = self.needs.reference_logits or bool(asked)
+        return score_reference(self.reference, batch if whole else self.policy.batch(rows), want, asked)
+
+    def _reference_logps(self, rows: Sequence[TokenRow], batch: Batch, reference: Scored | None) -> Tensor | None:
+        """[B, R, T] of the weighted responses, padded to the batch."""
+        num_weighted = len(rows[0].weighted)
+        if not self.needs.reference:
+            return None
+        if reference is None:
+            assert self.cache is not None
+            return self.cache.lookup(rows, batch.mask_BRT[:, :num_weighted])
+        missing = batch.mask_BRT.shape[-1] - reference.logp_BRT.shape[-1]
+        return torch.nn.functional.pad(reference.logp_BRT[:, :num_weighted], (0, missing))
+
+    # --- the policy ---
+
+    def _want(
+        self,
+        rows: Sequence[TokenRow],
+        step: int | None,
+        batch: Batch,
+        reference: Scored | None,
+        attributions: frozenset[Attribution],
+    ) -> Want:
+        reads = reference is not None and self.needs.reference_logits
+        want = Want(
+            attributions,
+            statistics=self.needs.statistics,
+            reference=reference.predictions if reference is not None and reads else None,
+            prompt=self.needs.prompt,
+        )
+        anchor = self.needs.anchor
+        if step is None or not isinstance(anchor, TeacherForced):
+            return want
+        seeds = [derive(self.method.seed, "anchor", step, row.index) for row in rows]
+        uniform_BT = torch.from_numpy(uniforms(seeds, batch.mask_BRT.shape[-1])).to(self.policy.device)
+        return replace(want, draw=Draw(anchor.temperature, anchor.top_k, anchor.top_p), uniform_BT=uniform_BT)
+
+    def _token_scores(
+        self, rows: Sequence[TokenRow], batch: Batch, scored: Scored, reference: Scored | None
+    ) -> list[TokenScores]:
+        """Scores of the responses that carry weights, each with weight 1."""
+        reference_BRT = self._reference_logps(rows, batch, reference)
+        return [
+            TokenScores(
+                policy_BT=scored.logp_BRT[:, r],
+                mask_BT=batch.mask_BRT[:, r],
+                weights_BT=batch.mask_BRT[:, r].to(scored.logp_BRT.dtype),
+                reference_BT=_of(reference_BRT, r),
+                statistics={statistic: value_BRT[:, r] for statistic, value_BRT in scored.statistics.items()},
+                prompt_BP=scored.prompt_BP,
+                prompt_mask_BP=None if scored.prompt_BP is None else batch.predicted_prompt_BP,
+            )
+            for r in range(len(rows[0].weighted))
+        ]
+
+    def _anchor(
+        self,
+        rows: Sequence[TokenRow],
+        batch: Batch,
+        scored: Scored,
+        reference: Scored | None,
+        pool: AnchorPool | None,
+    ) -> TokenScores | None:
+        if pool is not None:
+            mask_BT, policy_BT = batch.mask_BRT[:, -1], scored.logp_BRT[:, -1]
+            packed_N = torch.cat([pool[row].reference_T for row in rows]).to(policy_BT.device)
+            reference_BT = torch.zeros_like(policy_BT).masked_scatter(mask_BT, packed_N)
+        elif scored.drawn_BT is not None and scored.drawn_logp_BT is not None:
+            mask_BT, policy_BT = batch.mask_BRT[:, 0], scored.drawn_logp_BT
+            reference_BT = self._drawn_reference(batch, scored.drawn_BT, reference)
+        else:
+            return None
+        return TokenScores(policy_BT, mask_BT, mask_BT.to(policy_BT.dtype), reference_BT)
+
+    @torch.no_grad()
+    def _drawn_reference(self, batch: Batch, drawn_BT: Tensor, reference: Scored | None) -> Tensor:
+        """[B, T] reference log-probs of tokens drawn along the first response."""
+        assert reference is not None and reference.predictions is not None
+        mask_BRT = batch.mask_BRT
+        first_N = torch.zeros_like(mask_BRT).index_fill(1, torch.tensor([0], device=mask_BRT.device), True)[mask_BRT]
+        predictions = replace(reference.predictions, hidden_ND=reference.predictions.hidden_ND[first_N])
+        logp_N, _ = token_logps(predictions, drawn_BT[mask_BRT[:, 0]], self.policy.scorer.head_chunk)
+        return batch.first.unpack(logp_N)
+
+    # --- the weighting ---
+
+    def _spans(
+        self,
+        rows: Sequence[TokenRow],
+        batch: Batch,
+        scored: Scored,
+        responses: Sequence[TokenScores],
+        step: int | None,
+        against: Against,
+        *,
+        weigh: bool,
+    ) -> list[Span]:
+        """What the weighting may look at, for each weighted response."""
+        mask_BRS, num_prompt = self._span_mask(batch, len(responses))
+        mask_BRT = mask_BRS[..., num_prompt:]
+        with self.autocast():
+            found = self.attributor.importances(rows, batch, scored, mask_BRS, step, against) if weigh else {}
+        values = {v: self.tables[v].lookup(rows, mask_BRT) for v in self.needs.values} if weigh else {}
+        return [
+            Span(
+                mask_BS=mask_BRS[:, r],
+                num_prompt=num_prompt,
+                importance={attribution: size_BRS[:, r] for attribution, size_BRS in found.items()},
+                seeds_B=tuple(derive(self.method.seed, "weighting", row.index, r) for row in rows),
+                policy_BS=_after_prompt(scores.policy_BT, num_prompt),
+                reference_BS=None if scores.reference_BT is None else _after_prompt(scores.reference_BT, num_prompt),
+                desirable_B=_desirable_B(rows, r, batch),
+                values={v: _after_prompt(value_BRT[:, r], num_prompt) for v, value_BRT in values.items()},
+                statistics={s: _after_prompt(value_BT, num_prompt) for s, value_BT in scores.statistics.items()},
+            )
+            for r, scores in enumerate(responses)
+        ]
+
+    def _span_mask(self, batch: Batch, num_weighted: int) -> tuple[Tensor, int]:
+        """[B, R, S] the tokens that weights are shared among, and how many of S are prompt tokens."""
+        mask_BRT = batch.mask_BRT[:, :num_weighted]
+        if not self.needs.full_sequence:
+            return mask_BRT, 0
+        prompt_BRP = batch.prompt_mask_BP[:, None].expand(-1, num_weighted, -1)
+        return torch.cat([prompt_BRP, mask_BRT], dim=-1), prompt_BRP.shape[-1]
+
+
+def _of(values_BRT: Tensor | None, response: int) -> Tensor | None:
+    return None if values_BRT is None else values_BRT[:, response]
+
+
+def _after_prompt(values_BT: Tensor, num_prompt: int) -> Tensor:
+    return torch.nn.functional.pad(values_BT.detach(), (num_prompt, 0))
+
+
+def _desirable_B(rows: Sequence[TokenRow], response: int, batch: Batch) -> Tensor:
+    """[B] bool; whether each row's response at this place is one to be made likelier."""
+    names = [row.weighted[response] for row in rows]
+    desirable = [name == "chosen" if row.label is None else row.label for name, row in zip(names, rows, strict=True)]
+    return torch.tensor(desirable, device=batch.mask_BRT.device)

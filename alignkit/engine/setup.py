@@ -1,0 +1,191 @@
+"""What a run scores with: the reference in the way that is asked for, and all that is computed before training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from alignkit.asks.needs import Needs
+from alignkit.asks.reference_logps import ReferenceLogps
+from alignkit.asks.table import load_table
+from alignkit.asks.values import TokenValues
+from alignkit.contrasts.prompts import Prompts
+from alignkit.data.rows import Tables, TokenRow
+from alignkit.engine.method import Job, Method, Sizes
+from alignkit.engine.scoring import Scoring, tabulated
+from alignkit.engine.workbench import SideRuns, Workbench
+from alignkit.errors import ModelError
+from alignkit.loop.order import planned_steps, rows_in_order
+from alignkit.models.base import ModelSource
+from alignkit.models.lengths import Longest
+from alignkit.models.policy import Policy, build_policy
+from alignkit.models.reference import Reference, frozen_copy
+from alignkit.rollouts.sample_prompt import SamplePrompt
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import PreTrainedTokenizerBase
+
+
+ReferenceKind = Literal["adapter_off", "copy", "cache"]
+
+
+def reference_kind(source: ModelSource, has_adapter: bool, needs: Needs) -> ReferenceKind:
+    """Which way serves the recipe; `auto` takes the cheapest.
+
+    Raises:
+        ModelError: the way asked for cannot serve it.
+    """
+    live = needs.live_reference
+    if source.reference == "auto":
+        return "adapter_off" if has_adapter else "copy" if live else "cache"
+    if source.reference == "adapter_off" and not has_adapter:
+        raise ModelError("model.reference: 'adapter_off' needs an adapter, and the model has none; use auto")
+    if source.reference == "cache" and live:
+        raise ModelError("model.reference: 'cache' holds log-probs of the data only, this recipe needs more; use auto")
+    return source.reference
+
+
+def longest_rows(method: Method, sizes: Sizes, tables: Tables, tokenizer: PreTrainedTokenizerBase) -> Longest:
+    """What the model must be able to take in one row: the data's longest, and the longest that may be sampled."""
+    rows, needs = (*tables.train, *tables.eval), method.needs
+    num_before = max((_num_before(values, tokenizer) for values in needs.values), default=0)
+    found = [(num_before + max(row.length for row in rows), "data.max_length")]
+    num_anchor = 0
+    if isinstance(needs.anchor, SamplePrompt):
+        num_anchor = needs.anchor.max_new_tokens
+        found.append((max(len(row.prompt) for row in rows) + num_anchor, "the anchor's max_new_tokens"))
+    sampled = tables.eval[: sizes.samples]
+    if sampled:
+        num_prompt = max(len(row.prompt) for row in sampled)
+        found.append((num_prompt + sizes.max_new_tokens, "evaluation.max_new_tokens"))
+    tokens, key = max(found, key=lambda pair: pair[0])
+    together = max(len(row.prompt) + sum(map(len, row.responses.values())) for row in rows)
+    return Longest(tokens, key, shared=max(tokens, together + num_anchor, together + num_before))
+
+
+def _num_before(values: TokenValues, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that a contrast puts before each prompt."""
+    contrast = getattr(values, "contrast", None)
+    if not isinstance(contrast, Prompts):
+        return 0
+    texts = (contrast.positive, contrast.negative)
+    return max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
+
+
+@dataclass(frozen=True)
+class LookedUp:
+    """The rows whose token values a run may look up, in the order in which a longer run would come to need them.
+
+    Attributes:
+        held_out: those of the evaluation.
+        train: all training rows, in the order of the first epoch.
+        num_visited: how many of them, from the first, the run's steps see.
+    """
+
+    held_out: Sequence[TokenRow]
+    train: Sequence[TokenRow]
+    num_visited: int
+
+    @classmethod
+    def by(cls, job: Job, tables: Tables) -> LookedUp:
+        """Those of a job: its seed, its steps and what it is measured on."""
+        held_out = tables.eval[: max(1, job.sizes.held_out)]  # one is shown at the end, evaluated or not
+        visited = planned_steps(job.training, len(tables.train)) * job.training.batch_size
+        return cls(held_out, rows_in_order(tables.train, job.method.seed), min(visited, len(tables.train)))
+
+    @property
+    def rows(self) -> list[TokenRow]:
+        """All of them; this run needs the first `needed`."""
+        return [*self.held_out, *self.train]
+
+    @property
+    def needed(self) -> int:
+        """Rows that this run needs."""
+        return len(self.held_out) + self.num_visited
+
+    @property
+    def visited(self) -> Sequence[TokenRow]:
+        """The training rows that the run's steps see."""
+        return self.train[: self.num_visited]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run scores with.
+
+    Attributes:
+        scoring: of the method.
+        reference: makes a live reference for its evaluation; None when it has none.
+        looked_up: rows with token values.
+        left_out: token values that a dry run did not compute.
+    """
+
+    scoring: Scoring
+    reference: Callable[[], Reference] | None
+    looked_up: LookedUp
+    left_out: Sequence[TokenValues]
+
+
+def build_scoring(
+    job: Job,
+    policy: Policy,
+    tables: Tables,
+    fingerprints: Mapping[str, str],
+    accelerator: Accelerator,
+    side: SideRuns,
+) -> Setup:
+    """The scoring of a method.
+
+    A dry run has a live reference, and token values of its first few rows alone.
+
+    Args:
+        job: the method, its model and its training.
+        policy: the model before training.
+        tables: all rows that will be scored.
+        fingerprints: of data, template and model before training.
+        accelerator: tells the processes apart.
+        side: what trainings that token weights need beforehand have to know of the run.
+
+    Raises:
+        AlignkitError: the reference cannot be had in the way asked for, or a part of the work failed.
+    """
+    method, needs = job.method, job.method.needs
+    kind = reference_kind(job.model, policy.has_adapter, needs) if needs.reference else None
+    reference: Reference | None = None
+    if kind in ("adapter_off", "copy"):
+        reference = Reference(policy.scorer, policy) if kind == "adapter_off" else frozen_copy(policy)
+
+    def start() -> Reference:
+        """The model before training, as long as it is not trained yet."""
+        return reference or Reference(policy.scorer, policy if policy.has_adapter else None)
+
+    def reload() -> Reference:
+        """The starting model again: with cached log-probs no copy of it is kept while training."""
+        fresh = build_policy(
+            job.model,
+            policy.tokenizer,
+            seed=method.seed,
+            separate=False,
+            device=accelerator.device,
+            longest=longest_rows(method, job.sizes, tables, policy.tokenizer),
+        )
+        return frozen_copy(fresh)
+
+    bench = Workbench(job, policy, start, tables.train, accelerator, fingerprints, side)
+    values = sorted(tabulated(needs) | ({ReferenceLogps()} if kind == "cache" else set()), key=repr)
+    looked_up = LookedUp.by(job, tables)
+    if side.is_dry:
+        few = looked_up.visited[: job.sizes.micro_batch]
+        found = {v: load_table(v, few, bench) for v in values if not v.trains and v != ReferenceLogps()}
+        live = start() if kind == "cache" else reference
+        left_out = [v for v in values if v.lasting]
+        return Setup(Scoring(method, policy, live, found, accelerator.autocast), None, looked_up, left_out)
+    rows = looked_up.rows
+    found = {v: load_table(v, rows, bench, looked_up.needed) for v in values}
+    side.tidy(accelerator)
+    scoring = Scoring(method, policy, reference, found, accelerator.autocast)
+    if kind is None:
+        return Setup(scoring, None, looked_up, [])
+    return Setup(scoring, (lambda: reference) if reference is not None else reload, looked_up, [])

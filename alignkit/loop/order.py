@@ -1,0 +1,86 @@
+"""Which rows an optimizer step sees: a function of (seed, step) alone.
+
+Nothing is stored, so a resume, an evaluation or another number of processes cannot change the order of the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from alignkit.data.rows import TokenRow
+from alignkit.lazy import numpy as np
+from alignkit.loop.config import TrainingConfig
+from alignkit.seeds import derive
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@lru_cache(maxsize=4)  # `prepare` looks ahead, often into the next epoch
+def epoch_order(num_rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """[num_rows] row numbers in the order of this epoch (from 0); each exactly once."""
+    return np.random.default_rng(derive(seed, "order", epoch)).permutation(num_rows)
+
+
+def rows_in_order(rows: Sequence[TokenRow], seed: int) -> list[TokenRow]:
+    """All rows, in the order in which the first epoch sees them."""
+    return [rows[i] for i in epoch_order(len(rows), seed, 0)]
+
+
+def planned_steps(config: TrainingConfig, num_rows: int) -> int:
+    """Optimizer steps of the whole run; a part of an epoch is rounded to the nearest step, at least 1."""
+    if config.steps is not None:
+        return config.steps
+    return max(1, round((config.epochs or 1.0) * math.ceil(num_rows / config.batch_size)))
+
+
+@dataclass(frozen=True)
+class Share:
+    """One process's part of a step.
+
+    Attributes:
+        rows: never empty, because every process must take part in the backward pass.
+        factor: 1; or 0 for a process that got nothing of a small last batch and only keeps the others company.
+    """
+
+    rows: tuple[TokenRow, ...]
+    factor: float = 1.0
+
+    def micro_batches(self, size: int) -> list[tuple[TokenRow, ...]]:
+        """The rows in their order, `size` at a time."""
+        return [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
+
+
+@dataclass(frozen=True)
+class DataOrder:
+    """Cuts each epoch's order into batches; the last batch of an epoch may be smaller."""
+
+    rows: Sequence[TokenRow]
+    batch_size: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps that see every row once."""
+        return math.ceil(len(self.rows) / self.batch_size)
+
+    def batch(self, step: int) -> tuple[TokenRow, ...]:
+        """The rows of optimizer step `step` (from 0), over all processes."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = epoch_order(len(self.rows), self.seed, epoch)
+        return tuple(self.rows[i] for i in order[place * self.batch_size : (place + 1) * self.batch_size])
+
+    def share(self, step: int, process: int, num_processes: int) -> Share:
+        """The consecutive part of the batch that one process works on; sizes differ by at most one row."""
+        batch = self.batch(step)
+        mine = batch[process * len(batch) // num_processes : (process + 1) * len(batch) // num_processes]
+        return Share(mine) if mine else Share(batch[:1], factor=0.0)
+
+    def epochs_after(self, num_steps: int) -> float:
+        """Passes over the rows that `num_steps` optimizer steps make."""
+        epochs, steps = divmod(num_steps, self.steps_per_epoch)
+        return epochs + steps * self.batch_size / len(self.rows)

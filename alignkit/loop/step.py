@@ -1,0 +1,62 @@
+"""What the loop asks of a training step, and nothing more: the loop knows no algorithm.
+
+The engine (`alignkit.engine.objective.ObjectiveStep`) is the implementation; tests of the loop use a toy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from alignkit.data.rows import TokenRow
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Metrics = dict[str, tuple[float, float]]
+"""name -> (sum, count); micro-batches and processes add both, the log shows sum / count."""
+
+
+class TrainingStep(Protocol):
+    """The algorithm's side of the loop."""
+
+    module: nn.Module
+    """The trained module. The loop hands it to accelerate, puts the wrapped one here while it trains, and puts the
+    plain one back in the end. `loss` calls the wrapped one exactly once, which is what DDP can follow."""
+
+    def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:
+        """Counts that losses are divided by (`examples`, `tokens`), a function of the rows alone: every process asks
+        for the whole step's rows before the forward pass. They are logged under their names."""
+        ...
+
+    def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
+        """Called on every process before optimizer step `step` (from 0), for what is costly (anchors) or looks at the
+        whole batch. `batch` are the step's rows over all processes; `coming` this process's rows of this step and of
+        `lookahead` - 1 later ones, keyed by step."""
+        ...
+
+    lookahead: int
+    """Steps whose rows `prepare` must see, at least 1."""
+
+    def loss(self, rows: Sequence[TokenRow], step: int, totals: Mapping[str, float]) -> tuple[Tensor, Metrics]:
+        """Scalar objective of one micro-batch, already divided by the global `totals` of the optimizer step, and the
+        metrics of these rows. The sum over all micro-batches and processes is the step's objective. torch's global
+        generator is seeded for each call, so that what is drawn from it survives a resume."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors, beside parameters and optimizer, that an exact resume needs (the anchors in use); CPU."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts `state` back."""
+        ...
+
+    def save_model(self, folder: Path) -> None:
+        """Writes the plain module to `folder`, which does not exist yet, so that it can be loaded by itself."""
+        ...
+
+    def stored_parameters(self, folder: Path) -> Mapping[str, Tensor]:
+        """The trained parameters in what `save_model` wrote: their names in the plain module -> values, CPU."""
+        ...

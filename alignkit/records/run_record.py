@@ -1,0 +1,62 @@
+"""What the JSON files of a run folder hold."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from alignkit.records.files import Record
+
+Moment = Literal["before", "after", "change"]
+
+
+class Session(Record):
+    """One process that worked on a run."""
+
+    command: list[str]
+    """The command line, one string per argument."""
+
+    started: str
+    """UTC."""
+
+    platform: str
+    """Operating system and processor."""
+
+    versions: dict[str, str]
+    """Of Python and packages."""
+
+
+class Resumption(Session):
+    """A session that went on with what others had begun."""
+
+    changes: dict[str, str] = Field(default_factory=dict)
+    """Dotted recipe keys that it changed -> `value before, now value`."""
+
+
+class RunRecord(Session):
+    """`run.json`: the first session, and what came after it."""
+
+    ended: str | None
+    """UTC; null until the run is finished."""
+
+    seed: int
+    """The recipe's."""
+
+    fingerprints: dict[str, str]
+    """What went in (`data`, `template`, `model`) -> hash, hex."""
+
+    evaluations: dict[str, str] = Field(default_factory=dict)
+    """`before`, `after`, `change` -> sha256 of their values in `eval.json`."""
+
+    resumed: list[Resumption]
+    """The later sessions."""
+
+
+class Evaluations(Record):
+    """`eval.json`; a number that is NaN or infinite is null there, as JSON has neither."""
+
+    before: dict[str, float | None] | None = None
+    after: dict[str, float | None] | None = None
+    change: dict[str, float | None] | None = None
+    """From before to after, with its standard errors."""

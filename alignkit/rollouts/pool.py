@@ -1,0 +1,117 @@
+"""Anchors in use: drawn for a window of optimizer steps, scored by the reference, kept until the next window.
+
+They are part of what an exact resume needs, because the policy that drew them is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from alignkit.data.rows import TokenRow
+from alignkit.lazy import numpy as np
+from alignkit.lazy import torch
+from alignkit.models.generation import sample
+from alignkit.models.head import Draw
+from alignkit.models.layout import Example, collate
+from alignkit.models.policy import Policy
+from alignkit.models.reference import Reference
+from alignkit.models.scorer import Want
+from alignkit.progress.display import counted
+from alignkit.rollouts.sample_prompt import SamplePrompt
+from alignkit.seeds import derive
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+    from torch import Tensor
+
+BATCH = 256
+"""Prompts decoded together; decoding is bound by memory traffic, so many at once cost little more than one."""
+
+
+@dataclass(frozen=True)
+class DrawnAnchor:
+    """One anchor.
+
+    Attributes:
+        ids: its token ids.
+        reference_T: [T] its log-probs under the reference, nats, CPU.
+    """
+
+    ids: ndarray
+    reference_T: Tensor
+
+
+class AnchorPool:
+    """The anchors of the current window, by row index.
+
+    Args:
+        anchor: how they are drawn.
+        policy: draws them.
+        reference: scores them.
+        seed: the run's seed.
+    """
+
+    def __init__(self, anchor: SamplePrompt, policy: Policy, reference: Reference, seed: int) -> None:
+        self.anchor = anchor
+        self._policy = policy
+        self._reference = reference
+        self._seed = seed
+        self._drawn: dict[int, DrawnAnchor] = {}
+
+    def __getitem__(self, row: TokenRow) -> DrawnAnchor:
+        return self._drawn[row.index]
+
+    def refresh(self, step: int, rows: Sequence[TokenRow]) -> None:
+        """Draws new anchors when a window begins at `step`; `rows` are those of all its steps."""
+        if step % self.anchor.refresh_every:
+            return
+        self._drawn = {}
+        self.complete(step, rows)
+
+    def complete(self, step: int, rows: Sequence[TokenRow]) -> None:
+        """Draws what is missing: of rows beyond the old end of a run that goes on further than was planned."""
+        unique = list({row.index: row for row in rows if row.index not in self._drawn}.values())
+        with counted("drawing anchors", len(unique)) as advance:
+            for start in range(0, len(unique), BATCH):
+                part = unique[start : start + BATCH]
+                self._drawn |= dict(zip((row.index for row in part), self._draw(step, part), strict=True))
+                advance(len(part))
+
+    def _draw(self, step: int, rows: Sequence[TokenRow]) -> list[DrawnAnchor]:
+        policy, anchor = self._policy, self.anchor
+        draw = Draw(anchor.temperature, anchor.top_k, anchor.top_p)
+        seeds = [derive(self._seed, "anchor", step, row.index) for row in rows]
+        prompts = [row.prompt for row in rows]
+        ids = sample(policy.model, prompts, seeds, draw, max_new_tokens=anchor.max_new_tokens, eos_id=policy.end_id)
+        examples = [Example(prompt, [response]) for prompt, response in zip(prompts, ids, strict=True)]
+        batch = collate(examples, policy.layout, policy.eos_id, policy.device)
+        logp_BT = self._reference.score(batch, Want()).logp_BRT[:, 0].float().cpu()
+        return [DrawnAnchor(i, logp_T[: len(i)].clone()) for i, logp_T in zip(ids, logp_BT, strict=True)]
+
+    def state(self) -> dict[str, Tensor]:
+        """The pool as flat tensors."""
+        if not self._drawn:
+            return {}
+        drawn = list(self._drawn.values())
+        return {
+            "anchor.rows": torch.tensor(list(self._drawn)),
+            "anchor.lengths": torch.tensor([len(anchor.ids) for anchor in drawn]),
+            "anchor.ids": torch.from_numpy(np.concatenate([anchor.ids for anchor in drawn])),
+            "anchor.reference": torch.cat([anchor.reference_T for anchor in drawn]),
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts `state` back."""
+        if "anchor.rows" not in state:
+            self._drawn = {}
+            return
+        lengths = state["anchor.lengths"].tolist()
+        pieces = zip(
+            state["anchor.rows"].tolist(),
+            state["anchor.ids"].split(lengths),  # type: ignore[no-untyped-call]
+            state["anchor.reference"].split(lengths),  # type: ignore[no-untyped-call]
+            strict=True,
+        )
+        self._drawn = {row: DrawnAnchor(ids.numpy(), reference_T.clone()) for row, ids, reference_T in pieces}

@@ -1,0 +1,21 @@
+"""Trainers: which responses of a data row are laid out, and what the losses then see."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from alignkit.registry import Registry
+from alignkit.views.base import Trainer
+
+trainers: Registry[Trainer] = Registry(
+    "trainer",
+    Trainer,
+    {
+        "sft": "alignkit.views.sft:SFTTrainer",
+        "preference": "alignkit.views.preference:PreferenceTrainer",
+        "unpaired": "alignkit.views.unpaired:UnpairedTrainer",
+    },
+)
+
+TrainerSlot = Annotated[Trainer, trainers]
+"""A recipe slot that holds a trainer."""

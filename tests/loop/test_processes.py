@@ -1,0 +1,88 @@
+"""When one process fails all end soon, and one message names it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alignkit.loop.processes import joined
+from alignkit.loop.signals import Interrupted
+
+SCRIPT = Path(__file__).with_name("process_scenarios.py")
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """Reads what became of a scenario; all are run once."""
+    folder = tmp_path_factory.mktemp("processes")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, SCRIPT, folder], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def read(name):
+        record = json.loads((folder / f"{name}.json").read_text())
+        return record["codes"], record["seconds"], record["errors"], folder / name
+
+    return read
+
+
+def test_alone_a_signal_is_told_and_keeps_its_exit_status(capsys):
+    with pytest.raises(SystemExit) as stopped, joined():
+        raise Interrupted(signal.SIGTERM)
+    assert stopped.value.code == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"
+
+
+@pytest.mark.parametrize(("name", "rank"), [("a_bug_amid_training", 1), ("a_bug_in_the_main_one", 0)])
+def test_a_bug_in_one_ends_both_and_is_told_once(outcome, name, rank):
+    codes, seconds, errors, _ = outcome(name)
+    assert codes == [1, 1]
+    assert seconds < 10
+    assert errors.startswith(f"process {rank} of 2: Traceback (most recent call last):\n")
+    assert errors.endswith("RuntimeError: boom\n")
+    assert errors.count("Traceback") == 1
+
+
+def test_a_mistake_in_one_ends_both_and_names_it(outcome):
+    codes, seconds, errors, _ = outcome("a_mistake_in_one")
+    assert codes == [2, 2]
+    assert seconds < 10
+    assert errors == "process 1 of 2: rows.jsonl:3: no text\n"
+
+
+def test_a_mistake_in_all_is_told_once(outcome):
+    codes, _, errors, _ = outcome("a_mistake_in_all")
+    assert codes == [2, 2]
+    assert errors.startswith("--set losses=[{name: nothing}]: losses.0.name: unknown loss 'nothing'; ")
+    assert errors.count("\n") == 1
+
+
+def test_the_other_does_not_outlive_a_killed_one(outcome):
+    codes, seconds, _, _ = outcome("killed")
+    assert (codes[0] != 0, codes[1]) == (True, -signal.SIGKILL)
+    assert seconds < 10
+
+
+def test_a_signal_to_one_while_measuring_ends_both_with_the_command_that_goes_on(outcome):
+    """The training is whole by then: the second start only measures."""
+    codes, seconds, errors, folder = outcome("terminated_while_measuring")
+    assert codes == [128 + signal.SIGTERM] * 2
+    assert seconds < 10
+    assert errors == (
+        "process 1 of 2: stopped by SIGTERM between two steps or while measuring; "
+        f"go on with alignkit run {folder} --resume\n"
+    )
+    assert (folder / "final" / "model.safetensors").exists()
+    assert not (folder / "DONE").exists()
+
+
+def test_without_a_fault_both_end_well(outcome):
+    codes, _, errors, folder = outcome("fine")
+    assert (codes, errors) == ([0, 0], "")
+    assert (folder / "DONE").exists()
