@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.text import Text
 
-from alignkit.asks.columns import TokenColumns
 from alignkit.data.preview import preview
 from alignkit.data.rows import Tables
 from alignkit.data.sources import WORLD
@@ -163,7 +162,7 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
         responses=recipe.trainer.responses + (("gold",) if needs.gold else ()),
         columns=needs.columns,
         nonnegative=needs.nonnegative,
-        token_columns=frozenset(v.suffix for v in needs.values if isinstance(v, TokenColumns)),
+        token_columns=frozenset[str]().union(*(values.token_columns for values in needs.values)),
         seed=recipe.seed,
         dropped_file=dropped_file,
     )

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from alignkit.models.statistics import Statistic
 
 
+Sees = str
+"""What a trainer gives its losses, in words: `pairs`, `responses`, `labelled responses`, or what a plugin brings."""
+
+Unit = Literal["examples", "tokens", "sequence_tokens", "gold_tokens"]
+"""What a sum over the step's examples is divided by: their number; the tokens of their first response (the chosen one);
+those and the prompt's but its first; or the tokens of their gold responses."""
+
+
 @dataclass(frozen=True)
 class Span:
     """All that a token weighting may look at: one response per row, tensors only, everything detached.
@@ -133,8 +141,27 @@ class TokenScores:
         return values_BT.new_zeros(len(values_BT), width).scatter_add(1, index_BT, values_BT)
 
 
+class View:
+    """Base of what a trainer lets its losses see of a micro-batch."""
+
+    @property
+    def first(self) -> TokenScores:
+        """The response whose tokens are counted."""
+        raise NotImplementedError
+
+    def count(self, unit: Unit) -> float:
+        """How many of `unit` there are."""
+        if unit == "examples":
+            return float(len(self.first.mask_BT))
+        tokens = float(self.first.mask_BT.sum())
+        if unit == "tokens":
+            return tokens
+        assert unit == "sequence_tokens" and self.first.prompt_mask_BP is not None
+        return tokens + float(self.first.prompt_mask_BP.sum())
+
+
 @dataclass(frozen=True)
-class ResponseScores:
+class ResponseScores(View):
     """What a loss of the `sft` trainer sees.
 
     Attributes:
@@ -145,9 +172,13 @@ class ResponseScores:
     response: TokenScores
     columns: Mapping[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def first(self) -> TokenScores:
+        return self.response
+
 
 @dataclass(frozen=True)
-class PairScores:
+class PairScores(View):
     """What a loss of the `preference` trainer sees.
 
     Attributes:
@@ -166,6 +197,13 @@ class PairScores:
     gold_response: TokenScores | None = None
 
     @property
+    def first(self) -> TokenScores:
+        return self.chosen
+
+    def count(self, unit: Unit) -> float:
+        return float(self.gold.mask_BT.sum()) if unit == "gold_tokens" else super().count(unit)
+
+    @property
     def anchor(self) -> TokenScores:
         """The sampled third response."""
         assert self.sampled is not None, "a loss that reads the anchor must need one"
@@ -179,7 +217,7 @@ class PairScores:
 
 
 @dataclass(frozen=True)
-class UnpairedScores:
+class UnpairedScores(View):
     """What a loss of the `unpaired` trainer sees.
 
     Attributes:
@@ -194,6 +232,10 @@ class UnpairedScores:
     desirable_B: Tensor
     mismatch: Tensor | None = None
     columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def first(self) -> TokenScores:
+        return self.response
 
     @property
     def mismatched(self) -> Tensor:
@@ -223,10 +265,3 @@ class RowScores:
     gold: TokenScores | None = None
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     mismatch: Tensor | None = None
-
-
-View = PairScores | ResponseScores | UnpairedScores
-"""What losses see of a batch."""
-
-Sees = Literal["pairs", "responses", "labelled responses"]
-"""The same in words, for messages."""

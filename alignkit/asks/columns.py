@@ -21,6 +21,10 @@ class TokenColumns(TokenValues):
     """What follows the response's name: `_weight` reads `chosen_weight` and `rejected_weight`."""
 
     @property
+    def token_columns(self) -> frozenset[str]:
+        return frozenset({self.suffix})
+
+    @property
     def words(self) -> str:
         return f"data columns with one number per token, 'chosen{self.suffix}' and so on"
 

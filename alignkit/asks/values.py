@@ -16,6 +16,7 @@ from alignkit.registry import Section
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
 
 def per_row(values_BRT: Tensor, mask_BRT: Tensor) -> Iterator[Tensor]:
@@ -38,6 +39,19 @@ class TokenValues(Section):
     def words(self) -> str:
         """What they are, as `alignkit describe` says it of a component that needs them."""
         return type(self).__name__
+
+    @property
+    def token_columns(self) -> frozenset[str]:
+        """Suffixes of data columns with one number per token that are read: `_weight` of `chosen_weight`."""
+        return frozenset()
+
+    def tokens_before(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        """Most tokens that are put before a prompt to compute them."""
+        return 0
+
+    def refusal(self, trainer: str, gives: str) -> str | None:
+        """Why they cannot be had of what this trainer gives, and what would fit; None where they can."""
+        return None
 
     def batch_size(self, bench: Any) -> int:  # noqa: ANN401 -- narrowed by each kind
         """Rows in one forward pass of one process."""

@@ -16,6 +16,8 @@ from alignkit.scores import Sees
 from alignkit.views.base import Trainer
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from alignkit.models.layout import Batch
     from alignkit.models.reference import Reference
     from alignkit.models.scorer import Scored
@@ -51,6 +53,13 @@ class Contrast(Component):
     fits: ClassVar[tuple[Sees, ...]] = ("pairs", "labelled responses", "responses")
     """What a trainer must give for the two models to be had."""
 
+    trains: ClassVar[bool] = False
+    """Whether the two models are trained for it."""
+
+    def tokens_before(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        """Most tokens that are put before a prompt."""
+        return 0
+
     @abstractmethod
     def scored(self, rows: Sequence[TokenRow], bench: ContrastBench) -> Iterator[tuple[Batch, Scored, Scored]]:
         """Batches of the rows, with the scores of the positive and of the negative model, predictions included.
@@ -69,6 +78,8 @@ class TrainedContrast(Contrast):
     Batch, schedule and optimizer are the recipe's `training`. For the length of this both copies are in memory beside
     the policy.
     """
+
+    trains = True
 
     steps: int = Field(100, gt=0)
     """Optimizer steps of each of the two trainings."""

@@ -18,6 +18,8 @@ from alignkit.errors import DataError
 from alignkit.lazy import accelerate, numpy
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from alignkit.models.layout import Batch
     from alignkit.models.scorer import Scored
 
@@ -33,6 +35,10 @@ class Prompts(Contrast):
 
     negative: str = Field("You are a harmful and unhelpful assistant.\n\n", min_length=1)
     """Text before the prompt of the negative model."""
+
+    def tokens_before(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        texts = (self.positive, self.negative)
+        return max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
 
     def scored(self, rows: Sequence[TokenRow], bench: ContrastBench) -> Iterator[tuple[Batch, Scored, Scored]]:
         reference = bench.reference()

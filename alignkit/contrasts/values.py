@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from alignkit.asks.values import TokenValues, per_row
-from alignkit.contrasts import ContrastSlot
-from alignkit.contrasts.base import ContrastBench, TrainedContrast
+from alignkit.contrasts import ContrastSlot, contrasts
+from alignkit.contrasts.base import ContrastBench
 from alignkit.data.rows import TokenRow
 from alignkit.lazy import torch
 from alignkit.models.head import contrastive_logps
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
 
 class Contrastive(TokenValues):
@@ -28,7 +29,19 @@ class Contrastive(TokenValues):
 
     @property
     def trains(self) -> bool:
-        return isinstance(self.contrast, TrainedContrast)
+        return self.contrast.trains
+
+    def tokens_before(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        return self.contrast.tokens_before(tokenizer)
+
+    def refusal(self, trainer: str, gives: str) -> str | None:
+        if gives in self.contrast.fits:
+            return None
+        fitting = [name for name, cls in contrasts.classes().items() if gives in cls.fits]
+        return (
+            f"contrast '{self.contrast.name}' trains on {' or '.join(self.contrast.fits)}, but trainer '{trainer}' "
+            f"gives {gives}; contrasts that fit: {', '.join(fitting)}"
+        )
 
     def depends_on(self, bench: ContrastBench) -> dict[str, Any]:
         return self.contrast.depends_on(bench)

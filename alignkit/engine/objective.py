@@ -3,7 +3,7 @@ weights. This is the training step that the loop drives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,7 @@ from alignkit.engine.scoring import Scoring
 from alignkit.errors import ModelError
 from alignkit.lazy import torch
 from alignkit.loop.step import Metrics
-from alignkit.losses.base import Loss, PairLoss, Unit
-from alignkit.scores import PairScores, View
+from alignkit.scores import View
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,15 +48,8 @@ class ObjectiveStep:
         self.scoring.module = module
 
     def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:
-        """Numbers of examples, of tokens in their first response (the one SFT trains on), and what losses ask for."""
-        first = self.method.view.responses[0]
-        tokens = float(sum(len(row.responses[first]) for row in rows))
-        totals = {"examples": float(len(rows)), "tokens": tokens}
-        if self.scoring.needs.prompt:
-            totals["sequence_tokens"] = tokens + sum(len(row.prompt) - 1 for row in rows)
-        if self.scoring.needs.gold:
-            totals["gold_tokens"] = float(sum(len(row.responses["gold"]) for row in rows))
-        return totals
+        """What the losses are divided by, over the rows of the whole optimizer step."""
+        return self.method.view.totals(rows, self.scoring.needs)
 
     def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
         """Draws anchors when a window of them begins, and takes the mean over the batch that KTO compares with."""
@@ -76,15 +68,16 @@ class ObjectiveStep:
         return objective, metrics | score_metrics(scores)
 
     def _objective(self, view: View, totals: Mapping[str, float]) -> tuple[Tensor, Metrics]:
-        pair_weight_B = self.method.pair_weighting.per_pair(view) if isinstance(view, PairScores) else None
+        weighting = self.method.pair_weighting
+        pair_weight_B = weighting.per_pair(view) if self.method.view.gives in weighting.fits else None
         terms: list[Tensor] = []
         metrics: Metrics = {}
         for loss in self.method.losses:
-            for name, value_B, unit in _parts(loss, view):
-                is_weighted = isinstance(loss, PairLoss) and loss.pair_weighted
-                weighted_B = value_B * pair_weight_B if is_weighted and pair_weight_B is not None else value_B
+            for name, value_B, unit in loss.terms(view):
+                factor_B = pair_weight_B if loss.takes_pair_weight else None
+                weighted_B = value_B if factor_B is None else value_B * factor_B
                 terms.append(loss.coefficient * weighted_B.sum() / totals[unit])
-                metrics[f"loss/{name}"] = (float(value_B.detach().sum()), _units(unit, view))
+                metrics[f"loss/{name}"] = (float(value_B.detach().sum()), view.count(unit))
             if "rewards/chosen" not in metrics:
                 metrics |= reward_metrics(loss, view)
         return torch.stack(terms).sum(), metrics
@@ -152,25 +145,3 @@ def start_batches(rows: Sequence[TokenRow], size: int) -> list[list[TokenRow]]:
     by_length = sorted(rows, key=lambda row: row.length)
     num_half = max(1, min(size, len(rows)) // 2)
     return [by_length[:num_half] + by_length[max(num_half, len(rows) - num_half) :], by_length[:1]]
-
-
-def _parts(loss: Loss, view: View) -> Iterator[tuple[str, Tensor, Unit]]:
-    """Name, [B] value and unit of the loss and of the likelihood term that some have beside it."""
-    yield loss.name, loss.per_example(view), loss.unit
-    if isinstance(loss, PairLoss) and isinstance(view, PairScores) and (term := loss.nll(view)):
-        yield f"{loss.name}_nll", *term
-
-
-def _units(unit: Unit, view: View) -> float:
-    """How many of `unit` there are in the micro-batch."""
-    first = view.chosen if isinstance(view, PairScores) else view.response
-    if unit == "examples":
-        return float(len(first.mask_BT))
-    if unit == "gold_tokens":
-        assert isinstance(view, PairScores)
-        return float(view.gold.mask_BT.sum())
-    tokens = float(first.mask_BT.sum())
-    if unit == "tokens":
-        return tokens
-    assert first.prompt_mask_BP is not None
-    return tokens + float(first.prompt_mask_BP.sum())

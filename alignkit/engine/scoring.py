@@ -23,9 +23,8 @@ from alignkit.models.layout import Batch
 from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scored, Want
+from alignkit.rollouts.base import ResponseAnchor, TokenAnchor
 from alignkit.rollouts.pool import AnchorPool
-from alignkit.rollouts.sample_prompt import SamplePrompt
-from alignkit.rollouts.teacher_forced import TeacherForced
 from alignkit.scores import RowScores, Span, TokenScores
 from alignkit.seeds import derive
 
@@ -70,7 +69,7 @@ class Scoring:
         self.attributor = Attributor(self.needs, tables)
 
     def _pool(self) -> AnchorPool | None:
-        if not isinstance(self.needs.anchor, SamplePrompt):
+        if not isinstance(self.needs.anchor, ResponseAnchor):
             return None
         assert self.reference is not None, "anchors are scored by a live reference"
         return AnchorPool(self.needs.anchor, self.policy, self.reference, self.method.seed)
@@ -122,8 +121,8 @@ class Scoring:
         if self.reference is None or self.cache is not None or not self.needs.reference:
             return None, {}
         asked = frozenset(attribution for attribution in wanted if attribution.target == "log_ratio")
-        teacher_forced = isinstance(self.needs.anchor, TeacherForced)
-        want = Want(predictions=self.needs.reference_logits or teacher_forced)
+        along = isinstance(self.needs.anchor, TokenAnchor)
+        want = Want(predictions=self.needs.reference_logits or along)
         whole = self.needs.reference_logits or bool(asked)
         return score_reference(self.reference, batch if whole else self.policy.batch(rows), want, asked)
 
@@ -156,7 +155,7 @@ class Scoring:
             prompt=self.needs.prompt,
         )
         anchor = self.needs.anchor
-        if step is None or not isinstance(anchor, TeacherForced):
+        if step is None or not isinstance(anchor, TokenAnchor):
             return want
         seeds = [derive(self.method.seed, "anchor", step, row.index) for row in rows]
         uniform_BT = torch.from_numpy(uniforms(seeds, batch.mask_BRT.shape[-1])).to(self.policy.device)

@@ -10,7 +10,6 @@ from alignkit.asks.needs import Needs
 from alignkit.asks.reference_logps import ReferenceLogps
 from alignkit.asks.table import load_table
 from alignkit.asks.values import TokenValues
-from alignkit.contrasts.prompts import Prompts
 from alignkit.data.rows import Tables, TokenRow
 from alignkit.engine.method import Job, Method, Sizes
 from alignkit.engine.scoring import Scoring, tabulated
@@ -21,7 +20,6 @@ from alignkit.models.base import ModelSource
 from alignkit.models.lengths import Longest
 from alignkit.models.policy import Policy, build_policy
 from alignkit.models.reference import Reference, frozen_copy
-from alignkit.rollouts.sample_prompt import SamplePrompt
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -50,11 +48,10 @@ def reference_kind(source: ModelSource, has_adapter: bool, needs: Needs) -> Refe
 def longest_rows(method: Method, sizes: Sizes, tables: Tables, tokenizer: PreTrainedTokenizerBase) -> Longest:
     """What the model must be able to take in one row: the data's longest, and the longest that may be sampled."""
     rows, needs = (*tables.train, *tables.eval), method.needs
-    num_before = max((_num_before(values, tokenizer) for values in needs.values), default=0)
+    num_before = max((values.tokens_before(tokenizer) for values in needs.values), default=0)
     found = [(num_before + max(row.length for row in rows), "data.max_length")]
-    num_anchor = 0
-    if isinstance(needs.anchor, SamplePrompt):
-        num_anchor = needs.anchor.max_new_tokens
+    num_anchor = 0 if needs.anchor is None else needs.anchor.longest
+    if num_anchor:
         found.append((max(len(row.prompt) for row in rows) + num_anchor, "the anchor's max_new_tokens"))
     sampled = tables.eval[: sizes.samples]
     if sampled:
@@ -63,15 +60,6 @@ def longest_rows(method: Method, sizes: Sizes, tables: Tables, tokenizer: PreTra
     tokens, key = max(found, key=lambda pair: pair[0])
     together = max(len(row.prompt) + sum(map(len, row.responses.values())) for row in rows)
     return Longest(tokens, key, shared=max(tokens, together + num_anchor, together + num_before))
-
-
-def _num_before(values: TokenValues, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens that a contrast puts before each prompt."""
-    contrast = getattr(values, "contrast", None)
-    if not isinstance(contrast, Prompts):
-        return 0
-    texts = (contrast.positive, contrast.negative)
-    return max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,30 @@ step, so that micro-batches and processes cannot change the result.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
 from alignkit.asks.needs import Needs
 from alignkit.registry import Component
-from alignkit.scores import PairScores, ResponseScores, Sees, UnpairedScores
+from alignkit.scores import PairScores, ResponseScores, Sees, Unit, UnpairedScores
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Unit = Literal["examples", "tokens", "sequence_tokens", "gold_tokens"]
-"""What a sum over the step's examples is divided by: their number; the tokens of their first response (the chosen one);
-those and the prompt's but its first; or the tokens of their gold responses."""
+
+class Term(NamedTuple):
+    """A part of a loss with a unit of its own.
+
+    Attributes:
+        name: under which it is logged.
+        value_B: [B] value of each example, not averaged, without the coefficient.
+        unit: what the sum over the step's examples is divided by.
+    """
+
+    name: str
+    value_B: Tensor
+    unit: Unit
 
 
 class Loss(Component):
@@ -39,9 +49,18 @@ class Loss(Component):
         """What the step must compute for this loss; nothing by default."""
         return Needs()
 
+    @property
+    def takes_pair_weight(self) -> bool:
+        """Whether the pair weighting multiplies it."""
+        return False
+
     @abstractmethod
     def per_example(self, scores: Any) -> Tensor:  # noqa: ANN401 -- narrowed by the subclasses below
         """[B] value of each example, to be minimised, not averaged, without the coefficient."""
+
+    def terms(self, scores: Any) -> list[Term]:  # noqa: ANN401
+        """All that is minimised, each part with its unit; `per_example` alone by default."""
+        return [Term(self.name, self.per_example(scores), self.unit)]
 
 
 class PairLoss(Loss):
@@ -55,6 +74,15 @@ class PairLoss(Loss):
     @abstractmethod
     def per_example(self, scores: PairScores) -> Tensor:
         """[B] value of each pair, to be minimised, not averaged, without the coefficient."""
+
+    @property
+    def takes_pair_weight(self) -> bool:
+        return self.pair_weighted
+
+    def terms(self, scores: PairScores) -> list[Term]:
+        likelihood = self.nll(scores)
+        more = [] if likelihood is None else [Term(f"{self.name}_nll", *likelihood)]
+        return [*super().terms(scores), *more]
 
     def nll(self, scores: PairScores) -> tuple[Tensor, Unit] | None:
         """A likelihood term beside `per_example` that is averaged over tokens: its [B] sums and their unit, or None."""

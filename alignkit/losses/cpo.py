@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from alignkit.lazy import torch
-from alignkit.losses.base import PairLoss, Unit
-from alignkit.scores import PairScores
+from alignkit.losses.base import PairLoss
+from alignkit.scores import PairScores, Unit
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
-from alignkit.losses.base import PairLoss, Unit
-from alignkit.scores import PairScores
+from alignkit.losses.base import PairLoss
+from alignkit.scores import PairScores, Unit
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -50,6 +50,14 @@ class ModelSource(Component):
 
     head_chunk: int = Field(4096, gt=0, le=2**24)
     """Response tokens whose logits exist at once; changes memory, never the result."""
+
+    may_be_adapter: ClassVar[bool] = False
+    """Whether what it names may turn out to be an adapter; that is seen when it is loaded."""
+
+    @property
+    def positions(self) -> int | None:
+        """Longest prompt + response, tokens, where the recipe alone decides it."""
+        return None
 
     @abstractmethod
     def load_tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerBase:

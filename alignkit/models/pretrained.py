@@ -39,6 +39,8 @@ class Pretrained(ModelSource):
     of the adapter is the reference.
     """
 
+    may_be_adapter = True
+
     path: str = Field(min_length=1)
     """Hub id or folder of a model in the format of transformers, or of a peft adapter."""
 

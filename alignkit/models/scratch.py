@@ -38,6 +38,10 @@ class Scratch(ModelSource):
     max_positions: int = Field(1024, gt=1, le=1_048_576)
     """Longest prompt + response; tokens. At least `data.max_length`."""
 
+    @property
+    def positions(self) -> int:
+        return self.max_positions
+
     @model_validator(mode="after")
     def _check_heads(self) -> Self:
         if self.width % (2 * self.heads):

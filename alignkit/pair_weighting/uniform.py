@@ -18,5 +18,7 @@ class Uniform(PairWeighting):
     Formula: 1
     """
 
+    is_neutral = True
+
     def per_pair(self, scores: PairScores) -> Tensor:
         return torch.ones_like(scores.chosen.policy_BT[:, 0], requires_grad=False)

@@ -7,15 +7,9 @@ from collections.abc import Callable, Iterator
 
 from alignkit.asks.needs import Needs
 from alignkit.asks.planted import Planted
-from alignkit.contrasts import contrasts
-from alignkit.contrasts.values import Contrastive
 from alignkit.data.sources import WORLD, refuse_misplaced
 from alignkit.errors import DataError, shown
 from alignkit.losses import losses
-from alignkit.losses.base import PairLoss
-from alignkit.models.pretrained import Pretrained
-from alignkit.models.scratch import Scratch
-from alignkit.pair_weighting.uniform import Uniform as UniformPairs
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import Path
 from alignkit.views import trainers
@@ -69,15 +63,14 @@ def _one_anchor(recipe: Recipe) -> Iterator[Misfit]:
 
 
 def _pairs_to_weigh(recipe: Recipe) -> Iterator[Misfit]:
-    if recipe.trainer.gives != "pairs" and not isinstance(recipe.pair_weighting, UniformPairs):
+    weighting = recipe.pair_weighting
+    if recipe.trainer.gives not in weighting.fits and not weighting.is_neutral:
         yield (
             ("pair_weighting", "name"),
             f"'{recipe.pair_weighting.name}' weighs pairs, but trainer '{recipe.trainer.name}' gives "
             f"{recipe.trainer.gives}; use 'uniform' or a trainer that gives pairs",
         )
-    elif not isinstance(recipe.pair_weighting, UniformPairs) and not any(
-        isinstance(loss, PairLoss) and loss.pair_weighted for loss in recipe.losses
-    ):
+    elif not weighting.is_neutral and not any(loss.takes_pair_weight for loss in recipe.losses):
         yield (
             ("pair_weighting", "name"),
             f"'{recipe.pair_weighting.name}' weighs no loss, as each has 'pair_weighted: false'; set it to true, add a "
@@ -116,7 +109,7 @@ def _with_parts(weighting: TokenWeighting) -> Iterator[TokenWeighting]:
 def _adapter_to_switch_off(recipe: Recipe) -> Iterator[Misfit]:
     # A pretrained folder may turn out to be an adapter itself; that is seen when it is loaded.
     model = recipe.model
-    if model.reference == "adapter_off" and model.adapter is None and not isinstance(model, Pretrained):
+    if model.reference == "adapter_off" and model.adapter is None and not model.may_be_adapter:
         yield (
             ("model", "reference"),
             "'adapter_off' needs an adapter; give model.adapter, or use 'auto'",
@@ -133,16 +126,10 @@ def _planted(recipe: Recipe) -> Iterator[Misfit]:
             return
 
 
-def _contrast(recipe: Recipe) -> Iterator[Misfit]:
-    gives = recipe.trainer.gives
-    for values in recipe.weighting.all_needs().values:
-        if isinstance(values, Contrastive) and gives not in values.contrast.fits:
-            fitting = [name for name, cls in contrasts.classes().items() if gives in cls.fits]
-            yield (
-                ("weighting",),
-                f"contrast '{values.contrast.name}' trains on {' or '.join(values.contrast.fits)}, but trainer "
-                f"'{recipe.trainer.name}' gives {gives}; contrasts that fit: {', '.join(fitting)}",
-            )
+def _token_values(recipe: Recipe) -> Iterator[Misfit]:
+    for values in sorted(recipe.weighting.all_needs().values, key=repr):
+        if refusal := values.refusal(recipe.trainer.name, recipe.trainer.gives):
+            yield ("weighting",), refusal
 
 
 def _mismatched(recipe: Recipe) -> Iterator[Misfit]:
@@ -156,10 +143,11 @@ def _mismatched(recipe: Recipe) -> Iterator[Misfit]:
 
 
 def _positions(recipe: Recipe) -> Iterator[Misfit]:
-    if isinstance(recipe.model, Scratch) and recipe.model.max_positions < recipe.data.max_length:
+    positions = recipe.model.positions
+    if positions is not None and positions < recipe.data.max_length:
         yield (
             ("data", "max_length"),
-            f"{recipe.data.max_length} tokens are more than model.max_positions, {recipe.model.max_positions}; "
+            f"{recipe.data.max_length} tokens are more than model.max_positions, {positions}; "
             "lower the one or raise the other",
         )
 
@@ -222,7 +210,7 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _prompt_tokens,
     _adapter_to_switch_off,
     _planted,
-    _contrast,
+    _token_values,
     _mismatched,
     _positions,
     _names,

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 from alignkit.data.rows import TokenRow
 from alignkit.lazy import numpy as np
 from alignkit.lazy import torch
-from alignkit.models.generation import sample
-from alignkit.models.head import Draw
 from alignkit.models.layout import Example, collate
 from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Want
 from alignkit.progress.display import counted
-from alignkit.rollouts.sample_prompt import SamplePrompt
-from alignkit.seeds import derive
+from alignkit.rollouts.base import ResponseAnchor
+from alignkit.rollouts.sampler import Sampler
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -53,7 +51,7 @@ class AnchorPool:
         seed: the run's seed.
     """
 
-    def __init__(self, anchor: SamplePrompt, policy: Policy, reference: Reference, seed: int) -> None:
+    def __init__(self, anchor: ResponseAnchor, policy: Policy, reference: Reference, seed: int) -> None:
         self.anchor = anchor
         self._policy = policy
         self._reference = reference
@@ -80,11 +78,9 @@ class AnchorPool:
                 advance(len(part))
 
     def _draw(self, step: int, rows: Sequence[TokenRow]) -> list[DrawnAnchor]:
-        policy, anchor = self._policy, self.anchor
-        draw = Draw(anchor.temperature, anchor.top_k, anchor.top_p)
-        seeds = [derive(self._seed, "anchor", step, row.index) for row in rows]
+        policy = self._policy
+        ids = self.anchor.respond(rows, Sampler(policy, self._seed, step))
         prompts = [row.prompt for row in rows]
-        ids = sample(policy.model, prompts, seeds, draw, max_new_tokens=anchor.max_new_tokens, eos_id=policy.end_id)
         examples = [Example(prompt, [response]) for prompt, response in zip(prompts, ids, strict=True)]
         batch = collate(examples, policy.layout, policy.eos_id, policy.device)
         logp_BT = self._reference.score(batch, Want()).logp_BRT[:, 0].float().cpu()

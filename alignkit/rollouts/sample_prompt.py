@@ -6,20 +6,25 @@ when it is drawn, the policy re-scores it with gradient in the forward pass of e
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from alignkit.rollouts.base import Anchor
+from alignkit.data.rows import TokenRow
+from alignkit.models.head import Draw
+from alignkit.rollouts.base import ResponseAnchor
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+    from alignkit.rollouts.sampler import Sampler
 
 
-class SamplePrompt(Anchor):
+class SamplePrompt(ResponseAnchor):
     """A whole response drawn from the policy given the prompt.
 
     Formula: y ~ pi(. | x), cut after `max_new_tokens`
     Paper: arXiv:2505.19653 Alg. 1 line 8
     """
 
-    max_new_tokens: int = Field(64, gt=0, le=131_072)
-    """Longest anchor; tokens."""
-
-    refresh_every: int = Field(8, gt=0)
-    """Draw the anchors of this many optimizer steps at once; steps. Larger is cheaper and more off-policy."""
+    def respond(self, rows: Sequence[TokenRow], sampler: Sampler) -> list[ndarray]:
+        return sampler.sample(rows, Draw(self.temperature, self.top_k, self.top_p), self.max_new_tokens)

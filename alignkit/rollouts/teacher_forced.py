@@ -6,10 +6,10 @@ length and its t-th token is conditioned on the chosen tokens before it.
 
 from __future__ import annotations
 
-from alignkit.rollouts.base import Anchor
+from alignkit.rollouts.base import TokenAnchor
 
 
-class TeacherForced(Anchor):
+class TeacherForced(TokenAnchor):
     """Tokens drawn along the chosen response.
 
     Formula: a_t ~ pi(. | x, y_w,<t), scored as log pi(a_t | x, y_w,<t)

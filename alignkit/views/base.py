@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
+from alignkit.asks.needs import Needs
+from alignkit.data.rows import TokenRow
 from alignkit.registry import Component
 from alignkit.scores import RowScores, Sees, View
 
@@ -20,6 +23,17 @@ class Trainer(Component):
 
     reads: ClassVar[str]
     """The columns of the data it can be given, in words."""
+
+    def totals(self, rows: Sequence[TokenRow], needs: Needs) -> dict[str, float]:
+        """What losses divide by, over the rows of a whole optimizer step: examples, tokens of their first response (the
+        one SFT trains on), and what else is needed."""
+        tokens = float(sum(len(row.responses[self.responses[0]]) for row in rows))
+        totals = {"examples": float(len(rows)), "tokens": tokens}
+        if needs.prompt:
+            totals["sequence_tokens"] = tokens + sum(len(row.prompt) - 1 for row in rows)
+        if needs.gold:
+            totals["gold_tokens"] = float(sum(len(row.responses["gold"]) for row in rows))
+        return totals
 
     @abstractmethod
     def view(self, scores: RowScores) -> View:
