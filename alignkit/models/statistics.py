@@ -53,6 +53,9 @@ class Statistic(Component):
     reads_reference: ClassVar[bool] = False
     """Whether the reference's distribution is needed too."""
 
+    can_be_negative: ClassVar[bool] = False
+    """Whether its values can be below 0, beyond rounding."""
+
     @property
     def words(self) -> str:
         """What it is, as `alignkit describe` says it of a component that needs it: the start of its docstring."""
@@ -104,6 +107,8 @@ class Collision(Statistic):
 
     Formula: log sum_v pi(v)^2
     """
+
+    can_be_negative = True
 
     def reduce(self, vocabulary: Vocabulary) -> Tensor:
         logits_NV = vocabulary.logits_NV.detach()

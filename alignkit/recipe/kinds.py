@@ -8,6 +8,7 @@ from alignkit.contrasts import contrasts
 from alignkit.errors import shown
 from alignkit.losses import losses
 from alignkit.models import models
+from alignkit.models.statistics import statistics
 from alignkit.pair_weighting import pair_weightings
 from alignkit.recipe.parts import parts
 from alignkit.recipe.recipe import Recipe
@@ -18,7 +19,8 @@ from alignkit.views import trainers
 from alignkit.weighting import weightings
 
 KINDS: dict[str, Registry[Any]] = {
-    registry.kind: registry for registry in (weightings, pair_weightings, losses, trainers, anchors, contrasts, models)
+    registry.kind: registry
+    for registry in (weightings, pair_weightings, losses, trainers, anchors, contrasts, statistics, models)
 }
 
 

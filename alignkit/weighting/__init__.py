@@ -19,6 +19,7 @@ weightings: Registry[TokenWeighting] = Registry(
         "softmax": "alignkit.weighting.softmax:Softmax",
         "tis": "alignkit.weighting.tis:TIS",
         "contrastive": "alignkit.weighting.contrastive:ContrastiveEstimate",
+        "statistic": "alignkit.weighting.statistic:ByStatistic",
         "surprisal": "alignkit.weighting.surprisal:Surprisal",
         "self": "alignkit.weighting.self_log_ratio:SelfLogRatio",
         "column": "alignkit.weighting.column:Column",

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from alignkit.asks.columns import TokenColumns
 from alignkit.asks.needs import Needs
@@ -13,6 +14,7 @@ from alignkit.asks.planted import Planted
 from alignkit.contrasts.values import Estimate, LogRatio
 from alignkit.errors import RecipeError
 from alignkit.models.attribution import Attribution
+from alignkit.models.statistics import Entropy, ForwardKL
 from alignkit.recipe.load import load_recipe
 from alignkit.registry import dump_component
 from alignkit.scores import Span
@@ -202,6 +204,31 @@ class TestSurprisal:
     def test_needs(self) -> None:
         assert built("surprisal").all_needs() == Needs()
         assert built("surprisal", model="reference").all_needs() == Needs(reference=True)
+
+
+class TestStatistic:
+    SPAN = Span(
+        torch.tensor([[True, True, True, False]]),
+        statistics={
+            Entropy(): torch.tensor([[0.5, 2.0, 0.0, 0.0]]),
+            ForwardKL(): torch.tensor([[-1e-9, 1.0, 3.0, 0.0]]),
+        },
+    )
+
+    def test_by_hand(self) -> None:
+        """0.5, 2, 0: mean 2.5 / 3."""
+        close(built("statistic").weights(self.SPAN), [[0.6, 2.4, 0.0, 0.0]])
+
+    def test_of_the_reference_too(self) -> None:
+        """0, 1, 3: mean 4 / 3; a KL below 0 is rounding."""
+        weighting = built("statistic", statistic="forward_kl")
+        close(weighting.weights(self.SPAN), [[0.0, 0.75, 2.25, 0.0]])
+        assert weighting.all_needs() == Needs(reference=True, statistics=frozenset({ForwardKL()}))
+
+    def test_one_that_can_be_negative_is_refused(self) -> None:
+        message = "statistic 'collision' can be negative, and a weight cannot; use entropy, forward_kl, reverse_kl"
+        with pytest.raises(ValidationError, match=message):
+            built("statistic", statistic="collision")
 
 
 class TestSelf:
