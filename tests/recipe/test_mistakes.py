@@ -20,7 +20,9 @@ losses: [dpo]
 trainer: preference
 """
 
-WEIGHTINGS = "column, contrastive, gradient, hybrid, oracle, prior, random, self, softmax, statistic, surprisal, tis, uniform"
+WEIGHTINGS = (
+    "column, contrastive, gradient, hybrid, oracle, prior, random, self, softmax, statistic, surprisal, tis, uniform"
+)
 
 # What is put on line 5 of the recipe above -> the line it gives.
 ADDED = {
