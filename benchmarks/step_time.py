@@ -1,4 +1,5 @@
-"""CPU seconds of our optimizer step: TI-DPO's weights against plain DPO, shared against separate prompts.
+"""CPU seconds of our optimizer step: TI-DPO's weights against plain DPO, shared against separate prompts, and what
+torch's deterministic algorithms cost (which a run has on, and only the last variant here has not).
 
     python benchmarks/step_time.py tests/data/hh_harmless.jsonl.gz
 
@@ -22,6 +23,7 @@ from alignkit.asks.table import Table
 from alignkit.data.config import DataConfig
 from alignkit.data.rows import TokenRow
 from alignkit.data.tables import load_tables, training_texts
+from alignkit.determinism import deterministic
 from alignkit.engine.objective import ObjectiveStep
 from alignkit.engine.scoring import Scoring
 from alignkit.models.policy import Policy, build_policy
@@ -33,20 +35,26 @@ from alignkit.recipe.recipe import Recipe
 BATCH, NUM_BATCHES, WARM_UP = 4, 16, 2
 SOURCE = Scratch(name="scratch", layers=4, width=256, heads=4, vocab_size=8192)
 VARIANTS = {
-    "dpo, separate": ("separate", "uniform"),
-    "dpo": ("shared", "uniform"),
-    "tidpo weights": ("shared", "hybrid"),
-    "tidpo weights, separate": ("separate", "hybrid"),
+    "dpo, separate": ("separate", "uniform", True),
+    "dpo": ("shared", "uniform", True),
+    "tidpo weights": ("shared", "hybrid", True),
+    "tidpo weights, separate": ("separate", "hybrid", True),
+    "tidpo weights, any order": ("shared", "hybrid", False),
 }
+"""name -> layout, weighting, whether algorithms are deterministic."""
+
 RATIOS = (
     ("tidpo weights", "dpo"),
     ("tidpo weights, separate", "dpo, separate"),
     ("dpo", "dpo, separate"),
     ("tidpo weights", "dpo, separate"),
+    ("tidpo weights", "tidpo weights, any order"),
 )
 
 
-def step_of(layout: str, weighting: str, policy: Policy, cache: Table) -> Callable[[Sequence[TokenRow]], None]:
+def step_of(
+    layout: str, weighting: str, is_deterministic: bool, policy: Policy, cache: Table
+) -> Callable[[Sequence[TokenRow]], None]:
     """Scores, backward, clip and update, with the reference's log-probs at hand."""
     recipe = Recipe.model_validate(
         {
@@ -63,11 +71,12 @@ def step_of(layout: str, weighting: str, policy: Policy, cache: Table) -> Callab
     optimizer = torch.optim.AdamW(policy.scorer.parameters(), lr=1e-12, weight_decay=0.0)
 
     def run(rows: Sequence[TokenRow]) -> None:
-        loss, _ = step.loss(rows, 0, step.totals(rows))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(policy.scorer.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        with deterministic(is_deterministic):
+            loss, _ = step.loss(rows, 0, step.totals(rows))
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(policy.scorer.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
 
     return run
 
