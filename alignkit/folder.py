@@ -32,6 +32,7 @@ RECIPE = "recipe.yaml"
 RUN = "run.json"
 EVALUATIONS = "eval.json"
 DONE = "DONE"
+FINAL = "final"
 
 
 class RunFolder:
@@ -102,7 +103,7 @@ class RunFolder:
     @property
     def final(self) -> Path:
         """`final/`, the trained model or adapter with its tokenizer."""
-        return self.path / "final"
+        return self.path / FINAL
 
     # --- what the run is ---
 
