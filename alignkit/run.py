@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from signal import Signals
 from types import ModuleType
@@ -366,6 +367,7 @@ class _Callable(ModuleType):
     """This module is what `alignkit.run` means once it is imported, so it can be called as the function of its name."""
 
     __call__ = staticmethod(run)
+    __signature__ = signature(run)
 
 
 sys.modules[__name__].__class__ = _Callable
