@@ -41,7 +41,7 @@ from alignkit.models.policy import Policy, build_policy
 from alignkit.progress.display import Display, showing
 from alignkit.progress.steps import Progress
 from alignkit.quiet import quiet_libraries
-from alignkit.recipe.load import LoadedRecipe
+from alignkit.recipe.load import LoadedRecipe, load_recipe
 from alignkit.recipe.tree import dotted, leaves
 from alignkit.records.fingerprints import model_fingerprint
 from alignkit.report.banner import Banner
@@ -78,7 +78,7 @@ class Prepared:
 
 
 def run(
-    recipe: LoadedRecipe,
+    recipe: LoadedRecipe | Path | str,
     output: Path | str | None = None,
     resume: bool = False,
     dry_run: bool = False,
@@ -87,7 +87,7 @@ def run(
     """Trains what a recipe says and records it.
 
     Args:
-        recipe: the recipe with its origins, from `load_recipe`.
+        recipe: from `load_recipe`, or what that takes.
         output: run folder; None makes a new one below `runs/`.
         resume: go on with the run in `output`, or begin one there when there is none yet.
         dry_run: load everything, show the plan and a row as the model will see it, check, and stop; nothing that is
@@ -101,15 +101,16 @@ def run(
         AlignkitError: the user can mend it; nothing that was there before is lost.
         SystemExit: 128 + signal, after a signal was answered with a checkpoint.
     """
+    loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe)
     state = accelerate.PartialState(cpu=not torch.accelerator.is_available())
     console = Console(quiet=quiet or not state.is_main_process)
     display = Display(console)
-    with quiet_libraries(), own_state(), showing(display), deterministic(recipe.recipe.training.deterministic):
+    with quiet_libraries(), own_state(), showing(display), deterministic(loaded.recipe.training.deterministic):
         if dry_run:
-            _dry_run(console, recipe)
+            _dry_run(console, loaded)
             return RunResult(None)
         folder = None if output is None else Path(output)
-        return RunResult(_real_run(display, recipe, folder, resume=resume))
+        return RunResult(_real_run(display, loaded, folder, resume=resume))
 
 
 def _real_run(display: Display, loaded: LoadedRecipe, output: Path | None, *, resume: bool) -> Path:

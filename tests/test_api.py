@@ -31,6 +31,7 @@ SMALL = {
     "evaluation.pairs": 4,
     "evaluation.samples": 0,
 }
+"""Two steps of the world."""
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +159,9 @@ def test_an_adapter_comes_on_its_model():
 
 
 def test_a_dry_run_has_no_folder(capsys):
-    result = alignkit.run(small(), dry_run=True)
+    Path("small.yaml").write_text(small().to_yaml())
+    result = alignkit.run("small.yaml", dry_run=True)
+    Path("small.yaml").unlink()
     assert (result.folder, result.finished, result.metrics, result.evaluations) == (None, False, [], {})
     assert result.metrics_table().num_rows == 0 and list(Path.cwd().iterdir()) == []
     with pytest.raises(RunFolderError, match=r"^a dry run trains no model$"):
