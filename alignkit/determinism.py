@@ -16,7 +16,7 @@ from alignkit.lazy import torch
 
 @contextmanager
 def deterministic(enabled: bool) -> Iterator[None]:
-    """torch's deterministic algorithms while it is entered; the settings of before come back.
+    """torch's deterministic algorithms while it is entered; the settings of before come back, and the random state.
 
     Args:
         enabled: False leaves torch to what it does by itself.
@@ -30,8 +30,10 @@ def deterministic(enabled: bool) -> Iterator[None]:
     if enabled:
         torch.use_deterministic_algorithms(True)
         memory.fill_uninitialized_memory = False  # nothing of ours reads what was never written
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
-        yield
+        with torch.random.fork_rng(gpus):
+            yield
     except RuntimeError as error:
         if enabled and "does not have a deterministic implementation" in str(error):
             operation = str(error).split()[0]

@@ -32,6 +32,7 @@ RECIPE = "recipe.yaml"
 RUN = "run.json"
 EVALUATIONS = "eval.json"
 DONE = "DONE"
+FINAL = "final"
 
 
 class RunFolder:
@@ -102,7 +103,7 @@ class RunFolder:
     @property
     def final(self) -> Path:
         """`final/`, the trained model or adapter with its tokenizer."""
-        return self.path / "final"
+        return self.path / FINAL
 
     # --- what the run is ---
 
@@ -274,7 +275,7 @@ def resume_command(path: Path) -> str:
 
 def _new_default(recipe_name: str) -> Path:
     """A folder that did not exist before; making it is what claims its name."""
-    stem = Path(recipe_name).name.removesuffix(".yaml").removesuffix(".yml")
+    stem = Path(recipe_name).name.rpartition(":")[2].removesuffix(".yaml").removesuffix(".yml")
     first = Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     with one_line(first):
         first.parent.mkdir(exist_ok=True)

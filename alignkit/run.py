@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from signal import Signals
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
@@ -31,15 +31,16 @@ from alignkit.evaluation.evaluate import Evaluation
 from alignkit.evaluation.records import read_records, write_records
 from alignkit.evaluation.summary import changes
 from alignkit.folder import RunFolder, resume_command
-from alignkit.lazy import accelerate, datasets, huggingface_hub_bars, torch, transformers
-from alignkit.loop.accelerator import make_accelerator, start_trackers
+from alignkit.lazy import accelerate, torch
+from alignkit.loop.accelerator import make_accelerator, own_state, start_trackers
 from alignkit.loop.loop import TrainResult, train
 from alignkit.loop.order import planned_steps
 from alignkit.loop.signals import Interrupted, Interruptible
 from alignkit.models.policy import Policy, build_policy
 from alignkit.progress.display import Display, showing
 from alignkit.progress.steps import Progress
-from alignkit.recipe.load import LoadedRecipe
+from alignkit.quiet import quiet_libraries
+from alignkit.recipe.load import LoadedRecipe, load_recipe
 from alignkit.recipe.tree import dotted, leaves
 from alignkit.records.fingerprints import model_fingerprint
 from alignkit.report.banner import Banner
@@ -47,6 +48,7 @@ from alignkit.report.card import ModelCard, write_card
 from alignkit.report.outcome import show_outcome
 from alignkit.report.start import dry_run_line, show_begun, show_plan
 from alignkit.report.weights import weight_heatmaps
+from alignkit.result import RunResult
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -74,32 +76,40 @@ class Prepared:
     setup: Setup
 
 
-def run(loaded: LoadedRecipe, output: Path | None, resume: bool, dry_run: bool) -> Path | None:
+def run(
+    recipe: LoadedRecipe | Path | str,
+    output: Path | str | None = None,
+    resume: bool = False,
+    dry_run: bool = False,
+    quiet: bool = False,
+) -> RunResult:
     """Trains what a recipe says and records it.
 
     Args:
-        loaded: the recipe with its origins.
+        recipe: from `load_recipe`, or what that takes.
         output: run folder; None makes a new one below `runs/`.
         resume: go on with the run in `output`, or begin one there when there is none yet.
         dry_run: load everything, show the plan and a row as the model will see it, check, and stop; nothing that is
             kept is computed and nothing is written.
+        quiet: print nothing; the records are the same.
 
     Returns:
-        The run folder, on every process; None after a dry run.
+        The run folder and what is in it, on every process; without a folder after a dry run.
 
     Raises:
         AlignkitError: the user can mend it; nothing that was there before is lost.
         SystemExit: 128 + signal, after a signal was answered with a checkpoint.
     """
-    _quiet_libraries()
+    loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe)
     state = accelerate.PartialState(cpu=not torch.accelerator.is_available())
-    console = Console(quiet=not state.is_main_process)
+    console = Console(quiet=quiet or not state.is_main_process)
     display = Display(console)
-    with showing(display), deterministic(loaded.recipe.training.deterministic):
+    with quiet_libraries(), own_state(), showing(display), deterministic(loaded.recipe.training.deterministic):
         if dry_run:
             _dry_run(console, loaded)
-            return None
-        return _real_run(display, loaded, output, resume=resume)
+            return RunResult(None)
+        folder = None if output is None else Path(output)
+        return RunResult(_real_run(display, loaded, folder, resume=resume))
 
 
 def _real_run(display: Display, loaded: LoadedRecipe, output: Path | None, *, resume: bool) -> Path:
@@ -353,13 +363,11 @@ def _note(console: Console, text: str) -> None:
     console.print(Text(printable(text, limit=None)), soft_wrap=True)
 
 
-def _quiet_libraries() -> None:
-    """Their progress bars and notices would tear ours apart; errors still come through, and so do the bars of a
-    download, which may take an hour."""
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()  # of loading from the disk; it takes those of downloads along
-    huggingface_hub_bars.enable_progress_bars()
-    datasets.disable_progress_bars()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # without a network it tells of each try
-    # peft reads what transformers has renamed; nothing a user could do about it.
-    warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
+class _Callable(ModuleType):
+    """This module is what `alignkit.run` means once it is imported, so it can be called as the function of its name."""
+
+    __call__ = staticmethod(run)
+    __signature__ = signature(run)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -55,24 +56,74 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy: a `build/` left in the tree would put files of yesterday into it."""
     folder = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(ROOT / "alignkit", folder / "alignkit", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("alignkit", "recipes"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md"):
         shutil.copy(ROOT / name, folder)
     pip("wheel", "--wheel-dir", folder / "dist", folder, cwd=folder)
     (built,) = (folder / "dist").glob("*.whl")
     return built
 
 
-def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path):
-    files = (path for path in (ROOT / "alignkit").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder to import from after installing the wheel."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip("install", "--target", folder / "site", wheel, cwd=folder)
+    return folder / "site"
+
+
+def files_below(folder: Path) -> dict[str, Path]:
+    """Path inside it -> file, without what Python leaves behind."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(folder).as_posix(): path for path in files}
+
+
+def test_the_wheel_holds_every_file_of_the_package_the_recipes_and_nothing_else(wheel: Path):
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert shipped == {path.relative_to(ROOT).as_posix() for path in files}
+    recipes = {f"alignkit/shipped_recipes/{name}" for name in files_below(ROOT / "recipes")}
+    assert shipped == {f"alignkit/{name}" for name in files_below(ROOT / "alignkit")} | recipes
     assert {"alignkit/py.typed", "alignkit/world/model/model.safetensors"} <= shipped
 
 
-def test_the_installed_wheel_validates_a_recipe_from_another_folder(wheel: Path, tmp_path: Path):
-    site = tmp_path / "site"
-    pip("install", "--target", site, wheel, cwd=tmp_path)
+def test_the_shipped_recipes_are_those_of_the_repository(site: Path):
+    shipped, ours = files_below(site / "alignkit" / "shipped_recipes"), files_below(ROOT / "recipes")
+    assert {name: path.read_bytes() for name, path in shipped.items()} == {
+        name: path.read_bytes() for name, path in ours.items()
+    }
+    assert {"llama-3.2-3b/tidpo.yaml", "paper/README.md", "paper/published.json"} <= ours.keys()
+
+
+def test_the_installed_recipes_work_from_an_empty_folder(site: Path, tmp_path: Path):
+    alignkit = site / "bin" / "alignkit"
+    said = run(alignkit, "validate", "alignkit:tidpo.yaml", "alignkit:methods/kto", cwd=tmp_path, path=site)
+    assert [line.partition(": ")[2].partition(": ")[0] for line in said.splitlines()] == [
+        "alignkit:tidpo.yaml",
+        "alignkit:methods/kto",
+    ]
+    shown = run(alignkit, "show", "--origin", "alignkit:tidpo.yaml", "--set", "seed=3", cwd=tmp_path, path=site)
+    assert "# --set seed=3\n" in shown and "# alignkit:base/world.yaml:4\n" in shown
+    assert run(alignkit, "show", "alignkit:tidpo.yaml", cwd=tmp_path, path=site) == run(
+        alignkit, "show", ROOT / "recipes" / "tidpo.yaml", cwd=tmp_path, path=site
+    )
+    (tmp_path / "child.yaml").write_text("extends: alignkit:base/methods.yaml\nlosses: [dpo]\n")
+    shown = run(alignkit, "show", "--origin", "child.yaml", cwd=tmp_path, path=site)
+    assert "# child.yaml:2\n" in shown and "# alignkit:base/methods.yaml:" in shown
+
+
+def test_the_source_archive_makes_the_same_wheel(wheel: Path, tmp_path: Path):
+    source = wheel.parents[1]
+    run(sys.executable, "-c", "import setuptools; setuptools.setup()", "-q", "sdist", "-d", tmp_path, cwd=source)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    assert {"LICENSE", "CHANGELOG.md", "README.md", "setup.py", "recipes/paper/published.json"} <= names
+    pip("wheel", "--wheel-dir", tmp_path / "dist", archive, cwd=tmp_path)
+    (built,) = (tmp_path / "dist").glob("*.whl")
+    assert set(zipfile.ZipFile(built).namelist()) == set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_the_installed_wheel_validates_a_recipe_from_another_folder(site: Path, tmp_path: Path):
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     where = run(sys.executable, "-c", "import alignkit; print(alignkit.__file__)", cwd=tmp_path, path=site)
     assert Path(where.strip()) == site / "alignkit" / "__init__.py"

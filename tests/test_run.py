@@ -196,7 +196,7 @@ def test_a_checkpoint_is_a_model_to_train_on(runs: Path, tmp_path: Path):
         values = [f"model={{name: pretrained, path: {model}}}"]
         if name == "adapter":
             values.append("model.adapter={rank: 2, alpha: 4}")
-        assert run(small(runs / "recipe.yaml", *values), tmp_path / name, False, False) == tmp_path / name
+        assert run(small(runs / "recipe.yaml", *values), tmp_path / name, False, False).folder == tmp_path / name
         model = tmp_path / name / "checkpoints" / "step-00000001" / "model"
         assert (model / "adapter_config.json").exists()
 
@@ -224,7 +224,7 @@ def small(recipe: Path, *overrides: str) -> object:
 
 
 def test_lora_ends_in_an_adapter_folder(runs: Path, tmp_path: Path):
-    path = run(small(runs / "recipe.yaml", "model.adapter={rank: 2, alpha: 4}"), tmp_path / "lora", False, False)
+    path = run(small(runs / "recipe.yaml", "model.adapter={rank: 2, alpha: 4}"), tmp_path / "lora", False, False).folder
     assert path is not None
     config = peft.PeftConfig.from_pretrained(str(path / "final"))
     assert (config.r, config.lora_alpha) == (2, 4)
@@ -235,7 +235,7 @@ def test_lora_ends_in_an_adapter_folder(runs: Path, tmp_path: Path):
 
 def test_a_dry_run_writes_nothing(runs: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert run(small(runs / "recipe.yaml"), None, False, True) is None
+    assert run(small(runs / "recipe.yaml"), None, False, True).folder is None
     assert list(tmp_path.iterdir()) == []
     shown = capsys.readouterr().out
     assert "builtin:world: 8 of 8 rows used" in shown and "chosen (" in shown
@@ -305,7 +305,7 @@ def test_what_was_kept_by_another_run_does_not_change_the_result(runs: Path, tmp
 
 def test_the_first_step_ties(runs: Path, tmp_path: Path, scored):
     """Policy and reference are the same, so no pair is right or wrong yet."""
-    path = run(small(runs / "recipe.yaml", *DPO), tmp_path / "run", False, False)
+    path = run(small(runs / "recipe.yaml", *DPO), tmp_path / "run", False, False).folder
     assert path is not None and metrics_of(path)[0]["rewards/accuracies"] == 0.5
 
 
@@ -352,7 +352,7 @@ def test_evaluating_rows_that_were_truncated_goes_on(runs: Path, tmp_path: Path,
     """At 15 tokens the advice of some responses is cut off."""
     cut = ("data.max_length=15", "data.on_overflow=truncate_response", "data.on_bad_row=drop", "weighting=prior")
     recipe = small(runs / "recipe.yaml", *DPO[:1], *cut, "data.world.eval_pairs=40", "evaluation.pairs=40")
-    path = run(recipe, tmp_path / "run", False, False)
+    path = run(recipe, tmp_path / "run", False, False).folder
     assert path is not None
     before = json.loads((path / "eval.json").read_text())["before"]
     assert 0 < before["weight_auc_rows"] < before["pairs"]
@@ -377,7 +377,7 @@ def test_a_gold_response_is_trained_on(runs: Path, tmp_path: Path):
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     overrides = ["model={name: scratch, layers: 1, width: 16, heads: 2, vocab_size: 512}", f"data={{train: {data}}}"]
     overrides += ["data.world=null", "data.holdout=1", "weighting=uniform", "losses=[{name: tpo}]", "training.steps=1"]
-    path = run(load_recipe(runs / "recipe.yaml", overrides), tmp_path / "out", False, False)
+    path = run(load_recipe(runs / "recipe.yaml", overrides), tmp_path / "out", False, False).folder
     assert path is not None
     vocabulary = json.loads((path / "final" / "config.json").read_text())["vocab_size"]
     (line,) = metrics_of(path)
@@ -397,7 +397,7 @@ def test_a_finished_run_is_not_overwritten(runs: Path, capsys):
         f"{whole}: holds a finished run; add --resume to extend it with a larger training.steps or choose another "
         "--output"
     )
-    assert run(recipe, whole, True, False) == whole
+    assert run(recipe, whole, True, False).folder == whole
     assert capsys.readouterr().out == f"{whole}: this run is finished; nothing is left to do\n"
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.name != ".holder"} == before
 

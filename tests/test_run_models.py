@@ -55,7 +55,7 @@ def test_gemma_2(sets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Capped logits, a window longer than the rows, sampled anchors; the first loss is ln 2 + 0.1 x margin."""
     monkeypatch.setenv("ALIGNKIT_CACHE", str(tmp_path / "cache"))
     config = transformers.Gemma2Config(**SIZES | {"max_position_embeddings": 512}, head_dim=4, sliding_window=512)
-    path = run(load_recipe(recipe(tmp_path, config), sets), tmp_path / "run", False, False)
+    path = run(load_recipe(recipe(tmp_path, config), sets), tmp_path / "run", False, False).folder
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss/weighted_dpo"] for line in lines if "loss/weighted_dpo" in line]
     assert losses[0] == pytest.approx(0.693, abs=0.02 if sets else 1e-3)

@@ -55,7 +55,7 @@ def finished(tmp_path, loaded) -> Callable[..., Path]:
     """The folder of a run that was made now."""
 
     def finished(*overrides: str, name: str = "run", resume: bool = False) -> Path:
-        path = run(loaded(*overrides), tmp_path / name, resume, False)
+        path = run(loaded(*overrides), tmp_path / name, resume, False).folder
         assert path is not None and (path / "DONE").is_file()
         return path
 
@@ -255,7 +255,7 @@ def test_a_dry_run_trains_nothing_and_leaves_nothing(loaded, tmp_path, monkeypat
     of = loaded(*TIS)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    assert run(of, None, False, True) is None
+    assert run(of, None, False, True).folder is None
     assert list(Path.cwd().iterdir()) == []
     assert "training the contrastive model" not in capsys.readouterr().out
 

@@ -18,7 +18,7 @@ RECIPE = Path(__file__).parents[1] / "recipes" / "tidpo.yaml"
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_true_reward_rises(seed: int, tmp_path: Path):
     """By more than four standard errors of the difference, and without leaving the reference by 1 nat."""
-    path = run(load_recipe(RECIPE, [f"seed={seed}"]), tmp_path / "run", False, False)
+    path = run(load_recipe(RECIPE, [f"seed={seed}"]), tmp_path / "run", False, False).folder
     assert path is not None
     recorded = json.loads((path / "eval.json").read_text())
     before, after = recorded["before"], recorded["after"]

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).")]
+RecipeFile = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML), or alignkit:NAME for a shipped one.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

@@ -26,7 +26,12 @@ LONGEST_NAME = 255
 
 
 def run(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (YAML), or a run folder to go on.")],
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RECIPE", help="A recipe file (YAML), alignkit:NAME for a shipped one, or a run folder to go on."
+        ),
+    ],
     overrides: Overrides = None,
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Run folder; by default a new one under runs/.")

@@ -21,7 +21,9 @@ else:
 
 
 def validate(
-    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files (YAML).")],
+    recipes: Annotated[
+        list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files (YAML), or alignkit:NAME for shipped ones.")
+    ],
     overrides: Overrides = None,
 ) -> None:
     """Check recipes and the files they name, report every problem with its file and line; exit code 2 if any.

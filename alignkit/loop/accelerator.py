@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,25 @@ def make_accelerator(config: TrainingConfig, folder: Path) -> Accelerator:
     )
     _check_launcher(accelerator)
     return accelerator
+
+
+@contextmanager
+def own_state() -> Iterator[None]:
+    """Accelerators made inside know nothing of those outside, nor these of them.
+
+    accelerate keeps the precision and what belongs to gradients once for the whole process, so that a second run could
+    not have another precision than the first; what its processes are stays.
+    """
+    shared = [kind._shared_state for kind in (accelerate.state.AcceleratorState, accelerate.state.GradientState)]
+    before = [dict(state) for state in shared]
+    for state in shared:
+        state.clear()
+    try:
+        yield
+    finally:
+        for state, was in zip(shared, before, strict=True):
+            state.clear()
+            state.update(was)
 
 
 def start_trackers(accelerator: Accelerator, folder: Path, settings: Mapping[str, object]) -> None:

@@ -1,4 +1,6 @@
-"""Where progress is shown: live lines at the bottom of a terminal, a plain line now and then in a pipe or in CI.
+"""Where progress is shown: live lines at the bottom of a terminal, a plain line now and then elsewhere.
+
+Elsewhere is a pipe, CI, or a notebook: rich's live lines need ipywidgets there, and show nothing without.
 
 Work deep inside (a pass over the data, a draw of anchors) says how far it is with `counted`, wherever it was called
 from; it is shown when a run has named a display with `showing`, and not otherwise.
@@ -42,7 +44,7 @@ class Display:
     ) -> None:
         self.console = console or Console()
         self.clock = clock
-        self.is_live = self.console.is_interactive
+        self.is_live = self.console.is_interactive and not self.console.is_jupyter
         self.interval = FRAME_SECONDS if self.is_live else every
         self._lines: list[Line] = []
         self._live: Live | None = None

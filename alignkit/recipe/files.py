@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from alignkit.errors import Problem, RecipeError, shown
+from alignkit.recipe.libraries import MAX_NAME, Source, no_library, no_source, source
 from alignkit.recipe.tree import Node, Place, merge
 from alignkit.recipe.yaml import MAX_BYTES, TOO_LARGE, Budget, read_yaml
 
@@ -28,25 +29,24 @@ MAX_CHAIN: Final = 20
 """Files of which each extends the next."""
 MAX_TOTAL_BYTES: Final = 1024 * 1024
 """Size of a recipe with everything it extends."""
-MAX_NAME: Final = 255
-"""Longest name that is compared with others."""
 
 
 def read_recipe_tree(path: Path, keys: Collection[str] = ()) -> tuple[Node, list[Problem]]:
     """The tree of a recipe on top of everything it extends, and what is wrong with single keys of these files.
 
     Args:
-        path: the recipe.
+        path: the recipe, or NAME:PATH for one that comes with a package.
         keys: those that a recipe has at its top. A file with none of them, or nearly so, is not a recipe, and none of
             it is repeated in messages. Empty to take any file.
 
     Raises:
         RecipeError: a file is missing, cannot be read as YAML, extends itself, or is no recipe; or there are too many.
     """
-    if complaint := _unusable(path, str(path), Path()):
+    file = source(str(path))
+    if complaint := _unusable(file, str(path), Path()):
         raise RecipeError([Problem("", "", complaint)])
     reader = _Reader({*keys, *FILE_KEYS} if keys else frozenset())
-    return reader.read(path, ()), reader.problems
+    return reader.read(file, ()), reader.problems
 
 
 class _Reader:
@@ -60,17 +60,17 @@ class _Reader:
         self._bytes = 0
         self._budget = Budget()
 
-    def read(self, path: Path, chain: tuple[Path, ...]) -> Node:
-        """The tree of the file at `path` on top of what it extends; `chain` leads to it."""
-        resolved = path.resolve()
+    def read(self, file: Source, chain: tuple[Source, ...]) -> Node:
+        """The tree of a file on top of what it extends; `chain` leads to it."""
+        resolved = file.path.resolve()
         if resolved not in self._trees:
-            self._trees[resolved] = self._merged(path, chain)
+            self._trees[resolved] = self._merged(file, chain)
         return self._trees[resolved]
 
-    def _merged(self, path: Path, chain: tuple[Path, ...]) -> Node:
-        root = self._root(path)
+    def _merged(self, file: Source, chain: tuple[Source, ...]) -> Node:
+        root = self._root(file)
         body = Node({key: node for key, node in root.value.items() if key not in FILE_KEYS}, root.place)
-        layers = [self.read(base, (*chain, path)) for base in self._bases(root, path, (*chain, path))]
+        layers = [self.read(base, (*chain, file)) for base in self._bases(root, file, (*chain, file))]
         if not layers:
             return body
         merged, *rest = [*layers, body]
@@ -78,16 +78,16 @@ class _Reader:
             merged = merge(merged, layer)
         return merged
 
-    def _root(self, path: Path) -> Node:
-        content = _content(path)
+    def _root(self, file: Source) -> Node:
+        content = _content(file)
         self._bytes += len(content)
         if self._bytes > MAX_TOTAL_BYTES:
-            raise _refusal(str(path), "", f"with the files that extend it, more than {MAX_TOTAL_BYTES // 1024} KiB")
-        root, found = read_yaml(content, str(path), budget=self._budget)
+            raise _refusal(file.name, "", f"with the files that extend it, more than {MAX_TOTAL_BYTES // 1024} KiB")
+        root, found = read_yaml(content, file.name, budget=self._budget)
         if root is None and found:
             raise RecipeError(found)
         self.problems += found
-        root = root or Node({}, Place(str(path), 1))
+        root = root or Node({}, Place(file.name, 1))
         if not isinstance(root.value, dict):
             raise _refusal(str(root.place), "", "expected a mapping of keys to values at the top")
         if self.keys and root.value and not any(_is_near(key, self.keys) for key in list(root.value)[:MAX_FILES]):
@@ -95,7 +95,7 @@ class _Reader:
             raise _refusal(str(root.place), "", f"this is no recipe: it has none of the keys {known}")
         return root
 
-    def _bases(self, root: Node, path: Path, chain: tuple[Path, ...]) -> list[Path]:
+    def _bases(self, root: Node, file: Source, chain: tuple[Source, ...]) -> list[Source]:
         """The files that `root` extends, in the order they are merged."""
         node = root.child(EXTENDS_KEY)
         if node is None:
@@ -107,7 +107,7 @@ class _Reader:
             raise _refusal(str(node.place), EXTENDS_KEY, message)
         if names and len(chain) > MAX_CHAIN:
             raise _refusal(str(node.place), EXTENDS_KEY, f"a chain of more than {MAX_CHAIN} files; leave some out")
-        return [_base(name, path, chain) for name in names]
+        return [_base(name, file, chain) for name in names]
 
 
 def _refusal(where: str, key: str, message: str) -> RecipeError:
@@ -118,41 +118,44 @@ def _is_near(key: str, keys: Collection[str]) -> bool:
     return key in keys or (len(key) <= MAX_NAME and bool(get_close_matches(key, keys, n=1)))
 
 
-def _content(path: Path) -> bytes:
+def _content(file: Source) -> bytes:
     """The bytes of a file that `_unusable` had nothing against."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)  # what has no size, as below /proc, may have no end
+        with file.path.open("rb") as opened:
+            content = opened.read(MAX_BYTES + 1)  # what has no size, as below /proc, may have no end
     except OSError as error:
-        raise _refusal(str(path), "", f"cannot be read: {error.strerror}") from error
+        raise _refusal(file.name, "", f"cannot be read: {error.strerror}") from error
     return content
 
 
-def _base(name: Node, path: Path, chain: tuple[Path, ...]) -> Path:
+def _base(name: Node, file: Source, chain: tuple[Source, ...]) -> Source:
     def refuse(message: str) -> RecipeError:
         return _refusal(str(name.place), EXTENDS_KEY, message)
 
     if not isinstance(name.value, str):
         raise refuse("expected a file name or a list of file names")
-    base = Path(os.path.normpath(path.parent / name.value))
-    if complaint := _unusable(base, name.value, path.parent, besides=path):
+    base = file.beside(name.value)
+    if complaint := _unusable(base, name.value, file.path.parent, besides=file.path):
         raise refuse(complaint)
-    resolved = [file.resolve() for file in chain]
-    if base.resolve() in resolved:
-        circle = [*chain[resolved.index(base.resolve()) :], base]
-        raise refuse(f"goes in a circle: {' -> '.join(map(str, circle))}")
+    resolved = [one.path.resolve() for one in chain]
+    if base.path.resolve() in resolved:
+        circle = [*chain[resolved.index(base.path.resolve()) :], base]
+        raise refuse(f"goes in a circle: {' -> '.join(one.name for one in circle)}")
     return base
 
 
-def _unusable(path: Path, given: str, start: Path, besides: Path | None = None) -> str | None:
+def _unusable(file: Source, given: str, start: Path, besides: Path | None = None) -> str | None:
     """One line about what is no file of a recipe's size; nothing of it is read.
 
     Args:
-        path: the file meant.
+        file: the file meant.
         given: its name as the user wrote it.
         start: folder that names are relative to.
         besides: a file that cannot be meant.
     """
+    if complaint := no_source(file, given):
+        return complaint
+    path = file.path
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -177,4 +180,4 @@ def _missing(given: str, path: Path, start: Path, besides: Path | None) -> str:
     is_absolute = Path(given).is_absolute()
     names = [str(file) if is_absolute else os.path.relpath(file, start) for file in found if file != besides]
     near = get_close_matches(given, names, n=1) if len(given) <= MAX_NAME else []
-    return f"no file {shown(given)}" + (f"; did you mean {shown(near[0])}?" if near else "")
+    return f"no file {shown(given)}" + (f"; did you mean {shown(near[0])}?" if near else no_library(given))

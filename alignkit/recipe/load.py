@@ -14,7 +14,7 @@ from alignkit.recipe.compose import Misfit, misfits
 from alignkit.recipe.files import read_recipe_tree
 from alignkit.recipe.kinds import KINDS
 from alignkit.recipe.messages import placed, problems_of
-from alignkit.recipe.overrides import override
+from alignkit.recipe.overrides import arguments_of, override
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.render import render
 from alignkit.recipe.tree import Node, dotted, leaves, nearest
@@ -83,14 +83,18 @@ class LoadedRecipe:
         return render(self.tree(), self.origins if origin else {})
 
 
-def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> LoadedRecipe:
-    """Reads a recipe, what it extends, and `KEY=VALUE` overrides, and checks all of it.
+def load_recipe(path: Path | str, overrides: Sequence[str] | Mapping[str, object] = ()) -> LoadedRecipe:
+    """Reads a recipe, what it extends, and overrides, and checks all of it.
+
+    Args:
+        path: the recipe file.
+        overrides: `KEY=VALUE` texts, as after `--set`, or dotted keys with plain values.
 
     Raises:
         RecipeError: with every problem found, sorted by place.
     """
     root, problems = read_recipe_tree(Path(path), Recipe.model_fields)
-    for argument in overrides:
+    for argument in arguments_of(overrides):
         try:
             root = override(root, argument)
         except RecipeError as error:

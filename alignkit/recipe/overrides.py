@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 
 from alignkit.errors import Problem, RecipeError, printable, shown
 from alignkit.recipe.files import FILE_KEYS
 from alignkit.recipe.tree import Node, Place, dotted, merge
 from alignkit.recipe.yaml import MAX_DEPTH, read_yaml
+
+
+def arguments_of(overrides: Sequence[str] | Mapping[str, object]) -> Iterator[str]:
+    """`KEY=VALUE` for each override, from such texts or from dotted keys and plain values.
+
+    Raises:
+        RecipeError: one text in place of several, or a value that YAML has no form for.
+    """
+    if isinstance(overrides, str):
+        raise RecipeError(f"overrides: expected a list of KEY=VALUE texts or a mapping, got {shown(overrides)}")
+    if not isinstance(overrides, Mapping):
+        yield from overrides
+        return
+    for key, value in overrides.items():
+        try:
+            text = json.dumps(str(value) if isinstance(value, PurePath) else value, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError):
+            message = f"expected a text, number, boolean, None, list or mapping, got {shown(value)}"
+            raise RecipeError([Problem("overrides", key, message)]) from None
+        yield f"{key}={text}"
 
 
 def override(root: Node, argument: str) -> Node:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+import types
 
 import pytest
 from rich.console import Console
@@ -241,3 +243,19 @@ def test_work_in_a_generator_that_is_held_by_an_error_leaves_no_live_line():
         raise ZeroDivisionError
     assert console.file.getvalue().endswith("\x1b[2K")
     held[0].close()  # does no harm
+
+
+def test_a_notebook_gets_plain_lines(monkeypatch):
+    """As a pipe does: a live line would need ipywidgets. `display` is IPython's, which rich hands what it prints."""
+    shown = []
+    ipython = types.ModuleType("IPython.display")
+    ipython.display = lambda rendered: shown.append(rendered.text)
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", ipython)
+    clock = Clock()
+    with Progress(3, display=Display(Console(force_jupyter=True), every=10, clock=clock)) as progress:
+        for step in range(1, 4):
+            clock.now += 2
+            progress.update(step, {"loss": 1 / step, "seconds": 2.0})
+        progress.note("saved")
+    assert "".join(shown) == "step 1/3  0:04 left  loss 1.0000\nstep 3/3  0:00 left  loss 0.3333\nsaved\n"
