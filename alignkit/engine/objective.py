@@ -84,7 +84,7 @@ class ObjectiveStep:
                 is_weighted = isinstance(loss, PairLoss) and loss.pair_weighted
                 weighted_B = value_B * pair_weight_B if is_weighted and pair_weight_B is not None else value_B
                 terms.append(loss.coefficient * weighted_B.sum() / totals[unit])
-                metrics[f"loss/{name}"] = (float(value_B.detach().sum()), _units(unit, view))
+                metrics[f"loss/{name}"] = (value_B.detach().sum(), _units(unit, view))
             if "rewards/chosen" not in metrics:
                 metrics |= reward_metrics(loss, view)
         return torch.stack(terms).sum(), metrics
@@ -161,16 +161,16 @@ def _parts(loss: Loss, view: View) -> Iterator[tuple[str, Tensor, Unit]]:
         yield f"{loss.name}_nll", *term
 
 
-def _units(unit: Unit, view: View) -> float:
+def _units(unit: Unit, view: View) -> Tensor | float:
     """How many of `unit` there are in the micro-batch."""
     first = view.chosen if isinstance(view, PairScores) else view.response
     if unit == "examples":
         return float(len(first.mask_BT))
     if unit == "gold_tokens":
         assert isinstance(view, PairScores)
-        return float(view.gold.mask_BT.sum())
-    tokens = float(first.mask_BT.sum())
+        return view.gold.mask_BT.sum()
+    tokens = first.mask_BT.sum()
     if unit == "tokens":
         return tokens
     assert first.prompt_mask_BP is not None
-    return tokens + float(first.prompt_mask_BP.sum())
+    return tokens + first.prompt_mask_BP.sum()
