@@ -54,13 +54,12 @@ class _Operations(TorchDispatchMode):
 
 
 class _Calls(TorchFunctionMode):
-    def __init__(self, see: Callable[[Any], None]) -> None:
+    def __init__(self, see: Callable[[Any, tuple[Any, ...], Any], Any]) -> None:
         super().__init__()
         self.see = see
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.see(func)
-        return func(*args, **(kwargs or {}))
+        return self.see(func, args, func(*args, **(kwargs or {})))
 
 
 class Reads:
@@ -73,6 +72,7 @@ class Reads:
     def __init__(self) -> None:
         self.places: list[str] = []
         self._modes = (_Calls(self._call), _Operations(self._operation))
+        self._on_host: dict[int, torch.Tensor] = {}  # by address of their numbers; kept, so that none is used again
 
     def start(self) -> None:
         for mode in self._modes:
@@ -82,17 +82,35 @@ class Reads:
         for mode in reversed(self._modes):
             mode.__exit__(None, None, None)
 
-    def _call(self, func: Any) -> None:
-        if func in COPIES:
+    def _call(self, func: Any, args: tuple[Any, ...], out: Any) -> Any:
+        if func in COPIES and not self._is_on_host(args):
             self._note(func.__name__)
+        if func is not torch.Tensor.cpu:
+            return out
+        copy = out.clone()  # where there is a device it is another tensor, and what is done with it waits for nobody
+        self._keep(copy)
+        return copy
 
     def _operation(self, packet: Any, args: tuple[Any, ...], out: Any) -> None:
-        if packet in WAITS or (packet in INDEXED and _has_mask(args[1])):
+        if self._is_on_host(args):
+            self._keep(out)
+        elif packet in WAITS or (packet in INDEXED and _has_mask(args[1])):
             self._note(str(packet))
+
+    def _keep(self, out: Any) -> None:
+        self._on_host |= {tensor.untyped_storage().data_ptr(): tensor for tensor in _tensors(out)}
+
+    def _is_on_host(self, args: Any) -> bool:
+        addresses = {tensor.untyped_storage().data_ptr() for tensor in _tensors(args)}
+        return bool(addresses) and addresses <= self._on_host.keys()
 
     def _note(self, what: str) -> None:
         if not is_host_side():
             self.places.append(f"{what}: {place()}")
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
 def _has_mask(indices: Any) -> bool:
@@ -112,8 +130,7 @@ class Float64(_Operations):
         self.allowed = allowed
 
     def _look(self, packet: Any, args: tuple[Any, ...], out: Any) -> None:
-        tensors = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
-        if any(tensor.dtype == torch.float64 for tensor in tensors):
+        if any(tensor.dtype == torch.float64 for tensor in _tensors(out)):
             where = place()
             if not any(name in where for name in self.allowed):
                 self.places.append(f"{packet}: {where}")

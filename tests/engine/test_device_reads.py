@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from device_watch import Reads
-from engine_toy import DPO, HYBRID, LENGTHS, TRIPLET, llama, move, objective, recipe, rows, scoring
+from engine_toy import DPO, HYBRID, LENGTHS, TRIPLET, llama, move, recipe, rows, scoring
 
 from alignkit.data.unpairing import unpair
+from alignkit.engine.objective import ObjectiveStep
 from alignkit.loop.accelerator import make_accelerator
 from alignkit.loop.config import TrainingConfig
 from alignkit.loop.loop import train
@@ -30,7 +32,7 @@ def reads_of_second_step(of, folder: Path) -> list[str]:
     """Where the second optimizer step of two micro-batches waits, all of it but the checkpoint at its end; the anchors
     were drawn before the first."""
     watch = Reads()
-    found = objective(scoring(of, move(llama()), llama()))
+    found = ObjectiveStep(scoring(of, move(llama()), llama()), replace(of.sizes(), micro_batch=2))
     many = unpair(MANY)[:4] if of.method().view.name == "unpaired" else MANY
     config = TrainingConfig(steps=2, batch_size=4, micro_batch_size=2, learning_rate=1e-3, precision="fp32")
     train(
@@ -57,6 +59,7 @@ def test_a_step_is_read_once_and_its_parameters_once(name, tmp_path):
 
 @pytest.mark.parametrize("of", [REMEMBERED, LABELLED], ids=["importances that rows keep", "kto"])
 def test_what_the_host_keeps_costs_one_read_a_micro_batch(of, tmp_path):
+    """Shares of importance and their mask; the log-ratios of mismatched responses."""
     places = reads_of_second_step(of, tmp_path)
     assert len(places) == 4, "\n".join(places)
 
@@ -69,5 +72,10 @@ def test_the_count_sees_what_waits():
     looks = [float(x[0]), x[1].item(), bool(mask.any()), x.tolist(), x.cpu(), x[mask], x.masked_select(mask)]
     looks += [mask.nonzero(), x.numpy()]
     blind = [x.where(mask, 0.0), x.masked_fill(mask, 0.0), x[torch.tensor([0, 1])], x.sum(), x.masked_scatter(mask, x)]
+    blind += [
+        float((looks[4] + 1).sum()),
+        looks[4].tolist(),
+        looks[4][1:].numpy(),
+    ]  # what has been read lies on the host
     watch.stop()
     assert len(watch.places) == len(looks), (watch.places, blind)
