@@ -20,6 +20,7 @@ MANY = rows([*LENGTHS, (3, 2, 6)])
 SAMPLED = TRIPLET | {"anchor": {"name": "sample_prompt", "max_new_tokens": 5, "refresh_every": 2}}
 RECIPES = {
     "tidpo": recipe([DPO | {"name": "weighted_dpo"}, SAMPLED], weighting=HYBRID),
+    "teacher forced": recipe([DPO, TRIPLET | {"anchor": {"name": "teacher_forced"}}]),
     "tdpo": recipe([{"name": "tdpo"}], weighting={"name": "random"}),
     "orpo": recipe([{"name": "orpo"}, {"name": "nll"}], pair_weighting={"name": "wpo"}),
     "sft": recipe([{"name": "sft"}], "sft"),
