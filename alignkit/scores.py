@@ -149,15 +149,15 @@ class View:
         """The response whose tokens are counted."""
         raise NotImplementedError
 
-    def count(self, unit: Unit) -> float:
-        """How many of `unit` there are."""
+    def count(self, unit: Unit) -> Tensor | float:
+        """How many of `unit` there are; a tensor where the device knows it, which is not asked yet."""
         if unit == "examples":
             return float(len(self.first.mask_BT))
-        tokens = float(self.first.mask_BT.sum())
+        tokens = self.first.mask_BT.sum()
         if unit == "tokens":
             return tokens
         assert unit == "sequence_tokens" and self.first.prompt_mask_BP is not None
-        return tokens + float(self.first.prompt_mask_BP.sum())
+        return tokens + self.first.prompt_mask_BP.sum()
 
 
 @dataclass(frozen=True)
@@ -200,8 +200,8 @@ class PairScores(View):
     def first(self) -> TokenScores:
         return self.chosen
 
-    def count(self, unit: Unit) -> float:
-        return float(self.gold.mask_BT.sum()) if unit == "gold_tokens" else super().count(unit)
+    def count(self, unit: Unit) -> Tensor | float:
+        return self.gold.mask_BT.sum() if unit == "gold_tokens" else super().count(unit)
 
     @property
     def anchor(self) -> TokenScores:

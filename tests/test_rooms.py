@@ -14,7 +14,7 @@ ROOMS = (
     *("__main__", "cli", "run", "result", "report", "folder", "recipe", "evaluation", "engine"),
     *("weighting", "contrasts", "views", "losses", "pair_weighting", "scores", "asks", "rollouts", "models"),
     *("loop", "data", "world", "progress", "determinism", "quiet", "records"),
-    *("registry", "entry_points", "seeds", "lazy", "errors"),
+    *("registry", "entry_points", "seeds", "finite", "lazy", "errors"),
 )
 """From the top of the house down; docs/design.md says what each is for."""
 

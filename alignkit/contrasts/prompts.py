@@ -55,7 +55,7 @@ class Prompts(Contrast):
 
     def _after(self, text: str, rows: Sequence[TokenRow], bench: ContrastBench) -> list[TokenRow]:
         """The rows with the text before their prompts."""
-        ids = numpy.array(self._ids(text, bench), dtype=numpy.int64)
+        ids = numpy.array(self._ids(text, bench), dtype=numpy.int32)
         special, room = SpecialTokens.of(bench.policy.tokenizer), bench.max_positions
         lengths: list[int] = accelerate.utils.gather_object([max((row.length for row in rows), default=0)])
         longest = max(lengths) + len(ids)  # over all processes, or one would stop and the others wait

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there are as many as rows, on every process
 class TokenRow:
     """One example as token ids.
 
     Attributes:
         index: number of the row in its source, from 0; 2i and 2i + 1 for the halves of pair i. Seeds refer to it.
         where: `file:line` (or `data set:row`), for messages.
-        prompt: prompt token ids, int64, one BOS at most, never empty.
-        responses: response name (`chosen`, `rejected`, `completion`) -> token ids, int64, EOS included, never empty.
+        prompt: prompt token ids, int32, one BOS at most, never empty.
+        responses: response name (`chosen`, `rejected`, `completion`) -> token ids, int32, EOS included, never empty.
         columns: data columns that a component needs, one number each.
         critical: response name -> bool per token, True on the planted critical tokens; on the built-in world only.
         text: prompt and responses as text, for reports and rewards.
@@ -49,7 +49,7 @@ class TokenRow:
         digest = hashlib.blake2b(f"{self.index};{self.where}".encode(), digest_size=16)
         for name, ids in (("prompt", self.prompt), *((name, self.responses[name]) for name in self.weighted)):
             digest.update(f";{name}:{len(ids)};".encode())
-            digest.update(ids.tobytes())
+            digest.update(ids.astype("<i4", copy=False).tobytes())
         return digest.digest()
 
     @property

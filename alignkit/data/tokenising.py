@@ -145,8 +145,8 @@ class Tokeniser:
         return TokenRow(
             index=example.row.index,
             where=example.row.where,
-            prompt=numpy.array(begun, dtype=numpy.int64),
-            responses={name: numpy.array(ids, dtype=numpy.int64) for name, ids in responses.items()},
+            prompt=numpy.array(begun, dtype=numpy.int32),
+            responses={name: numpy.array(ids, dtype=numpy.int32) for name, ids in responses.items()},
             columns=example.columns,
             critical=critical,
             text={"prompt": rendered.prompt, **texts},

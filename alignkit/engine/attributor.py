@@ -130,9 +130,10 @@ class Memory:
         """[B, R, S] shares: new ones, smoothed, for the rows that are due; for the others what they were given."""
         number = self._attributions.index(attribution)
         new: list[Tensor | None] = [None] * len(rows)
-        if new_BRS is not None:  # read once, not row by row, so that a GPU is waited for once
-            shares_N = shares(new_BRS, mask_BRS)[mask_BRS].float().cpu()
-            new = list(torch.split(shares_N, mask_BRS.sum((-1, -2)).tolist()))
+        if new_BRS is not None:  # shares and mask in one transfer, so that a GPU is waited for once
+            shares_BRS = shares(new_BRS, mask_BRS).float()
+            both = torch.stack([shares_BRS, mask_BRS.to(shares_BRS.dtype)]).cpu()
+            new = [share_RS[mask_RS > 0] for share_RS, mask_RS in zip(*both, strict=True)]
         packed = []
         for row, share_N in zip(rows, new, strict=True):
             key = (number, row.index)

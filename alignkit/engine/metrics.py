@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from alignkit.engine.weight_metrics import silent_metrics, weight_metrics
-from alignkit.lazy import torch
 from alignkit.loop.step import Metrics
 from alignkit.losses.base import Loss, PairLoss, UnpairedLoss
 from alignkit.scores import PairScores, RowScores, UnpairedScores, View
@@ -38,15 +37,14 @@ def _pair_rewards(loss: PairLoss, view: PairScores) -> Metrics:
     margin_B = chosen_B - rejected_B
     tie = TIE * getattr(loss, "beta", 1.0)  # rewards are beta x nats
     score_B = (1 + (margin_B > tie).float() - (margin_B < -tie).float()) / 2
-    sums = torch.stack([chosen_B.sum(), rejected_B.sum(), margin_B.sum(), score_B.sum()]).tolist()
-    names = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
-    return {name: (value, count) for name, value in zip(names, sums, strict=True)}
+    values = {"chosen": chosen_B, "rejected": rejected_B, "margins": margin_B, "accuracies": score_B}
+    return {f"rewards/{name}": (value_B.sum(), count) for name, value_B in values.items()}
 
 
-def _by_label(value_B: Tensor, desirable_B: Tensor) -> Iterator[tuple[str, tuple[float, float]]]:
+def _by_label(value_B: Tensor, desirable_B: Tensor) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
     """(name, (sum, count)) over the desirable (`chosen`) and over the other (`rejected`) examples."""
     for name, mask_B in (("chosen", desirable_B), ("rejected", ~desirable_B)):
-        yield name, (float(value_B.where(mask_B, 0.0).sum()), float(mask_B.sum()))
+        yield name, (value_B.where(mask_B, 0.0).sum(), mask_B.sum())
 
 
 def score_metrics(scores: RowScores) -> Metrics:
@@ -54,12 +52,12 @@ def score_metrics(scores: RowScores) -> Metrics:
     metrics: Metrics = {}
     logps = [response.policy_BT.detach().sum(-1) for response in scores.responses]
     if len(logps) == 1:
-        metrics |= {f"logps/{name}": part for name, part in _by_label(logps[0], scores.desirable_B) if part[1]}
+        metrics |= {f"logps/{name}": part for name, part in _by_label(logps[0], scores.desirable_B)}
     else:
         for name, logp_B in zip(("chosen", "rejected"), logps, strict=True):
-            metrics[f"logps/{name}"] = (float(logp_B.sum()), float(len(logp_B)))
+            metrics[f"logps/{name}"] = (logp_B.sum(), float(len(logp_B)))
     if scores.mismatch is not None:
-        metrics["kl/mismatched"] = (float(scores.mismatch), 1.0)
+        metrics["kl/mismatched"] = (scores.mismatch, 1.0)
     parts = [weight_metrics(response.weights_BT, response.mask_BT) for response in scores.responses]
     parts += [silent_metrics(span) for span in scores.spans]
     for part in parts:

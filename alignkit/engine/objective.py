@@ -77,7 +77,7 @@ class ObjectiveStep:
                 factor_B = pair_weight_B if loss.takes_pair_weight else None
                 weighted_B = value_B if factor_B is None else value_B * factor_B
                 terms.append(loss.coefficient * weighted_B.sum() / totals[unit])
-                metrics[f"loss/{name}"] = (float(value_B.detach().sum()), view.count(unit))
+                metrics[f"loss/{name}"] = (value_B.detach().sum(), view.count(unit))
             if "rewards/chosen" not in metrics:
                 metrics |= reward_metrics(loss, view)
         return torch.stack(terms).sum(), metrics

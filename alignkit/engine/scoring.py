@@ -202,10 +202,9 @@ class Scoring:
     def _drawn_reference(self, batch: Batch, drawn_BT: Tensor, reference: Scored | None) -> Tensor:
         """[B, T] reference log-probs of tokens drawn along the first response."""
         assert reference is not None and reference.predictions is not None
-        mask_BRT = batch.mask_BRT
-        first_N = torch.zeros_like(mask_BRT).index_fill(1, torch.tensor([0], device=mask_BRT.device), True)[mask_BRT]
+        first_N = batch.first.pack(batch.packed.slot[:, 0])
         predictions = replace(reference.predictions, hidden_ND=reference.predictions.hidden_ND[first_N])
-        logp_N, _ = token_logps(predictions, drawn_BT[mask_BRT[:, 0]], self.policy.scorer.head_chunk)
+        logp_N, _ = token_logps(predictions, batch.first.pack(drawn_BT), self.policy.scorer.head_chunk)
         return batch.first.unpack(logp_N)
 
     # --- the weighting ---

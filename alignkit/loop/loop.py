@@ -16,21 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 from alignkit.data.rows import TokenRow
 from alignkit.errors import NonFiniteError, StorageError
+from alignkit.finite import postponed
 from alignkit.lazy import accelerate, torch
 from alignkit.loop.checkpoint import CheckpointFolder
 from alignkit.loop.config import TrainingConfig
 from alignkit.loop.metrics import NOTHING, MetricsLog, means
 from alignkit.loop.optimizer import make_optimizer, not_finite, trainable
 from alignkit.loop.order import DataOrder, Share, planned_steps
+from alignkit.loop.readings import MicroBatch, Reading, ReadMetrics, read_step
 from alignkit.loop.saving import Saver, made_with
 from alignkit.loop.schedule import learning_rate_factor
 from alignkit.loop.signals import Interrupted, StopRequest
-from alignkit.loop.step import Metrics, TrainingStep
+from alignkit.loop.step import TrainingStep
 from alignkit.seeds import derive
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim import Optimizer
 
 OnLog = Callable[[int, dict[str, float]], None]
@@ -38,6 +40,9 @@ OnEval = Callable[[int], dict[str, float]]
 OnNote = Callable[[str], None]
 OnStart = Callable[[int], None]
 OnTrained = Callable[[], None]
+
+STOPPED = "stopped before the optimizer step"
+"""How a message says that nothing has been moved yet."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +130,10 @@ def train(
 
 @dataclass(frozen=True)
 class _Report:
-    """What one process's micro-batches gave; `problem` names the first loss that is not finite."""
+    """What one process's micro-batches gave; `problem` says what was first found not to be finite."""
 
     loss: float
-    metrics: list[Metrics]
+    metrics: list[ReadMetrics]
     problem: str | None
 
 
@@ -194,10 +199,12 @@ class _Loop:
         totals = self.step.totals(batch)
         with self._located(number, batch):
             self.step.prepare(number, batch, self._coming(number))
-        report = self._accumulate(number, self._share(number), totals)
+        share = self._share(number)
+        micro_batches = self._accumulate(number, share, totals)
         max_norm = self.config.max_grad_norm or math.inf
-        grad_norm = float(self.accelerator.clip_grad_norm_(self.parameters.values(), max_norm))
-        reports: list[_Report] = self._gather(report)
+        norm: Tensor = self.accelerator.clip_grad_norm_(self.parameters.values(), max_norm)
+        readings, grad_norm = read_step(micro_batches, norm)
+        reports: list[_Report] = self._gather(self._report(number, readings, counts=bool(share.factor)))
         self._check_finite(number, batch, reports, grad_norm)
         lr = self._update(number, batch)
         return {
@@ -218,35 +225,42 @@ class _Loop:
         end = min(number + self.step.lookahead, self.num_steps)
         return {coming: self._share(coming).rows for coming in range(number, end)}
 
-    def _accumulate(self, number: int, share: Share, totals: Mapping[str, float]) -> _Report:
+    def _accumulate(self, number: int, share: Share, totals: Mapping[str, float]) -> list[MicroBatch]:
         """Adds up the gradient of this process's rows; the last micro-batch exchanges it between processes."""
         batches = share.micro_batches(self.config.micro_batch_size)
         # DDP averages over processes, and the objective is the sum.
         factor = share.factor * self.accelerator.num_processes
-        losses, metrics = [], []
+        found = []
         for place, rows in enumerate(batches):
             torch.manual_seed(derive(self.seed, "forward", number, self.accelerator.process_index, place))
             is_last = place == len(batches) - 1
             with self._located(number, rows), nullcontext() if is_last else self.accelerator.no_sync(self.step.module):
-                loss, part = self.step.loss(rows, number, totals)
+                with postponed() as required:
+                    loss, metrics = self.step.loss(rows, number, totals)
                 self.accelerator.backward(loss * factor)
-            losses.append(loss.detach() * share.factor)
-            metrics.append(part)
-        values = [float(loss) for loss in losses]  # read after the last backward, so that a GPU is not waited for
-        problem = None
-        for value, rows in zip(values, batches, strict=True):
-            if problem is None and not math.isfinite(value):
-                where = f"{_names(rows)} (process {self.accelerator.process_index})"
-                problem = f"the loss is {value} in the micro-batch of {where}"
-        return _Report(sum(values), metrics if share.factor else [], problem)
+            found.append(MicroBatch(rows, loss.detach() * share.factor, metrics, required))
+        return found
+
+    def _report(self, number: int, readings: Sequence[Reading], *, counts: bool) -> _Report:
+        problems = [problem for reading in readings for problem in self._problems(number, reading)]
+        metrics = [reading.metrics for reading in readings] if counts else []
+        return _Report(sum(reading.loss for reading in readings), metrics, problems[0] if problems else None)
+
+    def _problems(self, number: int, reading: Reading) -> Iterator[str]:
+        """What is not finite in a micro-batch: what was required first, because the loss only follows from it."""
+        if reading.broken:
+            yield self._at(number, reading.rows, reading.broken)
+        if not math.isfinite(reading.loss):
+            where = self._where(reading.rows)
+            yield f"the loss is {reading.loss} in the micro-batch of {where}; {STOPPED}"
 
     def _check_finite(
         self, number: int, batch: Sequence[TokenRow], reports: Sequence[_Report], grad_norm: float
     ) -> None:
         problems = [report.problem for report in reports if report.problem]
         if problems or not math.isfinite(grad_norm):
-            norm = f"the gradient norm is {grad_norm} in the batch of {_names(batch)}"
-            raise self._not_finite(number, f"{problems[0] if problems else norm}; stopped before the optimizer step")
+            norm = f"the gradient norm is {grad_norm} in the batch of {_names(batch)}; {STOPPED}"
+            raise self._not_finite(number, problems[0] if problems else norm)
 
     def _update(self, number: int, batch: Sequence[TokenRow]) -> float:
         """Moves the parameters, which must stay finite; returns the learning rate used."""
@@ -271,11 +285,14 @@ class _Loop:
         try:
             yield
         except NonFiniteError as error:
-            where = f"{_names(rows)} (process {self.accelerator.process_index})"
-            lr = (self.config.learning_rate or 0.0) * self.factor(max(0, number - 1))
-            raise self._not_finite(
-                number, f"{error}, on {where}; the learning rate of the step before was {lr:.4g}"
-            ) from None
+            raise self._not_finite(number, self._at(number, rows, str(error))) from None
+
+    def _at(self, number: int, rows: Sequence[TokenRow], what: str) -> str:
+        lr = (self.config.learning_rate or 0.0) * self.factor(max(0, number - 1))
+        return f"{what}, on {self._where(rows)}; the learning rate of the step before was {lr:.4g}"
+
+    def _where(self, rows: Sequence[TokenRow]) -> str:
+        return f"{_names(rows)} (process {self.accelerator.process_index})"
 
     def _not_finite(self, number: int, what: str) -> NonFiniteError:
         return NonFiniteError(f"step {number + 1}: {what}; last good checkpoint: {self.saver.last_good or 'none'}")

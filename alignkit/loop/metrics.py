@@ -15,7 +15,7 @@ from typing import Self
 from pydantic import Field
 
 from alignkit.errors import CheckpointError, RunFolderError
-from alignkit.loop.step import Metrics
+from alignkit.loop.readings import ReadMetrics
 from alignkit.records.files import Record, one_line
 
 TIMING_KEYS = frozenset({"seconds"})
@@ -36,7 +36,7 @@ NOTHING = LogMark(size=0, sha256=hashlib.sha256().hexdigest())
 """The mark of a run that has no checkpoint yet."""
 
 
-def means(parts: Iterable[Metrics]) -> dict[str, float]:
+def means(parts: Iterable[ReadMetrics]) -> dict[str, float]:
     """sum / count of each metric over micro-batches and processes; one that nobody counted is left out."""
     totals: dict[str, tuple[float, float]] = {}
     for part in parts:

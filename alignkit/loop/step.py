@@ -14,8 +14,9 @@ from alignkit.data.rows import TokenRow
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Metrics = dict[str, tuple[float, float]]
-"""name -> (sum, count); micro-batches and processes add both, the log shows sum / count."""
+Metrics = dict[str, tuple["Tensor | float", "Tensor | float"]]
+"""name -> (sum, count); micro-batches and processes add both, the log shows sum / count. Either may be a scalar tensor
+on the device: the loop reads all of them together, after the step's last backward."""
 
 
 class TrainingStep(Protocol):
@@ -42,7 +43,8 @@ class TrainingStep(Protocol):
     def loss(self, rows: Sequence[TokenRow], step: int, totals: Mapping[str, float]) -> tuple[Tensor, Metrics]:
         """Scalar objective of one micro-batch, already divided by the global `totals` of the optimizer step, and the
         metrics of these rows. The sum over all micro-batches and processes is the step's objective. torch's global
-        generator is seeded for each call, so that what is drawn from it survives a resume."""
+        generator is seeded for each call, so that what is drawn from it survives a resume. What it requires
+        (`alignkit.finite.require`) is asked after the last backward too."""
         ...
 
     def state(self) -> dict[str, Tensor]:

@@ -43,6 +43,11 @@ class Packed:
     predictor_N: Tensor
     slot: Tensor
 
+    def pack(self, values: Tensor) -> Tensor:
+        """[N] the values at the tokens, of a table in the shape of `slot`; without gradient."""
+        table_N1 = values.new_zeros(len(self.ids_N) + 1)  # all that lies off the mask falls into the last place
+        return table_N1.scatter(0, self.slot.flatten(), values.detach().flatten())[:-1]
+
     def unpack(self, values_N: Tensor) -> Tensor:
         """The values at their tokens, in the shape of `slot`, and 0 off the mask."""
         # As the lookup of an embedding, whose gradient is the same whatever the timing of threads.

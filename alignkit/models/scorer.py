@@ -181,8 +181,7 @@ class Scorer(torch.nn.Module):
         if want.draw is None or want.uniform_BT is None:
             return None, None
         predictions = self._predictions(hidden_XLD, batch.first.predictor_N)
-        uniform_N = torch.masked_select(want.uniform_BT, batch.mask_BRT[:, 0])
-        drawn_N = self._draw(predictions, want.draw, uniform_N)
+        drawn_N = self._draw(predictions, want.draw, batch.first.pack(want.uniform_BT))
         logp_N, _ = token_logps(predictions, drawn_N, self.head_chunk)
         return batch.first.unpack(drawn_N), batch.first.unpack(logp_N)
 

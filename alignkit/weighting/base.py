@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from alignkit.asks.needs import Needs
 from alignkit.errors import NonFiniteError
+from alignkit.finite import require
 from alignkit.lazy import torch
 from alignkit.registry import Component
 from alignkit.scores import Span
@@ -76,8 +77,8 @@ class TokenWeighting(Component):
                 shapes = f"{list(raw_BS.shape)}, expected [B, S] = {list(span.mask_BS.shape)}"
                 raise NonFiniteError(f"weighting '{self.name}' returned weights of shape {shapes}")
             raw_BS = raw_BS.masked_fill(~span.mask_BS, 0.0)
-            if not bool(((raw_BS >= 0) & torch.isfinite(raw_BS)).all()):
-                raise NonFiniteError(f"weighting '{self.name}' returned a weight that is negative, NaN or infinite")
+            is_usable = ((raw_BS >= 0) & torch.isfinite(raw_BS)).all()
+            require(is_usable, f"weighting '{self.name}' returned a weight that is negative, NaN or infinite")
             if self.rescale != "raw":  # an absolute 0 means what it says, a share of nothing does not
                 empty_B1 = raw_BS.sum(-1, keepdim=True) == 0
                 raw_BS = torch.where(empty_B1, span.mask_BS.to(raw_BS.dtype), raw_BS)

@@ -24,10 +24,9 @@ class Random(TokenWeighting):
 
     def raw(self, span: Span) -> Tensor:
         assert len(span.seeds_B) == len(span.mask_BS), "one seed per row"
-        # Drawn on the CPU, row by row, so that device, padding and neighbours cannot change a draw.
-        mask_BS = span.mask_BS.cpu()
-        draws_BS = torch.zeros(mask_BS.shape)
-        for row, (seed, length) in enumerate(zip(span.seeds_B, mask_BS.sum(-1).tolist(), strict=True)):
-            generator = torch.Generator().manual_seed(seed)
-            draws_BS[row, mask_BS[row]] = torch.rand(length, generator=generator)
-        return draws_BS.to(span.mask_BS.device)
+        # Drawn on the CPU, row by row, so that device, padding and neighbours cannot change a draw: a shorter row of
+        # draws is the beginning of a longer one.
+        width = span.mask_BS.shape[-1]
+        generators = [torch.Generator().manual_seed(seed) for seed in span.seeds_B]
+        draws_BS = torch.stack([torch.rand(width, generator=generator) for generator in generators])
+        return draws_BS.to(span.mask_BS.device).gather(-1, span.index_BS.clamp_min(0)).masked_fill(~span.mask_BS, 0.0)

@@ -174,6 +174,17 @@ def test_fingerprint_of_data_without_labels_is_that_of_before():
     assert rows_fingerprint([row]) == digest.hexdigest()
 
 
+def test_keys_and_fingerprints_do_not_hang_on_the_width_of_ids():
+    """Rows keep 4 bytes an id; what was computed for 8 is found again."""
+    row = token_row(0)
+    narrow, wide = (
+        replace(row, prompt=row.prompt.astype(kind), responses={n: i.astype(kind) for n, i in row.responses.items()})
+        for kind in (np.int32, np.int64)
+    )
+    assert narrow.key == wide.key and rows_fingerprint([narrow]) == rows_fingerprint([wide])
+    assert not hasattr(row, "__dict__")
+
+
 # --- through load_tables ---
 
 

@@ -35,7 +35,7 @@ def test_text_without_bos(write, load, make_bytes):
     tokenizer = make_bytes()
     row, counts = only_row(load(write("a.jsonl", [PAIR]), tokenizer))
     assert decoded(tokenizer, row) == ["Qa", "bc</s>", "d</s>"]
-    assert row.prompt.dtype == row.responses["chosen"].dtype == np.int64
+    assert row.prompt.dtype == row.responses["chosen"].dtype == np.int32
     assert [len(row.prompt), *map(len, row.responses.values()), row.length] == [2, 3, 2, 5]
     assert counts == {"boundary_moved": 0, "bos_added": 0, "eos_appended": 2, "held_out": 0, "labels_swapped": 0}
     assert row.text == PAIR

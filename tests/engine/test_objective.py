@@ -81,7 +81,7 @@ def values(step: ObjectiveStep, *parts):
         objective += loss.item()
         for name, (value, count) in found.items():
             before = metrics.get(name, (0.0, 0.0))
-            metrics[name] = (before[0] + value, before[1] + count)
+            metrics[name] = (before[0] + float(value), before[1] + float(count))
     return objective, gradients(step.scoring.policy.model), metrics
 
 

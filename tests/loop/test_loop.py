@@ -13,6 +13,7 @@ import torch
 from loop_toy import FINGERPRINT, ToyStep, make_rows, run_toy, weights_of
 
 from alignkit.errors import CheckpointError, NonFiniteError, RunFolderError
+from alignkit.finite import require
 from alignkit.loop.checkpoint import CheckpointFolder, find_damage
 from alignkit.loop.loop import _Loop
 from alignkit.loop.order import DataOrder
@@ -270,9 +271,20 @@ class BadWeights(ToyStep):
         return super().loss(rows, step, totals)
 
 
-def test_a_weight_that_is_not_finite_is_placed(tmp_path):
+class UnmetRequirement(ToyStep):
+    """The same, found on the device: it is asked after the last backward, when the loss is NaN too."""
+
+    def loss(self, rows, step, totals):
+        loss, metrics = super().loss(rows, step, totals)
+        is_fine = torch.tensor(step != 2)
+        require(is_fine, "weighting 'x' returned a weight that is infinite")
+        return torch.where(is_fine, loss, torch.nan), metrics
+
+
+@pytest.mark.parametrize("kind", [BadWeights, UnmetRequirement])
+def test_a_weight_that_is_not_finite_is_placed(kind, tmp_path):
     with pytest.raises(NonFiniteError) as caught:
-        run_toy(tmp_path, BadWeights(), save_every=1, schedule="constant", warmup=0.0)
+        run_toy(tmp_path, kind(), save_every=1, schedule="constant", warmup=0.0)
     last_good = tmp_path / "checkpoints" / "step-00000002"
     assert str(caught.value) == (
         "step 3: weighting 'x' returned a weight that is infinite, on toy.jsonl:21, toy.jsonl:11, toy.jsonl:9 "

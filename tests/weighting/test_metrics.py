@@ -6,13 +6,18 @@ import pytest
 import torch
 
 from alignkit.engine.weight_metrics import silent_metrics, weight_metrics
+from alignkit.loop.step import Metrics
 from alignkit.models.attribution import Attribution
 from alignkit.scores import Span
 
 
-def metrics(*rows: list[float], mask=None) -> dict[str, tuple[float, float]]:
+def read(found: Metrics) -> dict[str, tuple[float, float]]:
+    return {name: (float(value), float(count)) for name, (value, count) in found.items()}
+
+
+def metrics(*rows: list[float]) -> dict[str, tuple[float, float]]:
     weights_BT = torch.tensor(rows)
-    return weight_metrics(weights_BT, torch.ones_like(weights_BT, dtype=torch.bool) if mask is None else mask)
+    return read(weight_metrics(weights_BT, torch.ones_like(weights_BT, dtype=torch.bool)))
 
 
 def test_by_hand() -> None:
@@ -46,11 +51,11 @@ def test_equal_weights(length) -> None:
 def test_padding_and_empty_rows_do_not_count() -> None:
     weights_BT = torch.tensor([[0.0, 3.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
     mask_BT = torch.tensor([[False, True, False, True], [False] * 4])
-    assert weight_metrics(weights_BT, mask_BT) == metrics([3.0, 1.0])
+    assert read(weight_metrics(weights_BT, mask_BT)) == metrics([3.0, 1.0])
 
 
 def test_silent_importances_are_counted() -> None:
     mask_BS = torch.ones(3, 2, dtype=torch.bool)
     span = Span(mask_BS, 0, {Attribution(): torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 3.0]])})
-    assert silent_metrics(span) == {"weights/silent": (1.0, 3.0)}
+    assert read(silent_metrics(span)) == {"weights/silent": (1.0, 3.0)}
     assert silent_metrics(Span(mask_BS)) == {}
