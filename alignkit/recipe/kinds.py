@@ -6,6 +6,7 @@ from typing import Any
 
 from alignkit.contrasts import contrasts
 from alignkit.errors import shown
+from alignkit.evaluation import measures
 from alignkit.losses import losses
 from alignkit.models import models
 from alignkit.pair_weighting import pair_weightings
@@ -18,7 +19,8 @@ from alignkit.views import trainers
 from alignkit.weighting import weightings
 
 KINDS: dict[str, Registry[Any]] = {
-    registry.kind: registry for registry in (weightings, pair_weightings, losses, trainers, anchors, contrasts, models)
+    registry.kind: registry
+    for registry in (weightings, pair_weightings, losses, trainers, anchors, contrasts, models, measures)
 }
 
 
