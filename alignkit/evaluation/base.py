@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from alignkit.evaluation.settings import LooksAt
 from alignkit.evaluation.summary import Records, Summary
 from alignkit.registry import Component
 from alignkit.scores import Sees
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from alignkit.evaluation.scene import HeldOut, Scene
-
-LooksAt = Literal["rows", "samples"]
-"""Held-out rows (the first `evaluation.pairs`), or responses sampled to their prompts (`evaluation.samples`)."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,8 @@ class Measure(Component):
         return False
 
     def count(self, scene: Scene) -> int:
-        """How many of the first held-out rows it looks at; more where another measure wants more."""
-        return scene.settings.pairs if self.looks_at == "rows" else scene.settings.samples
+        """How many of the first held-out rows it wants; where another measure wants more, it is asked of all those."""
+        return scene.settings.most(self.looks_at)
 
     def misfit(self, gives: Sees, *, on_world: bool) -> str | None:
         """Why it has nothing to say of what a trainer gives, or of other data than the built-in world's; or None."""

@@ -10,7 +10,7 @@ from alignkit.evaluation import MeasureSlot
 from alignkit.evaluation.base import Measure
 from alignkit.evaluation.pairs import Pairs
 from alignkit.evaluation.samples import Samples
-from alignkit.evaluation.settings import Settings
+from alignkit.evaluation.settings import LooksAt, Settings
 from alignkit.evaluation.weights import Weights
 
 BUILT_IN: tuple[Measure, ...] = (Pairs(name="pairs"), Samples(name="samples"), Weights(name="weights"))
@@ -27,3 +27,7 @@ class EvaluationConfig(Settings):
     def chosen(self) -> tuple[Measure, ...]:
         """The measures, those of null included."""
         return BUILT_IN if self.measures is None else self.measures
+
+    def looked_at(self, looks_at: LooksAt) -> int:
+        """The held-out rows that are looked at so, from the first; none where no measure does."""
+        return self.most(looks_at) if any(measure.looks_at == looks_at for measure in self.chosen) else 0

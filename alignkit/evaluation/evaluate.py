@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from alignkit.data.rows import TokenRow
 from alignkit.engine.scoring import Scoring
 from alignkit.errors import MeasureError
-from alignkit.evaluation.base import LooksAt, Measure
+from alignkit.evaluation.base import Measure
 from alignkit.evaluation.config import EvaluationConfig
 from alignkit.evaluation.scene import HeldOut, Scene
+from alignkit.evaluation.settings import LooksAt
 from alignkit.evaluation.summary import Records
 from alignkit.lazy import accelerate
 from alignkit.models.reference import Reference
@@ -94,11 +95,11 @@ class Evaluation:
     def _records(self, scene: Scene, looks_at: LooksAt) -> Records:
         """What the measures of one kind say, row by row, of all processes."""
         measures = [measure for measure in self.config.chosen if measure.looks_at == looks_at]
-        most = max((measure.count(scene) for measure in measures), default=0)
+        most = min(self.config.looked_at(looks_at), max((measure.count(scene) for measure in measures), default=0))
         weigh = any(measure.weighs(scene) for measure in measures)
         mine: list[dict[str, Any]] = []
         for numbers, rows in self._share(most, WORDS[looks_at]):
-            mine += _said(measures, numbers, HeldOut(scene, rows, weigh=weigh))
+            mine += _said(measures, numbers, HeldOut(scene, rows, looks_at, weigh=weigh))
         gathered: Records = accelerate.utils.gather_object(mine)
         return sorted(gathered, key=lambda record: record["row"])
 

@@ -44,7 +44,7 @@ def read_records(folder: Path, moment: Moment, summary: Mapping[str, float], mea
     measured = Measured(_of_moment(folder / ROWS, moment), _of_moment(folder / SAMPLES, moment), measures)
     try:
         found = measured.summary
-    except (KeyError, TypeError, ZeroDivisionError):
+    except (LookupError, TypeError, ValueError, ArithmeticError):
         found = {}
     is_whole = found.keys() == summary.keys() and all(
         value == summary[name] or (math.isnan(value) and math.isnan(summary[name])) for name, value in found.items()

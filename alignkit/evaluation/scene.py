@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from alignkit.data.rows import TokenRow
 from alignkit.engine.scoring import Scoring
 from alignkit.errors import MeasureError
-from alignkit.evaluation.settings import Settings
+from alignkit.evaluation.settings import LooksAt, Settings
 from alignkit.lazy import torch
 from alignkit.models.generation import sample
 from alignkit.models.head import Draw
@@ -68,17 +68,20 @@ class HeldOut:
     Args:
         scene: what the evaluation has.
         rows: the rows.
+        looks_at: which passes there are: `scores` of rows, `sampled` responses of samples.
         weigh: whether a measure reads token weights, which cost what they cost in training.
     """
 
-    def __init__(self, scene: Scene, rows: Sequence[TokenRow], *, weigh: bool) -> None:
+    def __init__(self, scene: Scene, rows: Sequence[TokenRow], looks_at: LooksAt, *, weigh: bool) -> None:
         self.scene = scene
         self.rows = rows
+        self._looks_at = looks_at
         self._weigh = weigh
 
     @cached_property
     def scores(self) -> RowScores:
         """Log-probs under policy and reference, as losses see them; every weight is 1 unless a measure weighs."""
+        self._insist("rows", "scores")  # of other rows, nothing was computed before training
         scoring = self.scene.scoring
         with torch.set_grad_enabled(self._weigh and bool(scoring.needs.attributions)):
             return scoring.score(self.rows, weigh=self._weigh)
@@ -86,6 +89,7 @@ class HeldOut:
     @cached_property
     def sampled(self) -> list[ndarray]:
         """A response of the policy to each prompt, token ids; the same randomness in every evaluation of a run."""
+        self._insist("samples", "samples")  # the model may not be able to take such long rows
         scoring, policy, settings = self.scene.scoring, self.scene.policy, self.scene.settings
         with scoring.autocast():
             return sample(
@@ -137,3 +141,9 @@ class HeldOut:
             want = Want(statistics=frozenset({statistic}), reference=predictions)
             found: Tensor = policy.scorer(batch, want).statistics[statistic]
         return found
+
+    def _insist(self, looks_at: LooksAt, what: str) -> None:
+        if self._looks_at != looks_at:
+            raise MeasureError(
+                f"a measure that looks at {self._looks_at} asks for {what}, which those of {looks_at} have"
+            )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from alignkit.registry import Section
+
+LooksAt = Literal["rows", "samples"]
+"""Held-out rows (the first `evaluation.pairs`), or responses sampled to their prompts (`evaluation.samples`)."""
 
 
 class Settings(Section):
@@ -27,3 +32,7 @@ class Settings(Section):
 
     weighted: bool = False
     """Also report accuracy and margin of the weighted log-ratios, under their own keys."""
+
+    def most(self, looks_at: LooksAt) -> int:
+        """The held-out rows that a measure may look at, from the first."""
+        return self.pairs if looks_at == "rows" else self.samples

@@ -48,8 +48,7 @@ class Mean(Summary):
 
     def read(self, record: Record) -> float | None:
         """The value of one record."""
-        value = record.get(self.key)
-        return None if value is None else float(value)
+        return record.get(self.key)
 
     def of(self, records: Records) -> Estimate | None:
         """Over the records that have the value."""

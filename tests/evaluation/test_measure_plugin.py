@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from engine_toy import full_logp, llama, move, recipe, rows, scoring
-from pydantic import Field
 
 from alignkit import entry_points
 from alignkit.cli import main
@@ -23,10 +25,11 @@ from alignkit.evaluation.scene import HeldOut
 from alignkit.evaluation.summary import Mean
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scorer
-from alignkit.models.statistics import Entropy, ReverseKL
+from alignkit.models.statistics import ReverseKL
 from alignkit.recipe.load import load_recipe
 from alignkit.run import run
 
+PAGE = Path(__file__).parents[2] / "docs" / "add-a-measure.md"
 ALONE = SimpleNamespace(process_index=0, num_processes=1)
 RECIPE = """
 model: {name: world, start: random}
@@ -36,19 +39,6 @@ trainer: preference
 training: {steps: 2, batch_size: 8, learning_rate: 1.0e-3, eval_every: 1}
 evaluation: {pairs: 4, samples: 2, max_new_tokens: 4}
 """
-
-
-class MeanEntropy(Measure):
-    """Entropy of the policy at the tokens of chosen responses."""
-
-    values = (Value("entropy", Mean("entropy"), "entropy, nats/token", digits=2),)
-
-    factor: float = Field(1.0, gt=0)
-    """Factor of it."""
-
-    def per_row(self, held_out: HeldOut) -> Sequence[Mapping[str, Any]]:
-        entropy_B = held_out.statistic(Entropy())[:, 0].sum(-1) / held_out.scores.responses[0].length_B
-        return [{"entropy": self.factor * value} for value in entropy_B.tolist()]
 
 
 class NumWords(Measure):
@@ -62,10 +52,14 @@ class NumWords(Measure):
 
 
 @pytest.fixture(autouse=True)
-def plugin(monkeypatch):
-    """As if an installed package had brought both."""
+def plugin(monkeypatch, tmp_path):
+    """As if an installed package had brought the measure that docs/add-a-measure.md shows, and another."""
+    (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    (tmp_path / "mean_entropy.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mean_entropy", raising=False)
     points = [
-        EntryPoint("mean_entropy", f"{__name__}:MeanEntropy", "alignkit.measure"),
+        EntryPoint("mean_entropy", "mean_entropy:MeanEntropy", "alignkit.measure"),
         EntryPoint("num_words", f"{__name__}:NumWords", "alignkit.measure"),
     ]
     monkeypatch.setattr(entry_points, "installed", lambda: points)
@@ -198,12 +192,25 @@ def test_passes_are_shared_and_made_on_demand(monkeypatch):
             lambda held_out: [{"said": np.float32(1)}] * 3,
             "measure 'says' gives 'said' as float32; give a number, a flag or text",
         ),
+        (
+            lambda held_out: [{"said": text} for text in held_out.texts],
+            "a measure that looks at rows asks for samples, which those of samples have",
+        ),
     ],
 )
 def test_what_a_measure_must_not_say(said, message):
     with pytest.raises(MeasureError) as caught:
         evaluation("pairs", Says(name="says", said=said)).measure()
     assert str(caught.value) == message
+
+
+def test_only_what_is_looked_at_is_made_ready():
+    """Neither token values nor room for samples that nobody draws."""
+    sizes = {
+        names: recipe(evaluation={"pairs": 5, "samples": 7, "measures": [*names]}).sizes()
+        for names in ((), ("pairs",), ("samples",), ("weights", "num_words"))
+    }
+    assert [(of.held_out, of.samples) for of in sizes.values()] == [(0, 0), (5, 0), (0, 7), (5, 7)]
 
 
 KNOWN = "mean_entropy, num_words, pairs, samples, weights"
@@ -256,7 +263,7 @@ def test_the_command_line_knows_it(capsys):
             main(arguments)
         return capsys.readouterr().out
 
-    assert f"mean_entropy  Plugin {__name__}:MeanEntropy.\n" in said("list", "measure")
+    assert f"mean_entropy  Plugin mean_entropy:MeanEntropy.\n" in said("list", "measure")
     out = said("describe", "measure", "mean_entropy")
-    assert out.startswith("measure mean_entropy\n\nEntropy of the policy at the tokens of chosen responses.\n")
-    assert "  factor: number > 0, default 1.0\n      Factor of it.\n" in out
+    assert out.startswith("measure mean_entropy\n\nHow undecided the policy is at the tokens of chosen responses.\n")
+    assert "  factor: number > 0, default 1.0\n      Factor of the entropy; 1.4427 gives bits.\n" in out

@@ -46,6 +46,7 @@ DAMAGES = [
     "[]\n",
     '{"moment": "before"}\n',
     '{"moment": "before", "row": 0, "nll": "x"}\n',
+    '{"moment": "before", "row": 0, "nll": 3.0, "tokens": 2, "margin": "x"}\n',
     "\udcff",
 ]
 
