@@ -120,7 +120,9 @@ def _said(measures: Sequence[Measure], numbers: Sequence[int], held_out: HeldOut
     Raises:
         MeasureError: not one mapping per row, a name that another measure gave, or what is no number, flag or text.
     """
-    records: list[dict[str, Any]] = [{"row": number} for number in numbers]
+    records: list[dict[str, Any]] = [
+        {"row": number, **head} for number, head in zip(numbers, held_out.heads, strict=True)
+    ]
     for measure in measures:
         found = measure.per_row(held_out)
         if len(found) != len(records):

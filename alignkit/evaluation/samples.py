@@ -37,12 +37,10 @@ class Samples(Measure):
         return super().count(scene) if _is_measured(scene) else min(super().count(scene), SAMPLES_TO_READ)
 
     def per_row(self, held_out: HeldOut) -> Sequence[Mapping[str, Any]]:
-        """Prompt and response as text, and what is measured on the response."""
-        found = [
-            {"where": row.where, "prompt": row.text.get("prompt", ""), "response": text}
-            | ({"sample_tokens": float(len(ids))} if _is_measured(held_out.scene) else {})
-            for row, ids, text in zip(held_out.rows, held_out.sampled, held_out.texts, strict=True)
-        ]
+        """What is measured on each response; nothing on one that is only there to be read."""
+        if not _is_measured(held_out.scene):
+            return [{} for _ in held_out.rows]
+        found = [{"sample_tokens": float(len(ids))} for ids in held_out.sampled]
         if held_out.kl_B is not None:
             found = [one | {"kl": kl} for one, kl in zip(found, held_out.kl_B.tolist(), strict=True)]
         if held_out.scene.on_world:

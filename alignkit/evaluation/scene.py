@@ -89,7 +89,7 @@ class HeldOut:
     @cached_property
     def sampled(self) -> list[ndarray]:
         """A response of the policy to each prompt, token ids; the same randomness in every evaluation of a run."""
-        self._insist("samples", "samples")  # the model may not be able to take such long rows
+        self._insist("samples", "responses")  # the model may not be able to take such long rows
         scoring, policy, settings = self.scene.scoring, self.scene.policy, self.scene.settings
         with scoring.autocast():
             return sample(
@@ -106,6 +106,16 @@ class HeldOut:
         """The sampled responses as text."""
         tokenizer = self.scene.policy.tokenizer
         return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in self.sampled]
+
+    @property
+    def heads(self) -> list[dict[str, str]]:
+        """How the record of each row begins: of a sample with its text, for whoever reads it."""
+        if self._looks_at == "rows":
+            return [{} for _ in self.rows]
+        return [
+            {"where": row.where, "prompt": row.text.get("prompt", ""), "response": text}
+            for row, text in zip(self.rows, self.texts, strict=True)
+        ]
 
     @cached_property
     def kl_B(self) -> Tensor | None:
@@ -145,5 +155,5 @@ class HeldOut:
     def _insist(self, looks_at: LooksAt, what: str) -> None:
         if self._looks_at != looks_at:
             raise MeasureError(
-                f"a measure that looks at {self._looks_at} asks for {what}, which those of {looks_at} have"
+                f"a measure that looks at {self._looks_at} asks for {what}; looks_at = '{looks_at}' has them"
             )

@@ -114,6 +114,14 @@ def test_a_whole_run(path, plain, capsys):
     assert f"| entropy, nats/token | {recorded['before']['entropy']:.2f} +-" in (folder / "final/README.md").read_text()
 
 
+def test_samples_can_be_read_whoever_measures_them(path, capsys):
+    folder = run(load_recipe(path, ["evaluation.measures=[num_words]"]), path.parent / "run", False, False)
+    assert json.loads((folder / "eval.json").read_text())["after"].keys() == {"words", "words_se"}
+    keys = {"moment", "row", "where", "prompt", "response", "words"}
+    assert all(line.keys() == keys for line in lines(folder / "samples.jsonl"))
+    assert "Sampled responses, 2 of 2; all are in samples.jsonl\n" in capsys.readouterr().out
+
+
 def test_what_is_not_listed_is_not_measured(path):
     folder = run(load_recipe(path, ["evaluation.measures=[mean_entropy]"]), path.parent / "run", False, False)
     assert json.loads((folder / "eval.json").read_text())["after"].keys() == {"entropy", "entropy_se"}
@@ -194,7 +202,7 @@ def test_passes_are_shared_and_made_on_demand(monkeypatch):
         ),
         (
             lambda held_out: [{"said": text} for text in held_out.texts],
-            "a measure that looks at rows asks for samples, which those of samples have",
+            "a measure that looks at rows asks for responses; looks_at = 'samples' has them",
         ),
     ],
 )
@@ -263,7 +271,7 @@ def test_the_command_line_knows_it(capsys):
             main(arguments)
         return capsys.readouterr().out
 
-    assert f"mean_entropy  Plugin mean_entropy:MeanEntropy.\n" in said("list", "measure")
+    assert "mean_entropy  Plugin mean_entropy:MeanEntropy.\n" in said("list", "measure")
     out = said("describe", "measure", "mean_entropy")
     assert out.startswith("measure mean_entropy\n\nHow undecided the policy is at the tokens of chosen responses.\n")
     assert "  factor: number > 0, default 1.0\n      Factor of the entropy; 1.4427 gives bits.\n" in out
