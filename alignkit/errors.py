@@ -115,6 +115,10 @@ class CheckpointError(AlignkitError, OSError):
     """No checkpoint can be resumed from."""
 
 
+class MeasureError(AlignkitError, ValueError):
+    """A measure of an evaluation, which may be a plugin's, gives what it must not or asks for what there is not."""
+
+
 class NonFiniteError(AlignkitError, ArithmeticError):
     """A loss, gradient or weight became infinite or NaN; training stopped and nothing of that step was saved."""
 

@@ -29,7 +29,6 @@ from alignkit.engine.workbench import SideRuns
 from alignkit.errors import AlignkitError, printable
 from alignkit.evaluation.evaluate import Evaluation
 from alignkit.evaluation.records import read_records, write_records
-from alignkit.evaluation.summary import changes
 from alignkit.folder import RunFolder, resume_command
 from alignkit.lazy import accelerate, torch
 from alignkit.loop.accelerator import make_accelerator, own_state, start_trackers
@@ -346,8 +345,9 @@ def _finish(
 ) -> None:
     """Records what came of it, shows it, and marks the run as done."""
     if folder:
-        old, new = read_records(path, "before", before), read_records(path, "after", after)
-        change = changes((old.rows, old.samples), (new.rows, new.samples))
+        measures = prepared.evaluation.config.chosen
+        old, new = read_records(path, "before", before, measures), read_records(path, "after", after, measures)
+        change = new.since(old)
         folder.record_evaluation("change", change)
         write_card(folder.final, _card(prepared.parts, folder, before, after, change))
         show_outcome(console, path / "metrics.jsonl", (before, after, change), old, new)

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
-from alignkit.registry import Section
+from alignkit.evaluation import MeasureSlot
+from alignkit.evaluation.base import Measure
+from alignkit.evaluation.pairs import Pairs
+from alignkit.evaluation.samples import Samples
+from alignkit.evaluation.settings import LooksAt, Settings
+from alignkit.evaluation.weights import Weights
+
+BUILT_IN: tuple[Measure, ...] = (Pairs(name="pairs"), Samples(name="samples"), Weights(name="weights"))
+"""What is measured where a recipe names no measures; each keeps silent where it has nothing to say."""
 
 
-class EvaluationConfig(Section):
+class EvaluationConfig(Settings):
     """What is measured before and after training, on held-out rows."""
 
-    pairs: int = Field(256, ge=0)
-    """Held-out pairs scored for accuracy and margin; the first so many."""
+    measures: Annotated[tuple[MeasureSlot, ...], Field(strict=False)] | None = None
+    """What is measured, in the order of the report; null for all of pairs, samples and weights that apply."""
 
-    samples: int = Field(128, ge=0)
-    """Held-out prompts that one response each is sampled for, for the KL to the reference and the true reward."""
+    @property
+    def chosen(self) -> tuple[Measure, ...]:
+        """The measures, those of null included."""
+        return BUILT_IN if self.measures is None else self.measures
 
-    max_new_tokens: int = Field(64, gt=0, le=131_072)
-    """Longest sampled response; tokens."""
-
-    temperature: float = Field(1.0, gt=0)
-    """Divides the logits when sampling; 1 makes the KL estimate unbiased."""
-
-    batch_size: int = Field(32, gt=0)
-    """Examples in one forward pass of the evaluation."""
-
-    weighted: bool = False
-    """Also report accuracy and margin of the weighted log-ratios, under their own keys."""
+    def looked_at(self, looks_at: LooksAt) -> int:
+        """The held-out rows that are looked at so, from the first; none where no measure does."""
+        return self.most(looks_at) if any(measure.looks_at == looks_at for measure in self.chosen) else 0

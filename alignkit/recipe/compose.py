@@ -132,6 +132,23 @@ def _token_values(recipe: Recipe) -> Iterator[Misfit]:
             yield ("weighting",), refusal
 
 
+def _measures(recipe: Recipe) -> Iterator[Misfit]:
+    """Each name and each value once, and only where there is something to measure."""
+    on_world = recipe.data.train == WORLD and recipe.data.eval in (None, WORLD)
+    owners: dict[str, int] = {}
+    for index, measure in enumerate(recipe.evaluation.measures or ()):
+        place = ("evaluation", "measures", index)
+        given = next((value.name for value in measure.values if value.name in owners), None)
+        if given is not None:
+            yield (
+                place,
+                f"'{measure.name}' gives '{given}', as evaluation.measures.{owners[given]} does; list one of them",
+            )
+        elif misfit := measure.misfit(recipe.trainer.gives, on_world=on_world):
+            yield place, misfit
+        owners |= {value.name: index for value in measure.values if value.name not in owners}
+
+
 def _mismatched(recipe: Recipe) -> Iterator[Misfit]:
     for index, loss in enumerate(recipe.losses):
         if loss.needs().mismatched and recipe.training.batch_size == 1:
@@ -211,6 +228,7 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _adapter_to_switch_off,
     _planted,
     _token_values,
+    _measures,
     _mismatched,
     _positions,
     _names,

@@ -6,6 +6,7 @@ from typing import Any
 
 from alignkit.contrasts import contrasts
 from alignkit.errors import shown
+from alignkit.evaluation import measures
 from alignkit.losses import losses
 from alignkit.models import models
 from alignkit.models.statistics import statistics
@@ -20,7 +21,7 @@ from alignkit.weighting import weightings
 
 KINDS: dict[str, Registry[Any]] = {
     registry.kind: registry
-    for registry in (weightings, pair_weightings, losses, trainers, anchors, contrasts, statistics, models)
+    for registry in (weightings, pair_weightings, losses, trainers, anchors, contrasts, statistics, models, measures)
 }
 
 

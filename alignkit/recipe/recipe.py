@@ -71,7 +71,7 @@ class Recipe(Section):
             micro_batch=self.training.micro_batch_size,
             batch=self.evaluation.batch_size,
             max_length=self.data.max_length,
-            held_out=self.evaluation.pairs,
-            samples=self.evaluation.samples,
+            held_out=self.evaluation.looked_at("rows"),
+            samples=self.evaluation.looked_at("samples"),
             max_new_tokens=self.evaluation.max_new_tokens,
         )

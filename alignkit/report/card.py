@@ -94,7 +94,8 @@ class ModelCard:
             return
         yield "On held-out data; +- is one standard error, that of a change is paired by row."
         yield from ("", "| measure | before | after | change |", "|---|---|---|---|")
-        yield from (f"| {' | '.join(cells)} |" for cells in table_rows(self.before, self.after, self.change))
+        rows = table_rows(self.recipe.evaluation.chosen, self.before, self.after, self.change)
+        yield from (f"| {' | '.join(cells)} |" for cells in rows)
         yield from ("", verdict(self.before, self.after, self.change))
 
     def _again(self) -> Iterator[str]:

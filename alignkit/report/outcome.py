@@ -30,7 +30,7 @@ def show_outcome(
         before: single rows and samples before training, as far as they are known.
         after: those after it.
     """
-    console.print(before_after_table(*summaries, width=console.width))
+    console.print(before_after_table(after.measures, *summaries, width=console.width))
     console.print(Text(wrapped(verdict(*summaries), console.width)), soft_wrap=True)
     for sentence in reading(Numbers(read_log(log), *summaries)):
         console.print(Text(wrapped(f"- {sentence}", console.width, "  ")), soft_wrap=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from alignkit.errors import printable
-from alignkit.evaluation.summary import Measures
+from alignkit.evaluation.summary import Records
 from alignkit.report.banner import banner_line
 from alignkit.report.wrapping import cut, cut_start
 
@@ -18,7 +18,7 @@ CHARACTERS = 240
 """Most characters shown of a prompt (its end) and of a response (its beginning)."""
 
 
-def sample_lines(before: Measures, after: Measures, width: int) -> Iterator[Text]:
+def sample_lines(before: Records, after: Records, width: int) -> Iterator[Text]:
     """The first prompts with both responses; control characters are written out. Nothing when nothing was sampled."""
     old = {sample["row"]: sample for sample in before}
     if after:

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.box import ROUNDED
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from alignkit.evaluation.base import Measure
 from alignkit.report.wrapping import wrapped
-
-ROWS = (
-    ("preference_accuracy", "preference accuracy", "{:.3f}"),
-    ("ranking_accuracy", "ranking accuracy", "{:.3f}"),
-    ("margin", "margin, nats", "{:.3f}"),
-    ("reward_auc", "AUC of log-ratios by label", "{:.3f}"),
-    ("nll", "NLL of chosen, nats/token", "{:.3f}"),
-    ("kl", "KL to reference, nats", "{:.3f}"),
-    ("true_reward", "true reward", "{:.3f}"),
-    ("weight_auc", "AUC of token weights", "{:.3f}"),
-)
-"""Key of `eval.json`, its name, its format."""
-
-COUNTS = {
-    "pairs": "{:,.0f} pairs",
-    "responses": "{:,.0f} labelled responses",
-    "samples": "{:,.0f} sampled responses",
-}
-"""Key of `eval.json` that counts rows, and how it is said."""
 
 JUDGED = (
     ("true_reward", "True reward", "samples"),
@@ -55,10 +37,13 @@ WIDE = 76
 Values = Mapping[str, float]
 
 
-def before_after_table(before: Values, after: Values, change: Values | None = None, width: int = 80) -> Group:
-    """The measures that exist, before and after training, with their change; +- is one standard error.
+def before_after_table(
+    measures: Sequence[Measure], before: Values, after: Values, change: Values | None = None, width: int = 80
+) -> Group:
+    """The values that exist, before and after training, with their change; +- is one standard error.
 
     Args:
+        measures: say which values have a row, and in which order.
         before: name -> value and `NAME_se` -> standard error, as in `eval.json`.
         after: the same after training.
         change: the same of the differences, paired by row; without, their errors are taken as independent.
@@ -68,34 +53,39 @@ def before_after_table(before: Values, after: Values, change: Values | None = No
     table.add_column("measure", overflow="fold")
     for column in ("before", "after", "change"):
         table.add_column(column, justify="right", no_wrap=True)  # a number is never cut: the name wraps first
-    for cells in table_rows(before, after, change or {}, " " if width >= WIDE else "\n"):
+    for cells in table_rows(measures, before, after, change or {}, " " if width >= WIDE else "\n"):
         table.add_row(*cells)
     # Not the table's own title and caption, which are no wider than it, and padded with blanks.
-    return Group(
-        Text("Held-out data, before and after training"), table, Text(wrapped("; ".join(_notes(before, after)), width))
-    )
+    notes = "; ".join(_notes(measures, before, after))
+    return Group(Text("Held-out data, before and after training"), table, Text(wrapped(notes, width)))
 
 
-def table_rows(before: Values, after: Values, change: Values, between: str = " ") -> Iterator[tuple[str, ...]]:
-    """Name, before, after and change of each measure that exists; `between` parts a number from its error."""
-    for key, name, form in ROWS:
+def table_rows(
+    measures: Sequence[Measure], before: Values, after: Values, change: Values, between: str = " "
+) -> Iterator[tuple[str, ...]]:
+    """Label, before, after and change of each value that exists; `between` parts a number from its error."""
+    for key, label, form in _labelled(measures):
         if key in before or key in after:
             difference, error = _difference(before, after, change, key)
             yield (
-                name,
+                label,
                 _cell(before.get(key), before.get(f"{key}_se"), form, between),
                 _cell(after.get(key), after.get(f"{key}_se"), form, between),
                 _cell(difference, error, form.replace(":", ":+"), between),
             )
 
 
-def _notes(before: Values, after: Values) -> Iterator[str]:
-    for key, form in COUNTS.items():
-        if key in after:
-            yield form.format(after[key])
-    if after.get("weight_auc_rows", math.inf) < after.get("pairs", after.get("responses", 0.0)):
-        yield f"token weights of {after['weight_auc_rows']:,.0f}: the others have no critical token left"
-    if any(f"{key}_se" in values for key, *_ in ROWS for values in (before, after)):
+def _labelled(measures: Sequence[Measure]) -> Iterator[tuple[str, str, str]]:
+    """Key of `eval.json`, label and format of each value that has a row."""
+    for value in (value for measure in measures for value in measure.values):
+        if value.label is not None:
+            yield value.name, value.label, f"{{:.{value.digits}f}}"
+
+
+def _notes(measures: Sequence[Measure], before: Values, after: Values) -> Iterator[str]:
+    for measure in measures:
+        yield from measure.notes(after)
+    if any(f"{key}_se" in values for key, *_ in _labelled(measures) for values in (before, after)):
         yield "+- is one standard error"
 
 

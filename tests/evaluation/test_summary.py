@@ -7,7 +7,17 @@ import random
 
 import pytest
 
-from alignkit.evaluation.summary import changes, summarised
+from alignkit.evaluation.config import BUILT_IN
+from alignkit.evaluation.evaluate import Measured
+
+
+def summarised(rows, samples) -> dict[str, float]:
+    return Measured(rows, samples, BUILT_IN).summary
+
+
+def changes(before, after) -> dict[str, float]:
+    """Of rows and samples before, and the same after."""
+    return Measured(*after, BUILT_IN).since(Measured(*before, BUILT_IN))
 
 
 def pairs(*margins: float) -> list[dict[str, float]]:

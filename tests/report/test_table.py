@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from alignkit.evaluation.config import BUILT_IN
 from alignkit.report.table import before_after_table, verdict
 
 BEFORE = {
@@ -45,7 +46,7 @@ CHANGE = {
 
 def shown(before, after, width=100, change=None) -> list[str]:
     console = Console(record=True, width=width, color_system=None, file=io.StringIO())
-    console.print(before_after_table(before, after, CHANGE if change is None else change, width))
+    console.print(before_after_table(BUILT_IN, before, after, CHANGE if change is None else change, width))
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
