@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.text import Text
 
 from alignkit.asks.columns import TokenColumns
+from alignkit.data.naming import sources_of
 from alignkit.data.preview import preview
 from alignkit.data.rows import Tables
-from alignkit.data.sources import WORLD
 from alignkit.data.tables import load_tables, training_texts
 from alignkit.data.tokenising import template_fingerprint
 from alignkit.determinism import deterministic
@@ -201,7 +201,7 @@ def prepare(parts: Parts, side: SideRuns) -> Prepared:
     setup = build_scoring(parts.job, parts.policy, tables, parts.fingerprints, parts.accelerator, side)
     step = ObjectiveStep(setup.scoring, parts.job.sizes)
     step.check_start(setup.looked_up.visited)
-    on_world = recipe.data.train == WORLD and recipe.data.eval in (None, WORLD)
+    on_world = all(source.on_world for source in sources_of(recipe.data).values())
     evaluation = Evaluation(setup.scoring, recipe.evaluation, tables.eval, setup.reference, parts.accelerator, on_world)
     return Prepared(parts, step, evaluation, setup)
 

@@ -18,7 +18,9 @@ else:
 def list_components(
     kind: Annotated[
         str | None,
-        typer.Argument(help="weighting, pair_weighting, loss, trainer, anchor, contrast or model; default all."),
+        typer.Argument(
+            help="weighting, pair_weighting, loss, trainer, anchor, contrast, model or source; default all."
+        ),
     ] = None,
 ) -> None:
     """List the components that a recipe can name, plugins included."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alignkit.contrasts import contrasts
+from alignkit.data.sources import sources
 from alignkit.errors import shown
 from alignkit.losses import losses
 from alignkit.models import models
@@ -18,7 +19,8 @@ from alignkit.views import trainers
 from alignkit.weighting import weightings
 
 KINDS: dict[str, Registry[Any]] = {
-    registry.kind: registry for registry in (weightings, pair_weightings, losses, trainers, anchors, contrasts, models)
+    registry.kind: registry
+    for registry in (weightings, pair_weightings, losses, trainers, anchors, contrasts, models, sources)
 }
 
 

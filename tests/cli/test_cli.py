@@ -114,7 +114,7 @@ def test_show_prints_the_whole_recipe(alignkit):
 def test_list_names_all_kinds(alignkit):
     code, out, _ = alignkit("list")
     headings = [line for line in out.splitlines() if line and not line.startswith(" ")]
-    kinds = ["weightings", "pair_weightings", "losses", "trainers", "anchors", "contrasts", "models"]
+    kinds = ["weightings", "pair_weightings", "losses", "trainers", "anchors", "contrasts", "models", "sources"]
     assert (code, headings) == (0, kinds)
     assert out.count("\n  ") == sum(len(registry.names()) for registry in KINDS.values())
 
@@ -175,8 +175,8 @@ def test_describe_of_sections_slots_and_keys(alignkit, arguments, lines):
 
 def test_describe_of_what_there_is_not(alignkit):
     known = (
-        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, model, recipe, model.adapter, data, "
-        "data.world, training, evaluation"
+        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, model, source, recipe, model.adapter, "
+        "data, data.world, training, evaluation"
     )
     said = f"unknown kind or section 'trianing'; did you mean 'training'? {known}\n"
     assert alignkit("describe", "trianing") == (2, "", said)
@@ -198,7 +198,7 @@ def test_two_names_of_one_loss_have_distinct_lines(alignkit):
 
 
 def test_unknown_kinds_and_names(alignkit):
-    kinds = "known: weighting, pair_weighting, loss, trainer, anchor, contrast, model"
+    kinds = "known: weighting, pair_weighting, loss, trainer, anchor, contrast, model, source"
     assert alignkit("list", "lose") == (2, "", f"unknown kind 'lose'; did you mean 'loss'? {kinds}\n")
     names = (
         "known: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kto, nll, orpo, robust, sft, sigmoid_norm, simpo, "

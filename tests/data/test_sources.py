@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from alignkit.data.config import DataConfig
-from alignkit.data.sources import read_source, refuse_misplaced
+from alignkit.data.naming import read_source, refuse_misplaced
 from alignkit.errors import DataError
 from alignkit.world.config import WorldConfig
 
