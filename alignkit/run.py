@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from alignkit.asks.columns import TokenColumns
-from alignkit.data.naming import sources_of
+from alignkit.data.naming import on_world
 from alignkit.data.preview import preview
 from alignkit.data.rows import Tables
 from alignkit.data.tables import load_tables, training_texts
@@ -201,8 +201,8 @@ def prepare(parts: Parts, side: SideRuns) -> Prepared:
     setup = build_scoring(parts.job, parts.policy, tables, parts.fingerprints, parts.accelerator, side)
     step = ObjectiveStep(setup.scoring, parts.job.sizes)
     step.check_start(setup.looked_up.visited)
-    on_world = all(source.on_world for source in sources_of(recipe.data).values())
-    evaluation = Evaluation(setup.scoring, recipe.evaluation, tables.eval, setup.reference, parts.accelerator, on_world)
+    is_world = on_world(recipe.data)
+    evaluation = Evaluation(setup.scoring, recipe.evaluation, tables.eval, setup.reference, parts.accelerator, is_world)
     return Prepared(parts, step, evaluation, setup)
 
 

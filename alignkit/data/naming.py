@@ -10,10 +10,11 @@ from typing import Literal
 from alignkit.data.config import DataConfig
 from alignkit.data.files import ENDINGS
 from alignkit.data.raw import Columns, RawRow
+from alignkit.data.sources import WORLD
 from alignkit.data.sources.base import Part, Source
 from alignkit.data.sources.file import File
 from alignkit.data.sources.hub import HUB_ID, Hub
-from alignkit.data.sources.world import WORLD, World
+from alignkit.data.sources.world import World
 from alignkit.errors import DataError
 from alignkit.world.config import WorldConfig
 
@@ -45,6 +46,14 @@ def source_of(config: DataConfig, part: Part) -> Source:
 def has_own_eval(config: DataConfig) -> bool:
     """Whether held-out rows are read, and not taken out of the training rows."""
     return config.eval is not None or source_of(config, "train").has_own_eval
+
+
+def on_world(config: DataConfig) -> bool:
+    """Whether all rows are the built-in world's; not where a name can mean no source."""
+    try:
+        return all(source.on_world for source in sources_of(config).values())
+    except DataError:
+        return False
 
 
 def read_source(config: DataConfig, part: Part, seed: int, columns: Columns = None) -> list[RawRow]:

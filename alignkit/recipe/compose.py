@@ -10,8 +10,8 @@ from alignkit.asks.planted import Planted
 from alignkit.contrasts import contrasts
 from alignkit.contrasts.values import Contrastive
 from alignkit.data.naming import refuse_misplaced, sources_of
+from alignkit.data.sources import WORLD
 from alignkit.data.sources.base import Source
-from alignkit.data.sources.world import WORLD
 from alignkit.errors import DataError, shown
 from alignkit.losses import losses
 from alignkit.losses.base import PairLoss

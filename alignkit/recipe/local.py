@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from alignkit.data.files import no_file
 from alignkit.data.naming import sources_of
-from alignkit.data.sources.world import WORLD
+from alignkit.data.sources import WORLD
 from alignkit.errors import printable, shown
 from alignkit.models.pretrained import Pretrained
 from alignkit.recipe.compose import Misfit

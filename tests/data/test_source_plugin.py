@@ -1,16 +1,18 @@
-"""A source that alignkit does not have itself, here an SQLite table, is all that a run needs to know of its data."""
+"""A source from elsewhere, here the one that docs/data.md shows, is all that a run needs to know of its data."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
-from pydantic import Field
 
+from alignkit import entry_points
 from alignkit.cli import main
 from alignkit.data.config import DataConfig
 from alignkit.data.naming import read_source, refuse_misplaced
@@ -36,38 +38,19 @@ evaluation: {pairs: 2, samples: 0}
 """
 
 
-class Sqlite(Source):
-    """The rows of a table of an SQLite database.
+PAGE = Path(__file__).parents[2] / "docs" / "data.md"
 
-    Each column of the table is one of the data.
-    """
 
-    path: str
-    """The database."""
-
-    table: str = "pairs"
-    """The table."""
-
-    start: int = Field(0, ge=0)
-    """Rows that are skipped."""
-
-    @property
-    def label(self) -> str:
-        return f"{self.path}:{self.table}"
-
-    def read(self, part: Part, seed: int, limit: int | None, columns: Columns) -> Iterator[RawRow]:
-        try:
-            with closing(sqlite3.connect(self.path)) as database:
-                cursor = database.execute(f"select * from {self.table} limit -1 offset ?", [self.start])
-                names = [column[0] for column in cursor.description]
-                for index, values in enumerate(cursor):
-                    place = f"{self.label}:row {self.start + index + 1}"
-                    yield RawRow(index, place, dict(zip(names, values, strict=True)))
-        except sqlite3.Error as error:
-            raise DataError(f"{self.label}: {error}") from error
-
-    def missing(self) -> str | None:
-        return None if Path(self.path).exists() else f"no database {self.path!r}"
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory) -> type[Source]:
+    """The source that docs/data.md shows."""
+    section = PAGE.read_text().partition("`sqlite_source.py`")[2]
+    code = section.partition("```python\n")[2].partition("```")[0]
+    path = tmp_path_factory.mktemp("plugin") / "sqlite_source.py"
+    path.write_text(code)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)
+        return importlib.import_module("sqlite_source").Sqlite
 
 
 class Counting(Source):
@@ -85,9 +68,9 @@ ANSWERS = {"chosen": " yes", "rejected": " no"}
 
 
 @pytest.fixture(autouse=True)
-def recipe(folder, monkeypatch) -> Path:
+def recipe(folder, documented, monkeypatch) -> Path:
     """A recipe of an SQLite table of six pairs, whose source is registered for this test only."""
-    monkeypatch.setattr(sources, "_classes", {**sources.classes(), "sqlite": Sqlite, "counting": Counting})
+    monkeypatch.setattr(sources, "_classes", {**sources.classes(), "sqlite": documented, "counting": Counting})
     with closing(sqlite3.connect("pairs.db")) as database:
         database.execute("create table pairs (prompt, chosen, rejected)")
         database.executemany("insert into pairs values (?, ?, ?)", [(f"Q{n}:", " yes", " no") for n in range(6)])
@@ -276,7 +259,31 @@ def test_validate_looks_where_a_source_says(recipe, capsys):
     assert said.endswith("model scratch, data a/b (not looked at: Hub data set a/b)\n")
 
 
+def test_the_package_of_a_source_is_recorded(recipe, folder, monkeypatch):
+    info = folder / "tiny-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text("[alignkit.source]\ntiny = alignkit.data.sources.world:World\n")
+    monkeypatch.setattr(entry_points, "distributions", lambda: distributions(path=[str(folder)]))
+    entry_points._scanned.cache_clear()
+    try:
+        assert load_recipe(recipe, ["data.train=tiny", "data.holdout=null"]).plugins == {"tiny": "1.2"}
+        assert load_recipe(recipe).plugins == {}
+    finally:
+        entry_points._scanned.cache_clear()
+
+
 # --- rows ---
+
+
+def test_a_source_may_plant_tokens(recipe, monkeypatch):
+    monkeypatch.setattr(Counting, "plants", True)
+    words = {"chosen": [(1, 4)], "rejected": [(1, 3)]}
+    rows = [RawRow(n, f"count {n}", {"prompt": f"Q{n}:", **ANSWERS}, critical=words) for n in range(6)]
+    monkeypatch.setattr(Counting, "read", lambda *_: rows)
+    run(load_recipe(recipe, ["weighting=oracle", "data.train=counting", WITHOUT_SPLIT]), Path("out"), False, False)
+    lines = [json.loads(line) for line in Path("out/metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 2 and lines[-1]["weights/max"] > 1
 
 
 def test_a_source_may_give_more_rows_than_are_wanted(recipe):
@@ -294,8 +301,8 @@ def test_rows_that_are_numbered_otherwise_are_refused(recipe, monkeypatch):
 
 def test_faults_are_the_sources_own_words(recipe):
     with pytest.raises(DataError) as caught:
-        read(train=Sqlite(name="sqlite", path="pairs.db", table="pear"))
-    assert str(caught.value) == "pairs.db:pear: no such table: pear"
+        read(train={"name": "sqlite", "path": "pairs.db", "table": "pear"})
+    assert str(caught.value) == "pairs.db:pear: no such table: pear; check the path and the table"
 
 
 # --- the built-in ones as mappings ---

@@ -17,5 +17,8 @@ sources: Registry[Source] = Registry(
     },
 )
 
+WORLD = "builtin:world"
+"""What a recipe calls the built-in world in `data.train` and `data.eval`."""
+
 SourceSlot = Annotated[Source, sources]
 """A recipe slot that holds a source."""

@@ -7,10 +7,9 @@ from typing import ClassVar
 
 from alignkit import world
 from alignkit.data.raw import Columns, RawRow
+from alignkit.data.sources import WORLD
 from alignkit.data.sources.base import Part, Source
 from alignkit.world.config import WorldConfig
-
-WORLD = "builtin:world"
 
 
 class World(WorldConfig, Source):
