@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.text import Text
 
+from alignkit.data.naming import on_world
 from alignkit.data.preview import preview
 from alignkit.data.rows import Tables
-from alignkit.data.sources import WORLD
 from alignkit.data.tables import load_tables, training_texts
 from alignkit.data.tokenising import template_fingerprint
 from alignkit.determinism import deterministic
@@ -209,8 +209,8 @@ def prepare(parts: Parts, side: SideRuns) -> Prepared:
     setup = build_scoring(parts.job, parts.policy, tables, parts.fingerprints, parts.accelerator, side)
     step = ObjectiveStep(setup.scoring, parts.job.sizes)
     step.check_start(setup.looked_up.visited)
-    on_world = recipe.data.train == WORLD and recipe.data.eval in (None, WORLD)
-    evaluation = Evaluation(setup.scoring, recipe.evaluation, tables.eval, setup.reference, parts.accelerator, on_world)
+    is_world = on_world(recipe.data)
+    evaluation = Evaluation(setup.scoring, recipe.evaluation, tables.eval, setup.reference, parts.accelerator, is_world)
     return Prepared(parts, step, evaluation, setup)
 
 

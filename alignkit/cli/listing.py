@@ -19,7 +19,7 @@ def list_components(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="weighting, pair_weighting, loss, trainer, anchor, contrast, model or measure; default all."
+            help="weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source or measure; all."
         ),
     ] = None,
 ) -> None:

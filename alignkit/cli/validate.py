@@ -50,6 +50,6 @@ def summary(recipe: Recipe) -> str:
     losses = " + ".join(
         loss.name if loss.coefficient == 1 else f"{loss.coefficient:g} {loss.name}" for loss in recipe.losses
     )
-    parts = (recipe.trainer.name, losses, recipe.weighting.name, recipe.model.name, recipe.data.train)
+    parts = (recipe.trainer.name, losses, recipe.weighting.name, recipe.model.name, recipe.data.labels[0])
     labels = ("trainer", "losses", "weighting", "model", "data")
     return ", ".join(f"{label} {part}" for label, part in zip(labels, parts, strict=True))

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from alignkit.data.sources import SourceSlot, sources
+from alignkit.data.sources.base import Source
 from alignkit.registry import Section
 from alignkit.world.config import WorldConfig
 
 DEFAULT_HOLDOUT = 256
+_NAME = re.compile(r"[\w-]+")
 
 
 class DataConfig(Section):
     """Where the rows come from and how they become tokens."""
 
-    train: str
-    """A file (.jsonl, .json, .csv, each also with .gz, or .parquet), a Hub data set id, or `builtin:world`."""
+    train: str | SourceSlot
+    """A file (.jsonl, .json, .csv, each also with .gz, or .parquet), a Hub data set id, or `builtin:world`.
+    Another source, such as a plugin's, is given as its mapping."""
 
-    eval: str | None = None
+    eval: str | SourceSlot | None = None
     """The same for held-out rows, other than `train`; null holds out rows of `train`, or takes the world's held-out
     pairs."""
 
@@ -59,3 +65,20 @@ class DataConfig(Section):
 
     world: WorldConfig | None = None
     """Options of `builtin:world`; null means its defaults. Refused for any other source."""
+
+    @field_validator("train", "eval", mode="before")
+    @classmethod
+    def _word_may_name_source(cls, value: object) -> object:
+        """A word stands for the source of this name, unless something in the working folder is called so."""
+        is_name = isinstance(value, str) and _NAME.fullmatch(value) and value in sources.names()
+        return {"name": value} if is_name and not os.path.lexists(str(value)) else value
+
+    @property
+    def given(self) -> tuple[str | Source, ...]:
+        """What `train` and, where it is given, `eval` say."""
+        return (self.train,) if self.eval is None else (self.train, self.eval)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What these are called in reports."""
+        return tuple(given if isinstance(given, str) else given.label for given in self.given)

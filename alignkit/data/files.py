@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import stat
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from alignkit.data import budget
 from alignkit.data.json_rows import json_row, json_rows
 from alignkit.data.raw import Columns, RawRow, first_line
-from alignkit.errors import DataError
+from alignkit.errors import DataError, shown
 from alignkit.lazy import parquet
+from alignkit.registry import nearest_of
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -86,6 +88,27 @@ def _missing(path: Path) -> str:
         return f"{path}: no such file; the folder {path.parent} does not exist"
     near = get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1)
     return f"{path}: no such file" + (f"; did you mean {path.parent / near[0]}?" if near else "")
+
+
+def no_file(name: str) -> str | None:
+    """What is wrong with `name` as the name of a file, in a recipe; None when there is one."""
+    path = Path(name)
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if not path.parent.is_dir():
+            return f"no file {shown(name)}; the folder {shown(str(path.parent))} does not exist"
+        alike = (other.name for other in path.parent.iterdir() if other.suffix == path.suffix)
+        near = nearest_of(path.name, alike)
+        return f"no file {shown(name)}" + (f"; did you mean {shown(str(path.parent / near))}?" if near else "")
+    except OSError as error:
+        return f"{shown(name)} cannot be read: {error.strerror}"
+    except ValueError:
+        return f"{shown(name)} cannot be the name of a file"
+    if stat.S_ISREG(status.st_mode):
+        return None
+    kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
+    return f"{shown(name)} is {kind}, not a file"
 
 
 # --- readers, one per file type ---

@@ -21,7 +21,7 @@ class RawRow:
         where: `file:line`, `file:row N` or `id:row N`, N from 1.
         fields: its columns; empty when it could not be read.
         unread: (reason, detail) when it could not be read.
-        critical: characters of the planted critical words; on the built-in world only.
+        critical: characters of the planted critical words, of a source that plants them.
         others: names of columns that it has too and that nobody asked for.
     """
 

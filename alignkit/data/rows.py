@@ -21,7 +21,7 @@ class TokenRow:
         prompt: prompt token ids, int32, one BOS at most, never empty.
         responses: response name (`chosen`, `rejected`, `completion`) -> token ids, int32, EOS included, never empty.
         columns: data columns that a component needs, one number each.
-        critical: response name -> bool per token, True on the planted critical tokens; on the built-in world only.
+        critical: response name -> bool per token, True on the planted critical tokens, where there are any.
         text: prompt and responses as text, for reports and rewards.
         label: whether the response is desirable; None where the responses' names say it (`chosen`, `rejected`).
         token_columns: column suffix -> response name -> float32, one number per response token.

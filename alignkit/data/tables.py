@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from alignkit.data.budget import MOST_CHARACTERS_WORD
 from alignkit.data.checks import Dropped
@@ -16,10 +16,11 @@ from alignkit.data.config import DataConfig
 from alignkit.data.context import CONTEXT, refuse_context
 from alignkit.data.fields import Unusable, is_label, read_label
 from alignkit.data.formats import COLUMNS, Example, Format, find_format, read_example
+from alignkit.data.naming import has_own_eval, read_source, refuse_misplaced, source_of
 from alignkit.data.overflow import fit, refuse_long
 from alignkit.data.raw import RawRow, columns_of
 from alignkit.data.rows import DataReport, Tables, TokenRow
-from alignkit.data.sources import WORLD, read_source, refuse_misplaced
+from alignkit.data.sources.base import Part, Source
 from alignkit.data.splitting import choose_held_out, rows_fingerprint, swap_labels
 from alignkit.data.tokenising import Tokeniser
 from alignkit.data.unpairing import refuse_one_sided, unpair
@@ -98,7 +99,7 @@ def load_tables(
     wanted = Wanted(responses, columns, token_columns, nonnegative, to_imitate=responses == ("chosen",))
     train = _load(config, "train", wanted, tokenizer, seed)
     sources = [train]
-    if _has_own_eval(config):
+    if has_own_eval(config):
         sources.append(_load(config, "eval", wanted, tokenizer, seed))
         _refuse_other_end(train, sources[1], tokenizer)
         kept, held = train.rows, sources[1].rows
@@ -117,7 +118,7 @@ def load_tables(
             dropped_file.unlink(missing_ok=True)
         for source in sources:
             source.read.dropped.write(dropped_file)
-    used = [kept, held] if _has_own_eval(config) else [[*kept, *held]]
+    used = [kept, held] if has_own_eval(config) else [[*kept, *held]]
     reports = tuple(source.report(rows) for source, rows in zip(sources, used, strict=True))
     return Tables(tuple(kept), tuple(held), reports, train.end)
 
@@ -131,9 +132,10 @@ def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
     refuse_misplaced(config)
     raw = read_source(config, "train", seed, COLUMNS)
     is_paired = any("rejected" in row.fields for row in raw)
-    read = _read_examples(raw, config.train, Wanted(("chosen", "rejected") if is_paired else ("chosen",)))
+    source = source_of(config, "train")
+    read = _read_examples(raw, source, Wanted(("chosen", "rejected") if is_paired else ("chosen",)))
     held_out: frozenset[int] = frozenset()
-    if not _has_own_eval(config):
+    if not has_own_eval(config):
         prompts = {example.row.index: example.prompt_key for example in read.examples}
         try:
             held_out = choose_held_out(prompts, config, seed)
@@ -145,10 +147,6 @@ def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
     for example in read.examples:
         if example.row.index not in held_out:
             yield from map(_with_short_words, _texts_of(example, config.separator))
-
-
-def _has_own_eval(config: DataConfig) -> bool:
-    return config.eval is not None or config.train == WORLD
 
 
 def _texts_of(example: Example, separator: str) -> Iterator[str]:
@@ -213,15 +211,16 @@ class _Source:
 
 def _load(
     config: DataConfig,
-    part: Literal["train", "eval"],
+    part: Part,
     wanted: Wanted,
     tokenizer: PreTrainedTokenizerBase,
     seed: int,
 ) -> _Source:
     """The rows of one source, all steps but the split."""
-    name = config.eval if part == "eval" and config.eval is not None else config.train
+    source = source_of(config, part)
+    name = source.label
     raw = read_source(config, part, seed, wanted.all_columns)
-    read = _read_examples(raw, name, wanted)
+    read = _read_examples(raw, source, wanted)
     dropped = read.dropped
     dropped.settle(config)  # before the slow part; what only tokens show is told after it
     tokeniser = Tokeniser(tokenizer, config.separator)
@@ -262,8 +261,9 @@ def _refuse_other_end(train: _Source, held: _Source, tokenizer: PreTrainedTokeni
         )
 
 
-def _read_examples(raw: Sequence[RawRow], name: str, wanted: Wanted) -> _Read:
+def _read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted) -> _Read:
     """The format, the examples, and the rows that are none."""
+    name = source.label
     form = find_format(raw, wanted.responses, name)
     responses = form.laid_out(wanted.responses)
     of_tokens = wanted.of_tokens(responses)
@@ -285,7 +285,7 @@ def _read_examples(raw: Sequence[RawRow], name: str, wanted: Wanted) -> _Read:
             dropped.add(row, error, is_bad=not isinstance(error, _Undesirable))
     used = {*form.kinds, *responses, *wanted.columns, *of_tokens, *CONTEXT}.union({"label"} if is_filtered else ())
     # The world's columns are ours, and no user's mistake.
-    unused = () if name == WORLD else sorted(columns_of(raw) - used)
+    unused = () if source.on_world else sorted(columns_of(raw) - used)
     return _Read(form, examples, dropped, tuple(filter(None, unused)))
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 from alignkit.asks.needs import Needs
 from alignkit.asks.planted import Planted
-from alignkit.data.sources import WORLD, refuse_misplaced
+from alignkit.data.naming import on_world, refuse_misplaced, sources_of
+from alignkit.data.sources import WORLD
+from alignkit.data.sources.base import Source
 from alignkit.errors import DataError, shown
 from alignkit.losses import losses
 from alignkit.recipe.recipe import Recipe
@@ -117,11 +119,18 @@ def _adapter_to_switch_off(recipe: Recipe) -> Iterator[Misfit]:
 
 
 def _planted(recipe: Recipe) -> Iterator[Misfit]:
-    for key, source in (("train", recipe.data.train), ("eval", recipe.data.eval or WORLD)):
-        if source != WORLD and any(isinstance(v, Planted) for v in recipe.weighting.all_needs().values):
+    if not any(isinstance(values, Planted) for values in recipe.weighting.all_needs().values):
+        return
+    try:
+        sources = sources_of(recipe.data)
+    except DataError:  # said by `_data_options`
+        return
+    for part, source in sources.items():
+        if not source.plants:
             yield (
                 ("weighting",),
-                f"'oracle' knows the planted tokens of {WORLD} only, but data.{key} is {source}; use another weighting",
+                f"'oracle' knows the planted tokens of {WORLD} only, but data.{part} is {source.label}; use another "
+                "weighting",
             )
             return
 
@@ -134,7 +143,7 @@ def _token_values(recipe: Recipe) -> Iterator[Misfit]:
 
 def _measures(recipe: Recipe) -> Iterator[Misfit]:
     """Each name and each value once, and only where there is something to measure."""
-    on_world = recipe.data.train == WORLD and recipe.data.eval in (None, WORLD)
+    is_world = on_world(recipe.data)
     owners: dict[str, int] = {}
     for index, measure in enumerate(recipe.evaluation.measures or ()):
         place = ("evaluation", "measures", index)
@@ -144,7 +153,7 @@ def _measures(recipe: Recipe) -> Iterator[Misfit]:
                 place,
                 f"'{measure.name}' gives '{given}', as evaluation.measures.{owners[given]} does; list one of them",
             )
-        elif misfit := measure.misfit(recipe.trainer.gives, on_world=on_world):
+        elif misfit := measure.misfit(recipe.trainer.gives, on_world=is_world):
             yield place, misfit
         owners |= {value.name: index for value in measure.values if value.name not in owners}
 
@@ -184,10 +193,12 @@ def _names(recipe: Recipe) -> Iterator[Misfit]:
     }
     for section, names in keys.items():
         for key in names:
-            name = getattr(getattr(recipe, section), key, None)
-            # Messages of other libraries repeat names as they are, over several lines if they hold line ends.
-            if isinstance(name, str) and any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
-                yield (section, key), f"a name holds no line ends or control characters, got {shown(name)}"
+            value = getattr(getattr(recipe, section), key, None)
+            inner = list(value) if isinstance(value, Source) else []
+            for path, name in [((section, key), value), *(((section, key, field), text) for field, text in inner)]:
+                # Messages of other libraries repeat names as they are, over several lines if they hold line ends.
+                if isinstance(name, str) and any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
+                    yield path, f"a name holds no line ends or control characters, got {shown(name)}"
 
 
 def _reference(recipe: Recipe) -> Iterator[Misfit]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alignkit.contrasts import contrasts
+from alignkit.data.sources import sources
 from alignkit.errors import shown
 from alignkit.evaluation import measures
 from alignkit.losses import losses
@@ -21,7 +22,10 @@ from alignkit.weighting import weightings
 
 KINDS: dict[str, Registry[Any]] = {
     registry.kind: registry
-    for registry in (weightings, pair_weightings, losses, trainers, anchors, contrasts, statistics, models, measures)
+    for registry in (
+        *(weightings, pair_weightings, losses, trainers, anchors, contrasts, statistics),
+        *(models, sources, measures),
+    )
 }
 
 

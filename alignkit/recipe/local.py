@@ -8,20 +8,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import stat
 from collections.abc import Iterator
-from pathlib import Path
 
+from alignkit.data.files import no_file
+from alignkit.data.naming import sources_of
 from alignkit.data.sources import WORLD
 from alignkit.errors import printable, shown
 from alignkit.models.pretrained import Pretrained
 from alignkit.recipe.compose import Misfit
 from alignkit.recipe.recipe import Recipe
-from alignkit.registry import nearest_of
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 _HUB_MODEL = re.compile(r"([\w-][\w.-]{0,95}/)?[\w-][\w.-]{0,95}", re.ASCII)
-_DATA_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".gz")
 _PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "flash_attention_2": ("flash_attn",)}
 """What must be installed for a name, where it is not the package of that name."""
 
@@ -33,24 +30,19 @@ def missing(recipe: Recipe) -> list[Misfit]:
 
 def not_looked_at(recipe: Recipe) -> list[str]:
     """What `recipe` names elsewhere, in words."""
-    data, model = recipe.data, recipe.model
-    sets = dict.fromkeys(name for name in (data.train, data.eval) if name and _is_on_hub(name))
-    found = [f"Hub data set {printable(name)}" for name in sets]
+    model = recipe.model
+    found = [said for source in sources_of(recipe.data).values() if (said := source.elsewhere())]
     if isinstance(model, Pretrained):
         names = dict.fromkeys(name for name in (model.path, model.tokenizer) if name and not os.path.isdir(name))
         found += [f"{printable(name)} on the Hub" for name in names]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _missing_data(recipe: Recipe) -> Iterator[Misfit]:
-    for key in ("train", "eval"):
-        name = getattr(recipe.data, key)
-        if name and not name.startswith("builtin:") and not _is_on_hub(name) and (complaint := _no_file(name)):
-            yield ("data", key), f"{complaint}; give a file, a Hub data set (owner/name) or {WORLD}"
-
-
-def _is_on_hub(name: str) -> bool:
-    return bool(_HUB_ID.fullmatch(name)) and not name.endswith(_DATA_ENDINGS) and not os.path.lexists(name)
+    for (part, source), given in zip(sources_of(recipe.data).items(), recipe.data.given, strict=True):
+        if complaint := source.missing():
+            others = f"; give a file, a Hub data set (owner/name) or {WORLD}" if isinstance(given, str) else ""
+            yield ("data", part), f"{complaint}{others}"
 
 
 def _missing_model(recipe: Recipe) -> Iterator[Misfit]:
@@ -66,7 +58,7 @@ def _missing_model(recipe: Recipe) -> Iterator[Misfit]:
         inner = os.path.join(model.path, "final")
         hint = f"; did you mean {shown(inner)}?" if _holds_model(inner) else ""
         yield ("model", "path"), f"folder {shown(model.path)} holds no config.json or adapter_config.json{hint}"
-    if model.chat_template is not None and (complaint := _no_file(model.chat_template)):
+    if model.chat_template is not None and (complaint := no_file(model.chat_template)):
         yield ("model", "chat_template"), complaint
 
 
@@ -87,24 +79,3 @@ def _missing_packages(recipe: Recipe) -> Iterator[Misfit]:
 def _is_installed(name: str) -> bool:
     packages = _PACKAGES.get(name, (name,))
     return any(package.isidentifier() and importlib.util.find_spec(package) for package in packages)
-
-
-def _no_file(name: str) -> str | None:
-    """What is wrong with `name` as the name of a file; None when there is one."""
-    path = Path(name)
-    try:
-        status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        if not path.parent.is_dir():
-            return f"no file {shown(name)}; the folder {shown(str(path.parent))} does not exist"
-        alike = (other.name for other in path.parent.iterdir() if other.suffix == path.suffix)
-        near = nearest_of(path.name, alike)
-        return f"no file {shown(name)}" + (f"; did you mean {shown(str(path.parent / near))}?" if near else "")
-    except OSError as error:
-        return f"{shown(name)} cannot be read: {error.strerror}"
-    except ValueError:
-        return f"{shown(name)} cannot be the name of a file"
-    if stat.S_ISREG(status.st_mode):
-        return None
-    kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
-    return f"{shown(name)} is {kind}, not a file"

@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 def show_begun(console: Console, loaded: LoadedRecipe, folder: str) -> None:
     """What is known before anything is loaded; `folder` is the run folder, in words."""
     recipe = loaded.recipe
-    data = recipe.data.train if recipe.data.eval is None else f"{recipe.data.train}, {recipe.data.eval}"
     Banner(console).begun(
         recipe=str(loaded.path),
         method=method_line(recipe),
         folder=folder,
-        loading=f"data {data}; model {_model_name(recipe)}",
+        loading=f"data {', '.join(recipe.data.labels)}; model {_model_name(recipe)}",
     )
 
 

@@ -115,7 +115,7 @@ def test_list_names_all_kinds(alignkit):
     code, out, _ = alignkit("list")
     headings = [line for line in out.splitlines() if line and not line.startswith(" ")]
     kinds = ["weightings", "pair_weightings", "losses", "trainers", "anchors", "contrasts", "statistics"]
-    kinds += ["models", "measures"]
+    kinds += ["models", "sources", "measures"]
     assert (code, headings) == (0, kinds)
     assert out.count("\n  ") == sum(len(registry.names()) for registry in KINDS.values())
 
@@ -176,7 +176,7 @@ def test_describe_of_sections_slots_and_keys(alignkit, arguments, lines):
 
 def test_describe_of_what_there_is_not(alignkit):
     known = (
-        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, measure, recipe, "
+        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure, recipe, "
         "model.adapter, "
         "data, data.world, training, evaluation"
     )
@@ -200,7 +200,7 @@ def test_two_names_of_one_loss_have_distinct_lines(alignkit):
 
 
 def test_unknown_kinds_and_names(alignkit):
-    kinds = "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, measure"
+    kinds = "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure"
     assert alignkit("list", "lose") == (2, "", f"unknown kind 'lose'; did you mean 'loss'? {kinds}\n")
     names = (
         "known: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kto, nll, orpo, robust, sft, sigmoid_norm, simpo, "

@@ -15,7 +15,7 @@ import pytest
 
 from alignkit.data import budget
 from alignkit.data.config import DataConfig
-from alignkit.data.sources import read_source
+from alignkit.data.naming import read_source
 from alignkit.errors import DataError
 
 GOOD = '{"text": "a"}'

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from alignkit.data.config import DataConfig
-from alignkit.data.sources import read_source
+from alignkit.data.naming import read_source
 from alignkit.data.tables import load_tables, training_texts
 from alignkit.errors import DataError
 

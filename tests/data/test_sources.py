@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from alignkit.data.config import DataConfig
-from alignkit.data.sources import read_source, refuse_misplaced
+from alignkit.data.naming import read_source, refuse_misplaced
 from alignkit.errors import DataError
 from alignkit.world.config import WorldConfig
 
@@ -212,7 +212,9 @@ def test_a_folder_is_never_handed_on(name, folder, monkeypatch):
     assert str(caught.value) == f"{name}: is a folder; name one file (.jsonl, .json, .csv, .parquet)"
 
 
-@pytest.mark.parametrize("name", ["some/pairs.py", "some/../pairs", "a/b/c", "-/..", "hf://datasets/some/pairs"])
+@pytest.mark.parametrize(
+    "name", ["some/pairs.py", "some/pairs.gz", "some/../pairs", "a/b/c", "-/..", "hf://datasets/some/pairs"]
+)
 def test_what_is_no_hub_id_is_taken_for_a_file(name, folder, monkeypatch):
     monkeypatch.setattr("datasets.load_dataset", lambda *args, **options: pytest.fail("reached"))
     (folder / "some").mkdir()
