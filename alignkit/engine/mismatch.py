@@ -29,13 +29,14 @@ def mean_mismatch(scoring: Scoring, batch: Sequence[TokenRow], sizes: Sizes) -> 
     device = scoring.policy.device
     if len(batch) < 2:
         return torch.zeros((), device=device)
-    size, total = sizes.micro_batch, 0.0
+    size = sizes.micro_batch
     state: Any = accelerate.PartialState()  # mypy cannot tell the types of its attributes
     mine = range(state.process_index, len(batch), state.num_processes)
+    differences = []
     for start in range(0, len(mine), size):
         examples = [_joined(batch[i], batch[i - 1], sizes.max_length) for i in mine[start : start + size]]
-        total += float(_logratios(scoring, examples).double().sum())
-    totals: list[float] = accelerate.utils.gather_object([total])
+        differences.append(_logratios(scoring, examples).flatten())
+    totals: list[float] = accelerate.utils.gather_object([_total(differences)])
     return torch.tensor(sum(totals) / len(batch), device=device)
 
 
@@ -45,13 +46,21 @@ def _joined(row: TokenRow, before: TokenRow, max_length: int) -> Example:
     return Example(row.prompt, [response[: max(1, max_length - len(row.prompt))]])
 
 
+def _total(parts: Sequence[Tensor]) -> float:
+    """Their sum in float64, on the CPU, as not every accelerator has it; the device is asked once for all."""
+    if not parts:
+        return 0.0
+    on_host = torch.split(torch.cat(list(parts)).cpu(), [len(part) for part in parts])
+    return sum(float(part.double().sum()) for part in on_host)
+
+
 @torch.no_grad()
 def _logratios(scoring: Scoring, examples: Sequence[Example]) -> Tensor:
-    """[B, R, T] nats, on the CPU: not every accelerator adds in float64."""
+    """[B, R, T] nats."""
     assert scoring.reference is not None, "mismatched responses are scored by a live reference"
     batch = scoring.policy.collate(examples)
     with scoring.autocast():
         policy_BRT = scoring.policy.scorer(batch, Want()).logp_BRT
         reference_BRT = scoring.reference.score(batch, Want()).logp_BRT
-    difference_BRT: Tensor = (policy_BRT - reference_BRT).cpu()
+    difference_BRT: Tensor = policy_BRT - reference_BRT
     return difference_BRT

@@ -91,6 +91,17 @@ def test_responses_do_not_see_each_other(layout: str) -> None:
     torch.testing.assert_close(found[0], found[1], **CLOSE)
 
 
+@pytest.mark.parametrize("layout", ["shared", "separate"])
+def test_packing_is_the_inverse_of_unpacking(layout: str) -> None:
+    """By the mask, whatever lies off it; of all responses, of the first ones and of the prompts."""
+    laid = batch(rows(), layout)
+    masks = [(laid.packed, laid.mask_BRT), (laid.first, laid.mask_BRT[:, 0]), (laid.prompt, laid.predicted_prompt_BP)]
+    for packed, mask in masks:
+        values = torch.arange(1.0, 1 + mask.numel()).view(mask.shape)
+        assert torch.equal(packed.pack(values), values[mask])
+        assert torch.equal(packed.unpack(packed.pack(values)), values * mask)
+
+
 def test_every_example_has_as_many_responses() -> None:
     with pytest.raises(AssertionError):
         collate([EXAMPLE, Example(np.array([1]), [np.array([2])])], "shared", pad_id=0)
