@@ -84,12 +84,12 @@ def plain(tmp_path_factory):
     """The same run with the measures of null."""
     folder = tmp_path_factory.mktemp("plain")
     (folder / "recipe.yaml").write_text(RECIPE)
-    return run(load_recipe(folder / "recipe.yaml"), folder / "run", False, False)
+    return run(load_recipe(folder / "recipe.yaml"), folder / "run", False, False).folder
 
 
 def test_a_whole_run(path, plain, capsys):
     chosen = "evaluation.measures=[pairs, {name: mean_entropy, factor: 2.0}, samples, num_words, weights]"
-    folder = run(load_recipe(path, [chosen]), path.parent / "run", False, False)
+    folder = run(load_recipe(path, [chosen]), path.parent / "run", False, False).folder
     recorded, without = (json.loads((one / "eval.json").read_text()) for one in (folder, plain))
     for moment in ("before", "after", "change"):
         ours = {key: recorded[moment].pop(key) for key in ("entropy", "entropy_se", "words", "words_se")}
@@ -115,7 +115,7 @@ def test_a_whole_run(path, plain, capsys):
 
 
 def test_samples_can_be_read_whoever_measures_them(path, capsys):
-    folder = run(load_recipe(path, ["evaluation.measures=[num_words]"]), path.parent / "run", False, False)
+    folder = run(load_recipe(path, ["evaluation.measures=[num_words]"]), path.parent / "run", False, False).folder
     assert json.loads((folder / "eval.json").read_text())["after"].keys() == {"words", "words_se"}
     keys = {"moment", "row", "where", "prompt", "response", "words"}
     assert all(line.keys() == keys for line in lines(folder / "samples.jsonl"))
@@ -123,7 +123,7 @@ def test_samples_can_be_read_whoever_measures_them(path, capsys):
 
 
 def test_what_is_not_listed_is_not_measured(path):
-    folder = run(load_recipe(path, ["evaluation.measures=[mean_entropy]"]), path.parent / "run", False, False)
+    folder = run(load_recipe(path, ["evaluation.measures=[mean_entropy]"]), path.parent / "run", False, False).folder
     assert json.loads((folder / "eval.json").read_text())["after"].keys() == {"entropy", "entropy_se"}
     assert not (folder / "samples.jsonl").exists()
 
