@@ -18,6 +18,7 @@ from alignkit.data.rows import TokenRow
 from alignkit.engine.objective import ObjectiveStep
 from alignkit.engine.scoring import Scoring
 from alignkit.loop.accelerator import make_accelerator
+from alignkit.loop.config import TrainingConfig
 from alignkit.loop.loop import train
 
 MICRO_BATCH = 8
@@ -45,7 +46,7 @@ def make_step(case: Case, loss: dict[str, Any] | None = None, **sections: Any) -
     """The step of a case, with another loss when one is given; policy and reference as TRL got them."""
     of = recipe([loss or case.loss], case.trainer, **sections)
     policy, reference = (make_model(), make_policy()) if case.swapped else (make_policy(), make_model())
-    return objective(scoring(of, policy, reference if of.needs().reference else None))
+    return objective(scoring(of, policy, reference if of.needs().reference else None), of)
 
 
 def single_step(case: Case, rows: Sequence[TokenRow], loss: dict[str, Any] | None = None) -> Ours:
@@ -63,7 +64,7 @@ def single_step(case: Case, rows: Sequence[TokenRow], loss: dict[str, Any] | Non
     sums = {
         name: [sum(column) for column in zip(*(m[name] for m in parts if name in m), strict=True)] for name in names
     }
-    logged = {name: value / count for name, (value, count) in sums.items() if count}
+    logged = {name: float(value / count) for name, (value, count) in sums.items() if count}
     found = gradients(step.scoring.policy.model)
     return Ours(objective, logged, found, _per_pair(step.scoring, rows) if case.trainer == "preference" else {})
 
@@ -71,7 +72,7 @@ def single_step(case: Case, rows: Sequence[TokenRow], loss: dict[str, Any] | Non
 @torch.no_grad()
 def _per_pair(found: Scoring, rows: Sequence[TokenRow]) -> dict[str, list[float]]:
     view = view_of(found, rows)
-    (loss,) = found.recipe.losses
+    (loss,) = found.method.losses
     chosen_B, rejected_B = loss.rewards(view)
     return {"rewards/chosen": chosen_B.tolist(), "rewards/rejected": rejected_B.tolist()}
 
@@ -93,7 +94,7 @@ def trajectory(one: Trajectory, rows: Sequence[TokenRow], folder: Path) -> list[
         "precision": "fp32",
     }
     step = make_step(one.case, training=section)
-    config = step.recipe.training
+    config = TrainingConfig(**section)
     train(
         step,
         rows,
