@@ -89,10 +89,8 @@ def score_reference(
         reference: live.
         batch: laid out as for the policy, so that the two gradients lie on each other.
         want: what else to compute.
-        asked: attributions with target `log_ratio`; without any it is a plain `reference.score`.
+        asked: attributions with target `log_ratio`, at least one.
     """
-    if not asked:
-        return reference.score(batch, want), {}
     with torch.enable_grad(), reference.active() as scorer:  # active until the gradient is there
         scored = scorer(batch, replace(want, attributions=asked))
         assert scored.embeddings_XLD is not None

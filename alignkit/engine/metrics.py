@@ -1,50 +1,20 @@
-"""What a training step logs beside its losses: implicit rewards, log-probs, how token weights are spread."""
+"""What a training step logs beside its losses and their rewards: log-probs, how token weights are spread.
+
+Everything stays on the device, in float32: the loop reads it with the other metrics of the step.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from alignkit.engine.weight_metrics import silent_metrics, weight_metrics
+from alignkit.lazy import torch
 from alignkit.loop.step import Metrics
-from alignkit.losses.base import Loss, PairLoss, UnpairedLoss
-from alignkit.scores import PairScores, RowScores, UnpairedScores, View
+from alignkit.losses.base import by_label
+from alignkit.scores import RowScores, Span
+from alignkit.weighting.ranks import average_ranks
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-TIE = 1e-3
-"""Nats below which a difference of two responses' log-probs is rounding, and the pair a tie."""
-
-
-def reward_metrics(loss: Loss, view: View) -> Metrics:
-    """Implicit rewards of chosen and rejected, or of desirable and undesirable responses; nothing if it has none."""
-    if isinstance(loss, PairLoss) and isinstance(view, PairScores):
-        return _pair_rewards(loss, view)
-    if isinstance(loss, UnpairedLoss) and isinstance(view, UnpairedScores):
-        reward_B = loss.rewards(view)
-        if reward_B is not None:
-            return {f"rewards/{name}": part for name, part in _by_label(reward_B, view.desirable_B)}
-    return {}
-
-
-def _pair_rewards(loss: PairLoss, view: PairScores) -> Metrics:
-    rewards = loss.rewards(view)
-    if rewards is None:
-        return {}
-    chosen_B, rejected_B = rewards
-    count = float(len(chosen_B))
-    margin_B = chosen_B - rejected_B
-    tie = TIE * getattr(loss, "beta", 1.0)  # rewards are beta x nats
-    score_B = (1 + (margin_B > tie).float() - (margin_B < -tie).float()) / 2
-    values = {"chosen": chosen_B, "rejected": rejected_B, "margins": margin_B, "accuracies": score_B}
-    return {f"rewards/{name}": (value_B.sum(), count) for name, value_B in values.items()}
-
-
-def _by_label(value_B: Tensor, desirable_B: Tensor) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
-    """(name, (sum, count)) over the desirable (`chosen`) and over the other (`rejected`) examples."""
-    for name, mask_B in (("chosen", desirable_B), ("rejected", ~desirable_B)):
-        yield name, (value_B.where(mask_B, 0.0).sum(), mask_B.sum())
 
 
 def score_metrics(scores: RowScores) -> Metrics:
@@ -52,7 +22,7 @@ def score_metrics(scores: RowScores) -> Metrics:
     metrics: Metrics = {}
     logps = [response.policy_BT.detach().sum(-1) for response in scores.responses]
     if len(logps) == 1:
-        metrics |= {f"logps/{name}": part for name, part in _by_label(logps[0], scores.desirable_B)}
+        metrics |= {f"logps/{name}": part for name, part in by_label(logps[0], scores.desirable_B)}
     else:
         for name, logp_B in zip(("chosen", "rejected"), logps, strict=True):
             metrics[f"logps/{name}"] = (logp_B.sum(), float(len(logp_B)))
@@ -65,3 +35,48 @@ def score_metrics(scores: RowScores) -> Metrics:
             before, so_far = metrics.get(key, (0.0, 0.0))
             metrics[key] = (before + value, so_far + count)
     return metrics
+
+
+# --- token weights ---
+
+
+def weight_metrics(weights_BT: Tensor, mask_BT: Tensor) -> Metrics:
+    """Sum over responses and number of responses of each metric.
+
+    `ess`: effective sample size (sum w)^2 / sum w^2 per token; 1 for equal weights, 1 / T for one spike.
+    `max`: the largest weight.
+    `position_spearman`: rank correlation of weight and position; 0 where all weights are equal.
+
+    Args:
+        weights_BT: [B, T] weights, 0 off the mask, any scale.
+        mask_BT: [B, T] bool; True on response tokens. Rows without any are not counted.
+    """
+    weights_BT = weights_BT.detach().float()
+    kept_B = mask_BT.any(-1)
+    # Divided by the largest first: small weights' squares would vanish in float32.
+    max_B = weights_BT.amax(-1)
+    part_BT = weights_BT / max_B.clamp_min(torch.finfo(max_B.dtype).tiny)[:, None]
+    values = {
+        "weights/ess": part_BT.sum(-1) ** 2 / (part_BT.square().sum(-1) * mask_BT.sum(-1)).clamp_min(1),
+        "weights/max": max_B,
+        "weights/position_spearman": _position_spearman_B(weights_BT, mask_BT),
+    }
+    return {name: (value_B.where(kept_B, 0.0).sum(), kept_B.sum()) for name, value_B in values.items()}
+
+
+def silent_metrics(span: Span) -> Metrics:
+    """Number of importance rows that are zero everywhere, where a prior decides alone, and number of all rows."""
+    silent = [(importance_BS == 0).all(-1) for importance_BS in span.importance.values()]
+    return {"weights/silent": (torch.cat(silent).sum(), float(sum(map(len, silent))))} if silent else {}
+
+
+def _position_spearman_B(weights_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    rank_BT = _centred(average_ranks(weights_BT, mask_BT), mask_BT)
+    position_BT = _centred(mask_BT.cumsum(-1) - 1.0, mask_BT)
+    scale_B = rank_BT.square().sum(-1).sqrt() * position_BT.square().sum(-1).sqrt()
+    return torch.where(scale_B > 0, (rank_BT * position_BT).sum(-1) / scale_B.clamp_min(1e-30), 0.0)
+
+
+def _centred(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    mean_B1 = (x_BT * mask_BT).sum(-1, keepdim=True) / mask_BT.sum(-1, keepdim=True).clamp_min(1)
+    return (x_BT - mean_B1) * mask_BT

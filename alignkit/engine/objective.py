@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from alignkit.data.rows import TokenRow
 from alignkit.engine.method import Sizes
-from alignkit.engine.metrics import reward_metrics, score_metrics
+from alignkit.engine.metrics import score_metrics
 from alignkit.engine.mismatch import mean_mismatch
 from alignkit.engine.scoring import Scoring
 from alignkit.errors import ModelError
@@ -69,7 +69,8 @@ class ObjectiveStep:
 
     def _objective(self, view: View, totals: Mapping[str, float]) -> tuple[Tensor, Metrics]:
         weighting = self.method.pair_weighting
-        pair_weight_B = weighting.per_pair(view) if self.method.view.gives in weighting.fits else None
+        is_weighed = not weighting.is_neutral and self.method.view.gives in weighting.fits
+        pair_weight_B = weighting.per_pair(view) if is_weighed else None
         terms: list[Tensor] = []
         metrics: Metrics = {}
         for loss in self.method.losses:
@@ -79,7 +80,7 @@ class ObjectiveStep:
                 terms.append(loss.coefficient * weighted_B.sum() / totals[unit])
                 metrics[f"loss/{name}"] = (value_B.detach().sum(), view.count(unit))
             if "rewards/chosen" not in metrics:
-                metrics |= reward_metrics(loss, view)
+                metrics |= loss.reward_metrics(view)
         return torch.stack(terms).sum(), metrics
 
     def state(self) -> dict[str, Tensor]:

@@ -64,6 +64,7 @@ class Scoring:
         self.cache = tables.get(ReferenceLogps())
         self.autocast = autocast
         self.needs = method.needs
+        self._asks_distribution = self.needs.reference_logits
         self.module: nn.Module = policy.scorer
         self.pool = self._pool()
         self.attributor = Attributor(self.needs, tables)
@@ -87,7 +88,7 @@ class Scoring:
         with self.autocast():
             pool = None if step is None else self.pool
             batch = self.policy.batch(rows, [pool[row].ids for row in rows] if pool else ())
-            wanted = self.attributor.wanted(rows, step) if weigh else frozenset()
+            wanted = self.attributor.wanted(rows, step) if weigh and self.needs.attributions else frozenset()
             reference, against = self._reference(rows, batch, wanted)
             scored = module(batch, self._want(rows, step, batch, reference, wanted))
         responses = self._token_scores(rows, batch, scored, reference)
@@ -122,9 +123,9 @@ class Scoring:
             return None, {}
         asked = frozenset(attribution for attribution in wanted if attribution.target == "log_ratio")
         along = isinstance(self.needs.anchor, TokenAnchor)
-        want = Want(predictions=self.needs.reference_logits or along)
-        whole = self.needs.reference_logits or bool(asked)
-        return score_reference(self.reference, batch if whole else self.policy.batch(rows), want, asked)
+        want = Want(predictions=self._asks_distribution or along)
+        laid = batch if self._asks_distribution or asked else self.policy.batch(rows)
+        return score_reference(self.reference, laid, want, asked) if asked else (self.reference.score(laid, want), {})
 
     def _reference_logps(self, rows: Sequence[TokenRow], batch: Batch, reference: Scored | None) -> Tensor | None:
         """[B, R, T] of the weighted responses, padded to the batch."""
@@ -147,7 +148,7 @@ class Scoring:
         reference: Scored | None,
         attributions: frozenset[Attribution],
     ) -> Want:
-        reads = reference is not None and self.needs.reference_logits
+        reads = reference is not None and self._asks_distribution
         want = Want(
             attributions,
             statistics=self.needs.statistics,
@@ -224,7 +225,11 @@ class Scoring:
         mask_BRS, num_prompt = self._span_mask(batch, len(responses))
         mask_BRT = mask_BRS[..., num_prompt:]
         with self.autocast():
-            found = self.attributor.importances(rows, batch, scored, mask_BRS, step, against) if weigh else {}
+            found = (
+                self.attributor.importances(rows, batch, scored, mask_BRS, step, against)
+                if weigh and self.needs.attributions
+                else {}
+            )
         values = {v: self.tables[v].lookup(rows, mask_BRT) for v in self.needs.values} if weigh else {}
         return [
             Span(

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alignkit.engine.metrics import TIE
+from alignkit.losses.base import TIE
 
 Record = Mapping[str, Any]
 """What was measured of one row or sample: `row`, its place among the held-out rows, and name -> value."""

@@ -7,16 +7,22 @@ step, so that micro-batches and processes cannot change the result.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
 from alignkit.asks.needs import Needs
+from alignkit.loop.step import Metrics
 from alignkit.registry import Component
 from alignkit.scores import PairScores, ResponseScores, Sees, Unit, UnpairedScores
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+TIE = 1e-3
+"""Nats below which a difference of two responses' log-probs is rounding, and the pair a tie."""
 
 
 class Term(NamedTuple):
@@ -62,6 +68,10 @@ class Loss(Component):
         """All that is minimised, each part with its unit; `per_example` alone by default."""
         return [Term(self.name, self.per_example(scores), self.unit)]
 
+    def reward_metrics(self, scores: Any) -> Metrics:  # noqa: ANN401
+        """Implicit rewards for the log, under `rewards/`; none by default."""
+        return {}
+
 
 class PairLoss(Loss):
     """A loss of chosen against rejected responses."""
@@ -92,6 +102,17 @@ class PairLoss(Loss):
         """Detached ([B], [B]) implicit rewards of chosen and rejected for the log, unweighted; None if it has none."""
         return None
 
+    def reward_metrics(self, scores: PairScores) -> Metrics:
+        rewards = self.rewards(scores)
+        if rewards is None:
+            return {}
+        chosen_B, rejected_B = rewards
+        margin_B = chosen_B - rejected_B
+        tie = TIE * getattr(self, "beta", 1.0)  # rewards are beta x nats
+        score_B = (1 + (margin_B > tie).float() - (margin_B < -tie).float()) / 2
+        values = {"chosen": chosen_B, "rejected": rejected_B, "margins": margin_B, "accuracies": score_B}
+        return {f"rewards/{name}": (value_B.sum(), float(len(value_B))) for name, value_B in values.items()}
+
 
 class ResponseLoss(Loss):
     """A loss of single responses."""
@@ -115,3 +136,15 @@ class UnpairedLoss(Loss):
     def rewards(self, scores: UnpairedScores) -> Tensor | None:
         """[B] detached implicit rewards for the log, unweighted; None if it has none."""
         return None
+
+    def reward_metrics(self, scores: UnpairedScores) -> Metrics:
+        reward_B = self.rewards(scores)
+        if reward_B is None:
+            return {}
+        return {f"rewards/{name}": part for name, part in by_label(reward_B, scores.desirable_B)}
+
+
+def by_label(value_B: Tensor, desirable_B: Tensor) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+    """(name, (sum, count)) over the desirable (`chosen`) and over the other (`rejected`) examples."""
+    for name, mask_B in (("chosen", desirable_B), ("rejected", ~desirable_B)):
+        yield name, (value_B.where(mask_B, 0.0).sum(), mask_B.sum())

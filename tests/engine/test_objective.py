@@ -32,7 +32,6 @@ from alignkit.asks.table import Table
 from alignkit.data.rows import TokenRow
 from alignkit.data.unpairing import unpair
 from alignkit.engine.method import Method
-from alignkit.engine.metrics import reward_metrics
 from alignkit.engine.objective import ObjectiveStep, start_batches
 from alignkit.engine.scoring import Scoring
 from alignkit.errors import ModelError
@@ -290,7 +289,7 @@ def test_a_tie_up_to_rounding_counts_one_half(margin, score) -> None:
     plain = torch.zeros(1, 1)
     mask = torch.ones(1, 1, dtype=torch.bool)
     chosen, rejected = (TokenScores(p, mask, torch.ones(1, 1), plain) for p in (plain + margin / 0.5, plain))
-    assert reward_metrics(loss, PairScores(chosen, rejected))["rewards/accuracies"] == (score, 1.0)
+    assert loss.reward_metrics(PairScores(chosen, rejected))["rewards/accuracies"] == (score, 1.0)
 
 
 def test_unpaired_metrics_are_apart_by_label() -> None:

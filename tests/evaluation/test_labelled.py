@@ -15,8 +15,8 @@ from engine_toy import gold_logp, llama, move, recipe, rows, scoring
 from alignkit.asks.needs import Needs
 from alignkit.data.rows import TokenRow
 from alignkit.data.unpairing import unpair
-from alignkit.engine.metrics import TIE
 from alignkit.evaluation.evaluate import Evaluation
+from alignkit.losses.base import TIE
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scorer
 from alignkit.scores import RowScores, TokenScores

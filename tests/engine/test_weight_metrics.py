@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from alignkit.engine.weight_metrics import silent_metrics, weight_metrics
+from alignkit.engine.metrics import silent_metrics, weight_metrics
 from alignkit.loop.step import Metrics
 from alignkit.models.attribution import Attribution
 from alignkit.scores import Span
