@@ -196,9 +196,9 @@ class _Loop:
         """Optimizer step `number` (from 0); returns its line of the log."""
         started = time.perf_counter()
         batch = self.order.batch(number)
-        totals = self.step.totals(batch)
         with self._located(number, batch):
             self.step.prepare(number, batch, self._coming(number))
+        totals = self.step.totals(batch)  # after it: what is sampled there has no length before
         share = self._share(number)
         micro_batches = self._accumulate(number, share, totals)
         max_norm = self.config.max_grad_norm or math.inf

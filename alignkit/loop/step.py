@@ -27,8 +27,9 @@ class TrainingStep(Protocol):
     plain one back in the end. `loss` calls the wrapped one exactly once, which is what DDP can follow."""
 
     def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:
-        """Counts that losses are divided by (`examples`, `tokens`), a function of the rows alone: every process asks
-        for the whole step's rows before the forward pass. They are logged under their names."""
+        """Counts that losses are divided by (`examples`, `tokens`), a function of the rows and of what
+        `prepare` made of them: every process asks for the whole step's rows after it and before the forward pass. They
+        are logged under their names."""
         ...
 
     def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:

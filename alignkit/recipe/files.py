@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from alignkit.errors import Problem, RecipeError, shown
+from alignkit.recipe.composing import compose, first_key, is_path
 from alignkit.recipe.libraries import MAX_NAME, Source, no_library, no_source, source
 from alignkit.recipe.tree import Node, Place, merge
 from alignkit.recipe.yaml import MAX_BYTES, TOO_LARGE, Budget, read_yaml
@@ -69,14 +70,13 @@ class _Reader:
 
     def _merged(self, file: Source, chain: tuple[Source, ...]) -> Node:
         root = self._root(file)
-        body = Node({key: node for key, node in root.value.items() if key not in FILE_KEYS}, root.place)
-        layers = [self.read(base, (*chain, file)) for base in self._bases(root, file, (*chain, file))]
-        if not layers:
-            return body
-        merged, *rest = [*layers, body]
+        body = Node({k: n for k, n in root.value.items() if k not in FILE_KEYS and not is_path(k)}, root.place)
+        merged, *rest = [*(self.read(base, (*chain, file)) for base in self._bases(root, file, (*chain, file))), body]
         for layer in rest:
             merged = merge(merged, layer)
-        return merged
+        composed, problems = compose(merged, {key: node for key, node in root.value.items() if is_path(key)})
+        self.problems += problems
+        return composed
 
     def _root(self, file: Source) -> Node:
         content = _content(file)
@@ -90,7 +90,11 @@ class _Reader:
         root = root or Node({}, Place(file.name, 1))
         if not isinstance(root.value, dict):
             raise _refusal(str(root.place), "", "expected a mapping of keys to values at the top")
-        if self.keys and root.value and not any(_is_near(key, self.keys) for key in list(root.value)[:MAX_FILES]):
+        if (
+            self.keys
+            and root.value
+            and not any(_is_near(first_key(key), self.keys) for key in list(root.value)[:MAX_FILES])
+        ):
             known = ", ".join(sorted(self.keys))
             raise _refusal(str(root.place), "", f"this is no recipe: it has none of the keys {known}")
         return root

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from alignkit.recipe.composing import REMOVE
 from alignkit.recipe.files import EXTENDS_KEY, SCHEMA_KEY
 from alignkit.recipe.kinds import KINDS
 from alignkit.recipe.recipe import Recipe
@@ -29,6 +30,13 @@ def recipe_schema() -> Schema:
             "description": "Recipe files that this one is merged onto, relative to it; later ones win.",
         },
         **root["properties"],
+    }
+    root["patternProperties"] = {
+        rf"^{REMOVE}": {
+            "type": "null",
+            "description": "Takes away what is inherited: `~losses.triplet:`.",
+        },
+        r"^[^~].*\.": {"description": "Sets one value: `losses.0.beta: 0.2`, `losses.triplet.margin: 1.0`."},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -128,9 +128,9 @@ def test_sets():
         f"{cut}: losses: no item {number}; the list has item 0 only"
     )
     assert complaint("good.yaml", "losses.²=1") == (
-        "--set losses.²=1: losses: a list has items, not keys; expected an index (0), got '²'"
+        "--set losses.²=1: losses: no item is called '²'; the list has dpo; an index (0) will do too"
     )
-    assert complaint("good.yaml", "losses.².beta=1").endswith("expected an index (0), got '²'")
+    assert complaint("good.yaml", "losses.².beta=1").endswith("the list has dpo; an index (0) will do too")
     said = complaint("good.yaml", f"a{dots}=1")
     assert said.startswith("--set a.a.a.") and said.endswith(".a=1: nested deeper than 32 levels") and len(said) < 250
 

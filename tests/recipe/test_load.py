@@ -164,14 +164,26 @@ def test_the_last_set_wins(write):
 LOSSES_HAVE = "the list has items 0 to 1"
 
 
+KEY_VALUE = "expected KEY=VALUE, such as losses.0.beta=0.5, or ~KEY to take away what is inherited"
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("seed", "expected KEY=VALUE, such as losses.0.beta=0.5"),
-        ("a..b=1", "expected KEY=VALUE, such as losses.0.beta=0.5"),
-        ("=1", "expected KEY=VALUE, such as losses.0.beta=0.5"),
+        ("seed", KEY_VALUE),
+        ("a..b=1", KEY_VALUE),
+        ("=1", KEY_VALUE),
+        ("~losses.triplet=1", KEY_VALUE),
+        (
+            "~losses.tripplet",
+            "losses: no item is called 'tripplet'; did you mean 'triplet'? the list has weighted_dpo, "
+            "triplet; an index (0 to 1) will do too",
+        ),
         ("losses.2.beta=1", f"losses: no item 2; {LOSSES_HAVE}"),
-        ("losses.beta=1", "losses: a list has items, not keys; expected an index (0 to 1), got 'beta'"),
+        (
+            "losses.beta=1",
+            "losses: no item is called 'beta'; the list has weighted_dpo, triplet; an index (0 to 1) will do too",
+        ),
         ("seed.0=1", "seed: there is no list here to take item 0 of; set the whole list: seed=[...]"),
         ("seed=[1", "not valid YAML: while parsing a flow sequence, expected ',' or ']', but got '<stream end>'"),
         ("extends=x.yaml", "'extends' can only stand in a recipe file"),
