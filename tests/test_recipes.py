@@ -188,7 +188,9 @@ def test_the_shipped_schema_is_the_one_that_alignkit_schema_prints():
     assert json.loads((ROOT / "docs" / "recipe.schema.json").read_text()) == recipe_schema()
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("paper/")) for name in RECIPES]
+)
 def test_a_recipe_trains_two_steps_and_leaves_a_whole_run_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
