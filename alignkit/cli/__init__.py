@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from alignkit import __version__
-from alignkit.cli import describe, listing, run, schema, show, validate
+from alignkit.cli import describe, diff, listing, run, schema, show, validate
 from alignkit.cli.usage import Mistake, Verb, Verbs, help_of, said_of
 from alignkit.errors import LINE_LENGTH, AlignkitError, printable
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("run", cls=Verb)(run.run)
 app.command("validate", cls=Verb)(validate.validate)
 app.command("show", cls=Verb)(show.show)
+app.command("diff", cls=Verb)(diff.diff)
 app.command("list", cls=Verb)(listing.list_components)
 app.command("describe", cls=Verb)(describe.describe)
 app.command("schema", cls=Verb)(schema.schema)

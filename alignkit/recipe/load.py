@@ -45,9 +45,10 @@ class LoadedRecipe:
     @property
     def origins(self) -> Mapping[str, str]:
         """Dotted path of each single value -> `file:line`, `--set KEY=VALUE` or `default`."""
-        return {dotted(path): self._origin(path) for path, _ in leaves(self.tree())}
+        return {dotted(path): self.origin_of(path) for path, _ in leaves(self.tree())}
 
-    def _origin(self, path: tuple[str | int, ...]) -> str:
+    def origin_of(self, path: tuple[str | int, ...]) -> str:
+        """Who gave the value at a path: `file:line`, `--set KEY=VALUE` or `default`."""
         node, depth = nearest(self.root, path)
         # `weighting: uniform` gives the name of the component that it stands for.
         is_given = depth == len(path) or (path[depth:] == ("name",) and isinstance(node.value, str))

@@ -57,13 +57,15 @@ def _entry(value: object, path: Path, head: str) -> Iterator[tuple[str, Path]]:
 
 
 def scalar(value: object) -> str:
-    """One value as YAML, the same in versions 1.1 and 1.2."""
+    """One value as YAML on one line, the same in versions 1.1 and 1.2."""
     if isinstance(value, str):
         return value if _NEEDS_NO_QUOTES.fullmatch(value) and _is_text(value) else _quoted(value)
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, list):
         return f"[{', '.join(map(scalar, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{scalar(key)}: {scalar(item)}' for key, item in value.items())}}}"
     return json.dumps(value)
 
 
