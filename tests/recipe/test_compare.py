@@ -73,9 +73,8 @@ def test_a_run_folder_stands_for_its_recipe(told, tmp_path):
 
 def test_a_mistake_in_either_is_told_as_ever(told):
     code, lines, err = told("training: {stepps: 5}")
-    assert (code, lines) == (2, []) and err.startswith(
-        "child.yaml:2: training.stepps: unknown key; did you mean 'steps'?"
-    )
+    said = "child.yaml:2: training.stepps: unknown key; did you mean 'steps'?"
+    assert (code, lines) == (2, []) and err.startswith(said)
 
 
 def test_a_shipped_recipe(told):
