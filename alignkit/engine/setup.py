@@ -174,6 +174,5 @@ def build_scoring(
     found = {v: load_table(v, rows, bench, looked_up.needed) for v in values}
     side.tidy(accelerator)
     scoring = Scoring(method, policy, reference, found, accelerator.autocast)
-    if kind is None:
-        return Setup(scoring, None, looked_up, [])
-    return Setup(scoring, (lambda: reference) if reference is not None else reload, looked_up, [])
+    again = reload if reference is None else lambda: reference
+    return Setup(scoring, None if kind is None else again, looked_up, [])

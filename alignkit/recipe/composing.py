@@ -8,11 +8,11 @@ losses.triplet.coefficient: 0.2  or by the component that it names
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from alignkit.errors import Problem, RecipeError, printable, shown
 from alignkit.recipe.tree import Node, Place, component_name, dotted, merge, nearest
 from alignkit.recipe.yaml import MAX_DEPTH
+from alignkit.registry import nearest_of
 
 REMOVE = "~"
 """Before a path: take away what is there."""
@@ -122,8 +122,8 @@ def _without(under: Node, steps: Sequence[str], place: Place, path: tuple[str, .
         return Node(items, under.place)
     if not (isinstance(under.value, dict) and step in under.value):
         have = sorted(under.value) if isinstance(under.value, dict) else []
-        near = get_close_matches(step, have, n=1)
-        hint = f"did you mean {shown(near[0])}? " if near else ""
+        near = nearest_of(step, have)
+        hint = f"did you mean {shown(near)}? " if near else ""
         message = f"nothing to take away: no {shown(step)} is given here; {hint}given: {', '.join(have) or 'nothing'}"
         raise RecipeError([Problem(str(place), printable(dotted((*path, step))), message)])
     kept = {key: node for key, node in under.value.items() if key != step or rest}
@@ -147,8 +147,8 @@ def _index(items: list[Node], step: str, place: Place, path: tuple[str, ...]) ->
     elif step in names:
         message = f"{names.count(step)} items are called {shown(step)}; give the index of one ({have})"
     elif known:
-        near = get_close_matches(step, names, n=1)
-        hint = f"did you mean {shown(near[0])}? " if near and near[0] else ""
+        near = nearest_of(step, filter(None, names))
+        hint = f"did you mean {shown(near)}? " if near else ""
         message = f"no item is called {shown(step)}; {hint}the list has {known}; an index ({have}) will do too"
     else:
         message = f"a list has items, not keys; expected an index ({have}), got {shown(step)}"

@@ -7,11 +7,11 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from alignkit.errors import printable, shown
+from alignkit.registry import nearest_of
 
 MAX_NAME: Final = 255
 """Longest name that is compared with others."""
@@ -72,8 +72,8 @@ def no_source(source: Source, given: str) -> str | None:
     names = sorted(path.relative_to(libraries()[source.library]) for path in _files(source.library))
     known = {name.with_suffix("").as_posix(): name.as_posix() for name in names}
     wanted = str(inner).removesuffix(inner.suffix)
-    near = get_close_matches(wanted, known, n=1) if len(wanted) <= MAX_NAME else []
-    hint = f"; did you mean {shown(f'{source.library}:{known[near[0]]}')}?" if near else ";"
+    near = nearest_of(wanted, known)
+    hint = f"; did you mean {shown(f'{source.library}:{known[near]}')}?" if near else ";"
     return f"no recipe {shown(given)}{hint} {source.library} brings {_listed(names)}"
 
 
@@ -83,9 +83,8 @@ def no_library(given: str) -> str:
     if not named or named[2].startswith(("/", "\\")):
         return ""
     known = libraries()
-    near = get_close_matches(named[1], known, n=1) if len(named[1]) <= MAX_NAME else []
-    if near:
-        return f"; did you mean {shown(f'{near[0]}:{named[2]}')}?"
+    if near := nearest_of(named[1], known):
+        return f"; did you mean {shown(f'{near}:{named[2]}')}?"
     return f"; no package {shown(named[1])} brings recipes, only {', '.join(known)}"
 
 
