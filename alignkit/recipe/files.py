@@ -15,7 +15,7 @@ from typing import Final
 
 from alignkit.errors import Problem, RecipeError, shown
 from alignkit.recipe.composing import compose, first_key, is_path
-from alignkit.recipe.libraries import MAX_NAME, Source, no_library, no_source, source
+from alignkit.recipe.libraries import Source, no_library, no_source, source
 from alignkit.recipe.tree import Node, Place, merge
 from alignkit.recipe.yaml import MAX_BYTES, TOO_LARGE, Budget, read_yaml
 
@@ -24,6 +24,8 @@ EXTENDS_KEY = "extends"
 FILE_KEYS = (EXTENDS_KEY, SCHEMA_KEY)
 """Keys at the top of a file that say how to read it; they are no part of the recipe itself."""
 
+MAX_NAME: Final = 255
+"""Longest name that is compared with others."""
 MAX_FILES: Final = 100
 """Names under `extends`, over all files that a recipe is built on."""
 MAX_CHAIN: Final = 20

@@ -13,9 +13,6 @@ from typing import Final
 from alignkit.errors import printable, shown
 from alignkit.registry import nearest_of
 
-MAX_NAME: Final = 255
-"""Longest name that is compared with others."""
-
 _NAMED: Final = re.compile(r"([A-Za-z][\w.-]+):(.*)", re.DOTALL | re.ASCII)
 """NAME:PATH; one letter is a drive of Windows."""
 
