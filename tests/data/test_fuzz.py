@@ -14,7 +14,8 @@ import pytest
 
 from alignkit.data.config import DataConfig
 from alignkit.data.naming import read_source
-from alignkit.data.tables import load_tables, training_texts
+from alignkit.data.tables import load_tables
+from alignkit.data.texts import training_texts
 from alignkit.errors import DataError
 
 PAIRS = [

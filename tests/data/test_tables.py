@@ -13,7 +13,8 @@ import transformers
 from alignkit.data.config import DataConfig
 from alignkit.data.preview import preview
 from alignkit.data.splitting import rows_fingerprint
-from alignkit.data.tables import load_tables, training_texts
+from alignkit.data.tables import load_tables
+from alignkit.data.texts import training_texts
 from alignkit.errors import DataError
 from alignkit.world.config import WorldConfig
 from alignkit.world.tokenizer import build_tokenizer
