@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +12,15 @@ from pathlib import Path
 from alignkit.data.config import DataConfig
 from alignkit.data.fields import Unusable
 from alignkit.data.raw import RawRow
+from alignkit.data.renaming import Names
 from alignkit.errors import DataError
 from alignkit.records.files import one_line
 
 _SHOWN = 5
 """Offenders named in a message."""
+
+_COLUMN_FIRST = re.compile(r"^'[^']*'")
+"""A detail that begins with the column it is about."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +45,17 @@ class Dropped:
         too_long: rows that `on_overflow: drop` leaves out.
     """
 
-    def __init__(self, name: str, num_rows: int) -> None:
+    def __init__(self, name: str, num_rows: int, names: Names | None = None) -> None:
         self.bad: list[Offender] = []
         self.too_long: list[Offender] = []
         self._name = name
         self._num_rows = num_rows
+        self._names = {f"'{ours}'": f"'{other}'" for ours, other in (names or {}).items()}
 
     def add(self, row: RawRow, error: Unusable, is_bad: bool = True) -> None:
         """Notes a row that is not used."""
-        (self.bad if is_bad else self.too_long).append(Offender(row, error.reason, error.detail))
+        detail = _COLUMN_FIRST.sub(lambda found: self._names.get(found[0], found[0]), error.detail, count=1)
+        (self.bad if is_bad else self.too_long).append(Offender(row, error.reason, detail))
 
     def counts(self) -> dict[str, int]:
         """Reason -> rows, most frequent first."""
@@ -81,7 +88,7 @@ class Dropped:
         with one_line(path), path.open("a", encoding="utf-8") as file:
             for offender in sorted([*self.bad, *self.too_long], key=lambda offender: offender.row.index):
                 record = {"where": offender.row.where, "reason": offender.reason, "detail": offender.detail}
-                fields = {"row": offender.row.fields}
+                fields = {"row": offender.row.fields if offender.row.given is None else offender.row.given}
                 file.write(json.dumps({**record, **fields}, ensure_ascii=False, default=str) + "\n")
 
     def _message(self, limit: str, advice: str) -> str:

@@ -7,9 +7,11 @@ import re
 from typing import Literal
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from alignkit.data.sources import SourceSlot, sources
 from alignkit.data.sources.base import Source
+from alignkit.errors import shown
 from alignkit.registry import Section
 from alignkit.world.config import WorldConfig
 
@@ -27,6 +29,9 @@ class DataConfig(Section):
     eval: str | SourceSlot | None = None
     """The same for held-out rows, other than `train`; null holds out rows of `train`, or takes the world's held-out
     pairs."""
+
+    columns: dict[str, str] = Field(default_factory=dict)
+    """What the data calls a column that has another name here: `{prompt: question, chosen: response_j}`."""
 
     split: str | None = None
     """Split of the Hub data set `train`; null means train. Refused for a file."""
@@ -72,6 +77,16 @@ class DataConfig(Section):
         """A word stands for the source of this name, unless something in the working folder is called so."""
         is_name = isinstance(value, str) and _NAME.fullmatch(value) and value in sources.names()
         return {"name": value} if is_name and not os.path.lexists(str(value)) else value
+
+    @field_validator("columns")
+    @classmethod
+    def _stand_for_one_each(cls, value: dict[str, str]) -> dict[str, str]:
+        for number, (ours, other) in enumerate(value.items()):
+            if other in (before := list(value.values())[:number]):
+                first = list(value)[before.index(other)]
+                said = f"column {shown(other)} is named twice, as '{first}' and '{ours}'; a column is one of them"
+                raise PydanticCustomError("columns", "{said}", {"said": said})
+        return value
 
     @property
     def given(self) -> tuple[str | Source, ...]:

@@ -22,6 +22,7 @@ from alignkit.data.fields import (
     read_text,
 )
 from alignkit.data.raw import RawRow, columns_of
+from alignkit.data.renaming import line_of, line_to_start
 from alignkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -119,9 +120,17 @@ def find_format(rows: Sequence[RawRow], responses: Sequence[str], source: str) -
         return max(fitting, key=lambda form: sum(_num_right(row.fields, form) for row in rows))
     accepted = dict.fromkeys(" + ".join(form.kinds) for form in known)
     found = ", ".join(sorted(columns)) or "none"
+    start = f"; or name the columns, starting from {line_to_start(_simplest(responses), columns)}" if columns else ""
     labelled = any(_recognise(row.fields, UNPAIRED_FORMATS) is not None for row in rows)
     hint = "; labelled responses are read by trainer 'unpaired'" if labelled else ""
-    raise DataError(f"{source}: no known format; columns found: {found}; accepted: {'; '.join(accepted)}{hint}")
+    raise DataError(f"{source}: no known format; columns found: {found}; accepted: {'; '.join(accepted)}{hint}{start}")
+
+
+def _simplest(responses: Sequence[str]) -> tuple[str, ...]:
+    """The columns of the plainest format."""
+    if "completion" in responses:
+        return ("prompt", "completion", "label")
+    return ("prompt", "chosen", "rejected") if "rejected" in responses else ("prompt", "completion")
 
 
 def read_example(row: RawRow, form: Format, responses: Sequence[str]) -> Example:
@@ -160,8 +169,10 @@ def _whereabouts(row: RawRow) -> str:
     """Where the prompt may be, for a message."""
     names = [name for name in (*row.fields, *row.others) if name not in COLUMNS]
     likely = [name for name in names if name.lower() in _LIKELY_PROMPTS]
-    named = " or ".join(f"'{name}'" for name in likely or [n for n in names if isinstance(row.fields.get(n), str)][:3])
-    return f"is the prompt in {named}? then name that column 'prompt'" if named else "add a 'prompt' column"
+    likely = likely or [name for name in names if isinstance(row.fields.get(name), str)][:3]
+    if not likely:
+        return "add a 'prompt' column"
+    return f"is the prompt in {' or '.join(map(repr, likely))}? then set {line_of({'prompt': likely[0]})}"
 
 
 def _known(responses: Sequence[str]) -> tuple[Format, ...]:

@@ -10,6 +10,7 @@ from typing import Literal
 from alignkit.data.config import DataConfig
 from alignkit.data.files import ENDINGS
 from alignkit.data.raw import Columns, RawRow
+from alignkit.data.renaming import renamed, theirs
 from alignkit.data.sources import WORLD
 from alignkit.data.sources.base import Part, Source
 from alignkit.data.sources.file import File
@@ -70,7 +71,7 @@ def read_source(config: DataConfig, part: Part, seed: int, columns: Columns = No
     """
     source = source_of(config, part)
     limit = config.max_rows if part == "train" else None
-    rows = list(islice(source.read(part, seed, limit, columns), limit))
+    rows = list(islice(source.read(part, seed, limit, theirs(columns, config.columns)), limit))
     if not rows:
         raise DataError(f"data.{part}: {source.label} holds no rows")
     for place, row in enumerate(rows):
@@ -79,7 +80,7 @@ def read_source(config: DataConfig, part: Part, seed: int, columns: Columns = No
                 f"data.{part}: source '{source.name}' gave row {row.where} the number {row.index}, expected {place}; "
                 "a source numbers its rows from 0"
             )
-    return rows
+    return renamed(rows, config.columns, source.label)
 
 
 def refuse_misplaced(config: DataConfig) -> None:

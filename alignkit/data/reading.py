@@ -10,7 +10,8 @@ from alignkit.data.columns import read_columns, read_token_columns, refuse_absen
 from alignkit.data.context import CONTEXT, refuse_context
 from alignkit.data.fields import Unusable, is_label, read_label
 from alignkit.data.formats import Example, Format, find_format, read_example
-from alignkit.data.raw import RawRow, columns_of
+from alignkit.data.raw import RawRow
+from alignkit.data.renaming import Names, unused
 from alignkit.data.sources.base import Source
 from alignkit.data.wanted import Wanted
 
@@ -25,7 +26,7 @@ class Read:
     unused_columns: tuple[str, ...]
 
 
-def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted) -> Read:
+def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: Names) -> Read:
     """The format, the examples, and the rows that are none."""
     name = source.label
     form = find_format(raw, wanted.responses, name)
@@ -35,7 +36,7 @@ def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted) -> Read
     if not form.is_chat:
         refuse_context(raw, form.name, name)
     is_filtered = wanted.to_imitate and "rejected" not in form.kinds
-    dropped = Dropped(name, len(raw))
+    dropped = Dropped(name, len(raw), names)
     examples = []
     for row in raw:
         try:
@@ -49,8 +50,7 @@ def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted) -> Read
             dropped.add(row, error, is_bad=not isinstance(error, _Undesirable))
     used = {*form.kinds, *responses, *wanted.columns, *of_tokens, *CONTEXT}.union({"label"} if is_filtered else ())
     # The world's columns are ours, and no user's mistake.
-    unused = () if source.on_world else sorted(columns_of(raw) - used)
-    return Read(form, examples, dropped, tuple(filter(None, unused)))
+    return Read(form, examples, dropped, () if source.on_world else unused(raw, used, names))
 
 
 class _Undesirable(Unusable):

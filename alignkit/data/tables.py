@@ -129,7 +129,7 @@ def _load(
     source = source_of(config, part)
     name = source.label
     raw = read_source(config, part, seed, wanted.all_columns)
-    read = read_examples(raw, source, wanted)
+    read = read_examples(raw, source, wanted, config.columns)
     dropped = read.dropped
     dropped.settle(config)  # before the slow part; what only tokens show is told after it
     tokeniser = Tokeniser(tokenizer, config.separator)

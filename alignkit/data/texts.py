@@ -25,7 +25,7 @@ def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
     raw = read_source(config, "train", seed, COLUMNS)
     is_paired = any("rejected" in row.fields for row in raw)
     source = source_of(config, "train")
-    read = read_examples(raw, source, Wanted(("chosen", "rejected") if is_paired else ("chosen",)))
+    read = read_examples(raw, source, Wanted(("chosen", "rejected") if is_paired else ("chosen",)), config.columns)
     held_out: frozenset[int] = frozenset()
     if not has_own_eval(config):
         prompts = {example.row.index: example.prompt_key for example in read.examples}

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from alignkit.asks.needs import Needs
 from alignkit.asks.planted import Planted
 from alignkit.data.naming import on_world, refuse_misplaced, sources_of
+from alignkit.data.renaming import refuse_unread
 from alignkit.data.sources import WORLD
 from alignkit.data.sources.base import Source
+from alignkit.data.wanted import Wanted
 from alignkit.errors import DataError, shown
 from alignkit.losses import losses
 from alignkit.recipe.recipe import Recipe
@@ -25,7 +27,7 @@ def misfits(recipe: Recipe) -> list[Misfit]:
     """Everything in `recipe` that cannot be honoured together."""
     found = [misfit for check in _CHECKS for misfit in check(recipe)]
     # What the parts need together is only defined once they agree on one anchor.
-    return found or list(_reference(recipe))
+    return found or [*_reference(recipe), *_column_names(recipe)]
 
 
 def _losses_fit_trainer(recipe: Recipe) -> Iterator[Misfit]:
@@ -182,8 +184,12 @@ def _data_options(recipe: Recipe) -> Iterator[Misfit]:
     try:
         refuse_misplaced(recipe.data)
     except DataError as error:
-        key, _, message = str(error).partition(": ")
-        yield tuple(key.split(".")), message
+        yield _placed(error)
+
+
+def _placed(error: DataError) -> Misfit:
+    key, _, message = str(error).partition(": ")
+    return tuple(key.split(".")), message
 
 
 def _names(recipe: Recipe) -> Iterator[Misfit]:
@@ -216,6 +222,15 @@ def _reference(recipe: Recipe) -> Iterator[Misfit]:
                 f"'cache' holds the reference's log-probs of the data's responses only, but {part} needs {beyond}; "
                 "use 'auto' or 'copy'",
             )
+
+
+def _column_names(recipe: Recipe) -> Iterator[Misfit]:
+    needs = recipe.needs()
+    of_tokens = frozenset[str]().union(*(values.token_columns for values in needs.values))
+    try:
+        refuse_unread(recipe.data.columns, Wanted((), needs.columns, of_tokens).all_columns)
+    except DataError as error:
+        yield _placed(error)
 
 
 def _beyond_a_cache(needs: Needs) -> str | None:

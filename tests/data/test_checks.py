@@ -182,7 +182,8 @@ def test_unknown_columns_of_pairs(write, load):
         load(write("a.jsonl", [{"question": "Q", "answer": "A"}]))
     assert str(caught.value) == (
         "a.jsonl: no known format; columns found: answer, question; accepted: prompt + chosen + rejected; "
-        "chosen + rejected"
+        "chosen + rejected; or name the columns, starting from data.columns: "
+        "{prompt: question, chosen: COLUMN, rejected: COLUMN}"
     )
 
 
@@ -191,7 +192,8 @@ def test_unknown_columns_of_responses(write, load):
         load(write("a.jsonl", [{"question": "Q", "answer": "A"}]), responses=("chosen",))
     assert str(caught.value) == (
         "a.jsonl: no known format; columns found: answer, question; accepted: prompt + chosen + rejected; "
-        "chosen + rejected; prompt + chosen; prompt + completion; messages; text"
+        "chosen + rejected; prompt + chosen; prompt + completion; messages; text; "
+        "or name the columns, starting from data.columns: {prompt: question, completion: answer}"
     )
 
 
@@ -200,7 +202,8 @@ def test_unknown_columns_of_completions(write, load):
         load(write("a.jsonl", [{"prompt": "Q", "completion": "A"}]), responses=("completion",))
     assert str(caught.value) == (
         "a.jsonl: no known format; columns found: completion, prompt; accepted: prompt + completion + label; "
-        "messages + label; prompt + chosen + rejected; chosen + rejected"
+        "messages + label; prompt + chosen + rejected; chosen + rejected; "
+        "or name the columns, starting from data.columns: {label: COLUMN}"
     )
 
 
@@ -277,7 +280,7 @@ def test_labelled_rows_under_a_trainer_of_pairs(write, load):
     assert str(caught.value).startswith(
         "a.jsonl: no known format; columns found: completion, label, prompt; accepted: "
     )
-    assert str(caught.value).endswith("; labelled responses are read by trainer 'unpaired'")
+    assert "; labelled responses are read by trainer 'unpaired'; or name the columns, " in str(caught.value)
 
 
 def test_rows_that_cannot_be_read_say_so_before_any_column_is_missed(write, load):

@@ -171,12 +171,15 @@ CALL = {"role": "assistant", "tool_calls": [{"type": "function"}]}
     [
         (PAIR, "add a 'prompt' column"),
         ({**PAIR, "score": 1.0}, "add a 'prompt' column"),
-        ({"question": "Q", "id": "7", **PAIR}, "is the prompt in 'question'? then name that column 'prompt'"),
+        (
+            {"question": "Q", "id": "7", **PAIR},
+            "is the prompt in 'question'? then set data.columns: {prompt: question}",
+        ),
         (
             {"instruction": "Q", "input": "", **PAIR},
-            "is the prompt in 'instruction' or 'input'? then name that column 'prompt'",
+            "is the prompt in 'instruction' or 'input'? then set data.columns: {prompt: instruction}",
         ),
-        ({"Anfrage": "Q", "n": 1, **PAIR}, "is the prompt in 'Anfrage'? then name that column 'prompt'"),
+        ({"Anfrage": "Q", "n": 1, **PAIR}, "is the prompt in 'Anfrage'? then set data.columns: {prompt: Anfrage}"),
     ],
 )
 def test_pairs_whose_prompt_has_another_name(fields, said):
@@ -184,11 +187,11 @@ def test_pairs_whose_prompt_has_another_name(fields, said):
 
 
 def test_the_prompt_may_be_in_a_column_that_was_not_read():
-    said = f"{NO_TURN}; is the prompt in 'question'? then name that column 'prompt'"
+    said = f"{NO_TURN}; is the prompt in 'question'? then set data.columns: {{prompt: question}}"
     assert complaint(PAIR, others=("id", "question")) == said
     assert complaint({"chosen": [GOOD], "rejected": [BAD]}, others=("question",)) == (
-        "no common prompt: chosen and rejected begin with the assistant's turn; is the prompt in 'question'? then name "
-        "that column 'prompt'"
+        "no common prompt: chosen and rejected begin with the assistant's turn; is the prompt in 'question'? then set "
+        "data.columns: {prompt: question}"
     )
 
 
