@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from alignkit.data.config import DataConfig
-from alignkit.data.fields import Unusable
+from alignkit.data.fields import Unusable, in_other_words
 from alignkit.data.raw import RawRow
 from alignkit.data.renaming import Names
 from alignkit.errors import DataError
@@ -18,9 +17,6 @@ from alignkit.records.files import one_line
 
 _SHOWN = 5
 """Offenders named in a message."""
-
-_COLUMN_FIRST = re.compile(r"^'[^']*'")
-"""A detail that begins with the column it is about."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +46,11 @@ class Dropped:
         self.too_long: list[Offender] = []
         self._name = name
         self._num_rows = num_rows
-        self._names = {f"'{ours}'": f"'{other}'" for ours, other in (names or {}).items()}
+        self._names = names or {}
 
     def add(self, row: RawRow, error: Unusable, is_bad: bool = True) -> None:
         """Notes a row that is not used."""
-        detail = _COLUMN_FIRST.sub(lambda found: self._names.get(found[0], found[0]), error.detail, count=1)
+        detail = in_other_words(error.detail, self._names)
         (self.bad if is_bad else self.too_long).append(Offender(row, error.reason, detail))
 
     def counts(self) -> dict[str, int]:

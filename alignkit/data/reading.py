@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from alignkit.data.checks import Dropped
 from alignkit.data.columns import read_columns, read_token_columns, refuse_absent
 from alignkit.data.context import CONTEXT, refuse_context
-from alignkit.data.fields import Unusable, is_label, read_label
-from alignkit.data.formats import Example, Format, find_format, read_example
-from alignkit.data.raw import RawRow
+from alignkit.data.fields import LeftOut, Unusable, is_label, read_label
+from alignkit.data.formats import Example, find_format, read_example
+from alignkit.data.layouts import Format
+from alignkit.data.raw import RawRow, columns_of
 from alignkit.data.renaming import Names, unused
 from alignkit.data.sources.base import Source
 from alignkit.data.wanted import Wanted
@@ -18,9 +19,18 @@ from alignkit.data.wanted import Wanted
 
 @dataclass(frozen=True)
 class Read:
-    """The rows of one source before they are tokenised."""
+    """The rows of one source before they are tokenised.
+
+    Attributes:
+        form: their format.
+        title: what reports call it.
+        examples: the rows that are read.
+        dropped: those that are not.
+        unused_columns: the data's names of the columns that nothing reads.
+    """
 
     form: Format
+    title: str
     examples: list[Example]
     dropped: Dropped
     unused_columns: tuple[str, ...]
@@ -35,26 +45,24 @@ def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: 
     refuse_absent(raw, wanted.columns | of_tokens | {"gold"}.intersection(wanted.responses), name)
     if not form.is_chat:
         refuse_context(raw, form.name, name)
-    is_filtered = wanted.to_imitate and "rejected" not in form.kinds
+    is_filtered = wanted.to_imitate and not form.is_paired
     dropped = Dropped(name, len(raw), names)
     examples = []
     for row in raw:
         try:
             example = read_example(row, form, wanted.responses)
             if is_filtered and _is_undesirable(row):
-                raise _Undesirable("undesirable", "'label' is false, and this trainer imitates")
+                raise LeftOut("undesirable", "'label' is false, and this trainer imitates")
             columns = read_columns(row, wanted.columns, wanted.nonnegative)
             token_columns = read_token_columns(row, wanted.token_columns, [r for r in responses if r != "gold"])
             examples.append(replace(example, columns=columns, token_columns=token_columns))
         except Unusable as error:
-            dropped.add(row, error, is_bad=not isinstance(error, _Undesirable))
-    used = {*form.kinds, *responses, *wanted.columns, *of_tokens, *CONTEXT}.union({"label"} if is_filtered else ())
+            dropped.add(row, error, is_bad=not isinstance(error, LeftOut))
+    used = {*form.kinds, *form.optional, *responses, *wanted.columns, *of_tokens, *CONTEXT}
+    used |= {"label"} if is_filtered else set()
     # The world's columns are ours, and no user's mistake.
-    return Read(form, examples, dropped, () if source.on_world else unused(raw, used, names))
-
-
-class _Undesirable(Unusable):
-    """Nothing is wrong with the row, but nobody wants it to be likelier."""
+    title = form.name_in(columns_of(raw))
+    return Read(form, title, examples, dropped, () if source.on_world else unused(raw, used, names))
 
 
 def _is_undesirable(row: RawRow) -> bool:

@@ -108,7 +108,7 @@ class _Source:
         assert used == len({row.where for row in final}), "every row is either used or dropped"
         return DataReport(
             source=self.name,
-            format=self.read.form.name,
+            format=self.read.title,
             rows=self.num_rows,
             used=used,
             dropped=dropped,

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from alignkit.data.budget import MOST_CHARACTERS_WORD
 from alignkit.data.config import DataConfig
-from alignkit.data.formats import COLUMNS, Example
+from alignkit.data.formats import Example, has_pairs
+from alignkit.data.layouts import COLUMNS
 from alignkit.data.naming import has_own_eval, read_source, refuse_misplaced, source_of
 from alignkit.data.reading import read_examples
 from alignkit.data.splitting import choose_held_out
@@ -23,7 +24,7 @@ def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
     """
     refuse_misplaced(config)
     raw = read_source(config, "train", seed, COLUMNS)
-    is_paired = any("rejected" in row.fields for row in raw)
+    is_paired = any("rejected" in row.fields for row in raw) or has_pairs(raw)
     source = source_of(config, "train")
     read = read_examples(raw, source, Wanted(("chosen", "rejected") if is_paired else ("chosen",)), config.columns)
     held_out: frozenset[int] = frozenset()

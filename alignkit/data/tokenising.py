@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from alignkit.data.chat import ChatTemplate, Rendered
 from alignkit.data.columns import token_column
 from alignkit.data.fields import Unusable
-from alignkit.data.formats import Example, num_shared
+from alignkit.data.formats import Example
+from alignkit.data.readers import num_shared
 from alignkit.data.rows import TokenRow
 from alignkit.data.special_tokens import SpecialTokens, TypedTokens
 from alignkit.errors import DataError

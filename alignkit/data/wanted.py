@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from alignkit.data.columns import token_column
-from alignkit.data.formats import COLUMNS
+from alignkit.data.layouts import COLUMNS
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,11 @@ ANSWERS = [
         "missing field: 'label'; columns of this row: prompt, completion",
     ),
     ({**ANSWER, "completion": " "}, "empty response: 'completion' holds no text"),
-    ({**ANSWER, "completion": [GOOD]}, "wrong type: 'completion': expected text, got list " + json.dumps([GOOD])),
+    (
+        {**ANSWER, "completion": [GOOD]},
+        "mixed formats: this row is 'text prompt, message as completion, and label', most are 'text prompt, completion "
+        "and label'",
+    ),
     (PAIR, "mixed formats: this row is 'text with a prompt column', most are 'text prompt, completion and label'"),
     (
         TOLD_OFF,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from alignkit.data.fields import Unusable
-from alignkit.data.formats import find_format, num_shared, read_example
+from alignkit.data.formats import find_format, read_example
 from alignkit.data.raw import RawRow
+from alignkit.data.readers import num_shared
 
 USER = {"role": "user", "content": "Hi"}
 GOOD = {"role": "assistant", "content": "Hello."}
@@ -176,8 +177,8 @@ CALL = {"role": "assistant", "tool_calls": [{"type": "function"}]}
             "is the prompt in 'question'? then set data.columns: {prompt: question}",
         ),
         (
-            {"instruction": "Q", "input": "", **PAIR},
-            "is the prompt in 'instruction' or 'input'? then set data.columns: {prompt: instruction}",
+            {"query": "Q", "input": "", **PAIR},
+            "is the prompt in 'query' or 'input'? then set data.columns: {prompt: query}",
         ),
         ({"Anfrage": "Q", "n": 1, **PAIR}, "is the prompt in 'Anfrage'? then set data.columns: {prompt: Anfrage}"),
     ],
@@ -195,22 +196,18 @@ def test_the_prompt_may_be_in_a_column_that_was_not_read():
     )
 
 
+@pytest.mark.parametrize("prompt", [[USER], "Hi"])
+@pytest.mark.parametrize(("good", "bad"), [(GOOD, BAD), ([GOOD], [BAD])], ids=["alone", "in lists"])
+def test_responses_are_messages_in_a_list_or_not(prompt, good, bad):
+    row = RawRow(0, "a:1", {"prompt": prompt, "chosen": good, "rejected": bad})
+    example = read_example(row, find_format([row], BOTH, "a"), BOTH)
+    assert (example.prompt, example.responses) == ([USER], {"chosen": GOOD, "rejected": BAD})
+
+
 def test_a_prompt_of_messages_with_responses_of_text():
-    said = "mixed kinds: 'prompt' holds messages, but chosen and rejected are text; write all three in one way"
-    assert complaint({"prompt": [USER], **PAIR}) == said
-    said = "mixed kinds: 'prompt' is text, but chosen and rejected are messages; write all three in one way"
-    assert complaint({"prompt": "Hi", "chosen": [GOOD], "rejected": [BAD]}) == said
-
-
-def test_one_message_that_stands_in_no_list():
-    assert complaint({"prompt": [USER], "chosen": GOOD, "rejected": BAD}) == (
-        "wrong type: 'chosen': expected a list of messages, got dict "
-        '{"role": "assistant", "content": "Hello."}; put the one message into a list'
-    )
-    assert complaint({"prompt": "Hi", "chosen": GOOD, "rejected": BAD}) == (
-        "wrong type: 'chosen': expected text, got dict "
-        '{"role": "assistant", "content": "Hello."}; messages stand in lists, those of the prompt too'
-    )
+    row = RawRow(0, "a:1", {"prompt": [USER], "chosen": "Hello.", "rejected": "Go away."})
+    example = read_example(row, find_format([row], BOTH, "a"), BOTH)
+    assert (example.prompt, example.responses) == ([USER], {"chosen": GOOD, "rejected": BAD})
 
 
 @pytest.mark.parametrize("content", [{}, {"content": None}])
