@@ -15,6 +15,8 @@ from alignkit.errors import shown
 from alignkit.registry import Section
 from alignkit.world.config import WorldConfig
 
+TypedAs = Literal["as_text", "as_control", "error"]
+
 DEFAULT_HOLDOUT = 256
 _NAME = re.compile(r"[\w-]+")
 
@@ -51,6 +53,10 @@ class DataConfig(Section):
 
     separator: str = ""
     """Text put between prompt and response of plain text; refused for conversations. Most data needs none."""
+
+    special_tokens_in_text: TypedAs = "as_text"
+    """What becomes of a control token (`<eos>`, `<|im_end|>`) that stands in a row's own text: tokenised as the text it
+    is, as what it controls, or the row cannot be used. Rows that have one are counted."""
 
     max_length: int = Field(1024, gt=1)
     """Longest prompt + response; tokens."""

@@ -132,7 +132,7 @@ def _load(
     read = read_examples(raw, source, wanted, config.columns)
     dropped = read.dropped
     dropped.settle(config)  # before the slow part; what only tokens show is told after it
-    tokeniser = Tokeniser(tokenizer, config.separator)
+    tokeniser = Tokeniser(tokenizer, config.separator, config.special_tokens_in_text)
     rows: list[TokenRow] = []
     with counted("tokenising", len(read.examples)) as advance:
         for example, row in zip(read.examples, tokeniser.rows(read.examples), strict=True):

@@ -19,6 +19,8 @@ NAME_WIDTH = 8
 _LEFT_OUT = {
     "opened_otherwise": "rows whose generation the template opens with more than their prompt",
     "earlier_turns_untrained": "rows whose earlier assistant turns are not trained",
+    "special_tokens_as_text": "rows that mention control tokens, which are read as text",
+    "special_tokens_as_control": "rows with control tokens in their own text, which act as such",
     "truncated_prompt": "prompts cut",
     "truncated_response": "responses cut",
 }

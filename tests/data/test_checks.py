@@ -34,7 +34,6 @@ ROWS = [
         {**PAIR, "prompt": ""},
         "empty prompt: no token comes before the response, and the tokenizer adds no BOS",
     ),
-    (PAIR, {**PAIR, "chosen": " y</s>es"}, "end token inside: 'chosen' holds '</s>' before its end"),
     (TALK, {**TALK, "prompt": []}, "empty conversation: 'prompt' holds no messages"),
     (
         TALK,
@@ -134,6 +133,13 @@ def test_mistakes_in_labelled_rows(bad, complaint, write, load):
     )
     tables = load(name, responses=("completion",), on_bad_row="drop")
     assert [row.where for row in tables.train] == ["a.jsonl:1", "a.jsonl:3"]
+
+
+def test_an_end_that_was_typed(write, load):
+    name = write("a.jsonl", [PAIR, {**PAIR, "chosen": " y</s>es"}])
+    with pytest.raises(DataError) as caught:
+        load(name, special_tokens_in_text="error")
+    assert "  a.jsonl:2: end token inside: 'chosen' holds '</s>' before its end" in str(caught.value)
 
 
 def test_labels_that_are_wrong_in_every_row(write, load):
