@@ -20,6 +20,7 @@ T = TypeVar("T")
 Tools = list[dict[Any, Any] | Callable[..., Any]] | None
 
 _PROBE = "zebra"
+_QUESTION: Message = {"role": "user", "content": "horse"}
 _DAY = datetime(2024, 7, 26)
 """Templates that write today's date get this one (Llama 3.1's own default), or rows would differ from day to day."""
 
@@ -67,7 +68,8 @@ class ChatTemplate:
                 f"the data is conversations, but tokenizer '{_name(tokenizer)}' has no chat template; "
                 "take an instruct model's tokenizer or give prompt, chosen and rejected as text"
             )
-        probe = _watched(tokenizer, lambda watch: _probe(tokenizer, watch))
+        reply: Message = {"role": "assistant", "content": _PROBE}
+        probe = _watched(tokenizer, lambda watch: _probe(tokenizer, watch, [_QUESTION, reply]))
         _, found, tail = probe.rpartition(_PROBE)
         if not found:
             raise DataError(
@@ -144,6 +146,20 @@ class ChatTemplate:
         return text[: len(text) - len(self.tail) + self.kept]
 
 
+def question_marks(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """How a user's question begins and ends as the chat template writes it: its first control token after BOS, or what
+    stands in its place, and all from the question to where the assistant is to speak.
+
+    Raises:
+        DataError: the template cannot be used.
+    """
+    text = _watched(tokenizer, lambda watch: _probe(tokenizer, watch, [_QUESTION], is_open=True))
+    before, _, after = text.partition(_QUESTION["content"])
+    before = before.strip().removeprefix(tokenizer.bos_token or "").lstrip()
+    opening = max((text for text in special_texts(tokenizer) if text and before.startswith(text)), key=len, default="")
+    return opening or before, after.strip()
+
+
 def _watched(tokenizer: PreTrainedTokenizerBase, work: Callable[[Watch], T]) -> T:
     watch = Watch()
     try:
@@ -154,10 +170,9 @@ def _watched(tokenizer: PreTrainedTokenizerBase, work: Callable[[Watch], T]) -> 
         raise DataError(f"the chat template of tokenizer '{_name(tokenizer)}' {watch.excess}") from None
 
 
-def _probe(tokenizer: PreTrainedTokenizerBase, watch: Watch) -> str:
-    messages: list[Message] = [{"role": "user", "content": "horse"}, {"role": "assistant", "content": _PROBE}]
+def _probe(tokenizer: PreTrainedTokenizerBase, watch: Watch, messages: Sequence[Message], is_open: bool = False) -> str:
     try:
-        return _render(tokenizer, messages, watch)
+        return _render(tokenizer, messages, watch, is_open=is_open)
     except Exception as error:  # as for rows
         name = _name(tokenizer)
         raise DataError(f"the chat template of tokenizer '{name}' cannot be used: {_reason(error)}") from error

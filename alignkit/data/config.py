@@ -15,6 +15,7 @@ from alignkit.errors import shown
 from alignkit.registry import Section
 from alignkit.world.config import WorldConfig
 
+ChatUse = Literal["auto", "always", "never"]
 TypedAs = Literal["as_text", "as_control", "error"]
 
 DEFAULT_HOLDOUT = 256
@@ -53,6 +54,10 @@ class DataConfig(Section):
 
     separator: str = ""
     """Text put between prompt and response of plain text; refused for conversations. Most data needs none."""
+
+    chat: ChatUse = "auto"
+    """Whether plain text becomes turns that the chat template renders, the prompt the user's: `auto` where the
+    tokenizer has a template and prompts are no transcripts or rendered conversations."""
 
     special_tokens_in_text: TypedAs = "as_text"
     """What becomes of a control token (`<eos>`, `<|im_end|>`) that stands in a row's own text: tokenised as the text it

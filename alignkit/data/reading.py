@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from alignkit.data.checks import Dropped
@@ -14,6 +14,7 @@ from alignkit.data.layouts import Format
 from alignkit.data.raw import RawRow, columns_of
 from alignkit.data.renaming import Names, unused
 from alignkit.data.sources.base import Source
+from alignkit.data.turns import Turns, as_turns
 from alignkit.data.wanted import Wanted
 
 
@@ -26,6 +27,7 @@ class Read:
         title: what reports call it.
         examples: the rows that are read.
         dropped: those that are not.
+        is_wrapped: plain text became turns of a conversation.
         unused_columns: the data's names of the columns that nothing reads.
     """
 
@@ -33,18 +35,17 @@ class Read:
     title: str
     examples: list[Example]
     dropped: Dropped
+    is_wrapped: bool
     unused_columns: tuple[str, ...]
 
 
-def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: Names) -> Read:
+def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: Names, turns: Turns) -> Read:
     """The format, the examples, and the rows that are none."""
     name = source.label
     form = find_format(raw, wanted.responses, name)
     responses = form.laid_out(wanted.responses)
     of_tokens = wanted.of_tokens(responses)
     refuse_absent(raw, wanted.columns | of_tokens | {"gold"}.intersection(wanted.responses), name)
-    if not form.is_chat:
-        refuse_context(raw, form.name, name)
     is_filtered = wanted.to_imitate and not form.is_paired
     dropped = Dropped(name, len(raw), names)
     examples = []
@@ -58,11 +59,24 @@ def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: 
             examples.append(replace(example, columns=columns, token_columns=token_columns))
         except Unusable as error:
             dropped.add(row, error, is_bad=not isinstance(error, LeftOut))
+    is_wrapped = not form.is_chat and turns.fit(examples, form, source)
+    if is_wrapped:
+        examples = list(_wrapped(examples, dropped))
+    elif not form.is_chat:
+        refuse_context(raw, form.name, name)
     used = {*form.kinds, *form.optional, *responses, *wanted.columns, *of_tokens, *CONTEXT}
     used |= {"label"} if is_filtered else set()
     # The world's columns are ours, and no user's mistake.
     title = form.name_in(columns_of(raw))
-    return Read(form, title, examples, dropped, () if source.on_world else unused(raw, used, names))
+    return Read(form, title, examples, dropped, is_wrapped, () if source.on_world else unused(raw, used, names))
+
+
+def _wrapped(examples: Iterable[Example], dropped: Dropped) -> Iterator[Example]:
+    for example in examples:
+        try:
+            yield as_turns(example)
+        except Unusable as error:
+            dropped.add(example.row, error)
 
 
 def _is_undesirable(row: RawRow) -> bool:

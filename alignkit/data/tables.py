@@ -17,6 +17,7 @@ from alignkit.data.rows import DataReport, Tables, TokenRow
 from alignkit.data.sources.base import Part
 from alignkit.data.splitting import choose_held_out, rows_fingerprint, swap_labels
 from alignkit.data.tokenising import Tokeniser
+from alignkit.data.turns import Turns
 from alignkit.data.unpairing import refuse_one_sided, unpair
 from alignkit.data.wanted import Wanted
 from alignkit.errors import DataError
@@ -129,7 +130,7 @@ def _load(
     source = source_of(config, part)
     name = source.label
     raw = read_source(config, part, seed, wanted.all_columns)
-    read = read_examples(raw, source, wanted, config.columns)
+    read = read_examples(raw, source, wanted, config.columns, Turns(config.chat, tokenizer, config.separator))
     dropped = read.dropped
     dropped.settle(config)  # before the slow part; what only tokens show is told after it
     tokeniser = Tokeniser(tokenizer, config.separator, config.special_tokens_in_text)
@@ -155,6 +156,8 @@ def _load(
     kept = [example for example in read.examples if example.row.index in indices]
     if wanted.to_imitate:
         tokeniser.counts["earlier_turns_untrained"] = sum(example.has_earlier_turns for example in kept)
+    if read.is_wrapped:
+        tokeniser.counts["wrapped_as_turns"] = len(kept)
     prompts = {example.row.index: example.prompt_key for example in kept}
     assert tokeniser.end is not None, "a tokenizer without EOS was refused"
     return _Source(name, read, len(raw), fitted, prompts, tokeniser.counts, tokeniser.end)

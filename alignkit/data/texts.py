@@ -12,6 +12,7 @@ from alignkit.data.layouts import COLUMNS
 from alignkit.data.naming import has_own_eval, read_source, refuse_misplaced, source_of
 from alignkit.data.reading import read_examples
 from alignkit.data.splitting import choose_held_out
+from alignkit.data.turns import Turns
 from alignkit.data.wanted import Wanted
 from alignkit.errors import DataError
 
@@ -26,7 +27,8 @@ def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
     raw = read_source(config, "train", seed, COLUMNS)
     is_paired = any("rejected" in row.fields for row in raw) or has_pairs(raw)
     source = source_of(config, "train")
-    read = read_examples(raw, source, Wanted(("chosen", "rejected") if is_paired else ("chosen",)), config.columns)
+    wanted = Wanted(("chosen", "rejected") if is_paired else ("chosen",))
+    read = read_examples(raw, source, wanted, config.columns, Turns("never", None, ""))
     held_out: frozenset[int] = frozenset()
     if not has_own_eval(config):
         prompts = {example.row.index: example.prompt_key for example in read.examples}

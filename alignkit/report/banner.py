@@ -16,7 +16,8 @@ from alignkit.report.wrapping import wrapped
 NAME_WIDTH = 8
 """Columns of the names on the left."""
 
-_LEFT_OUT = {
+_NOTED = {
+    "wrapped_as_turns": "rows whose text became a user's turn and its answer, as the model speaks in turns (data.chat)",
     "opened_otherwise": "rows whose generation the template opens with more than their prompt",
     "earlier_turns_untrained": "rows whose earlier assistant turns are not trained",
     "special_tokens_as_text": "rows that mention control tokens, which are read as text",
@@ -24,7 +25,7 @@ _LEFT_OUT = {
     "truncated_prompt": "prompts cut",
     "truncated_response": "responses cut",
 }
-"""Counts of a `DataReport` of what is read and does not reach the loss -> words."""
+"""Counts of a `DataReport` of what is read otherwise than it stands there, or does not reach the loss -> words."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def data_line(report: DataReport) -> str:
     if report.dropped:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(report.dropped.items()))
         line += f", {sum(report.dropped.values()):,} dropped ({reasons})"
-    left_out = [f"{what}: {number:,}" for name, what in _LEFT_OUT.items() if (number := report.counts.get(name))]
+    left_out = [f"{what}: {number:,}" for name, what in _NOTED.items() if (number := report.counts.get(name))]
     if report.unused_columns:
         left_out.append(f"columns not used: {', '.join(report.unused_columns)}")
     return "; ".join([line, report.format, *left_out])

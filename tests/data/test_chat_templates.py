@@ -261,7 +261,7 @@ def test_end_of_the_tables(write, load, make_bytes, templates):
     tokenizer = make_bytes(template=templates["chatml"])
     write("text.jsonl", [PLAIN])
     write("chat.jsonl", [TALK])
-    assert tokenizer.convert_ids_to_tokens(load("text.jsonl", tokenizer).end) == "</s>"
+    assert tokenizer.convert_ids_to_tokens(load("text.jsonl", tokenizer, chat="never").end) == "</s>"
     assert tokenizer.convert_ids_to_tokens(load("chat.jsonl", tokenizer).end) == "<|im_end|>"
 
 
@@ -269,7 +269,7 @@ def test_sources_that_end_otherwise(write, load, make_bytes, templates):
     write("text.jsonl", [PLAIN])
     write("chat.jsonl", [TALK])
     tokenizer = make_bytes(template=templates["chatml"])
-    assert complaint(load, "chat.jsonl", tokenizer, eval="text.jsonl") == (
+    assert complaint(load, "chat.jsonl", tokenizer, eval="text.jsonl", chat="never") == (
         "data.eval: responses of text.jsonl (text with a prompt column) end with '</s>', those of chat.jsonl "
         "(messages with a prompt column) with '<|im_end|>'; give both as conversations or both as text"
     )

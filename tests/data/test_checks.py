@@ -110,13 +110,13 @@ def test_more_than_twenty_mistakes_in_rows(good, bad, complaint, write, load, ma
     name = write("a.jsonl", lines_of(good, bad, good))
     tokenizer = make_bytes(template=templates["chatml"])
     with pytest.raises(DataError) as caught:
-        load(name, tokenizer)
+        load(name, tokenizer, chat="never")
     assert str(caught.value) == (
         f"a.jsonl: 1 of 3 rows cannot be used: 1 {complaint.split(':')[0]}\n"
         f"  a.jsonl:2: {complaint}\n"
         "mend them, or leave them out with data.on_bad_row: drop"
     )
-    tables = load(name, tokenizer, on_bad_row="drop")
+    tables = load(name, tokenizer, chat="never", on_bad_row="drop")
     assert [row.where for row in tables.train] == ["a.jsonl:1", "a.jsonl:3"]
     assert tables.reports[0].dropped == {complaint.split(":")[0]: 1}
 

@@ -85,7 +85,7 @@ def test_typed_tokens_of_plain_text(write, load, make_bytes):
 def test_what_the_template_writes_may_stand_in_plain_text(write, load, make_bytes, templates):
     tokenizer = make_bytes(template=templates["chatml"])
     row = {"prompt": "<|im_start|>user\n<s>a<|im_end|>\n<|im_start|>assistant\n", "chosen": "b", "rejected": "c"}
-    tables = load(write("a.jsonl", [row]), tokenizer)
+    tables = load(write("a.jsonl", [row]), tokenizer, chat="never")
     assert controls(tokenizer, tables.train[0].prompt) == ["<|im_start|>", "<|im_end|>", "<|im_start|>"]
 
 
