@@ -76,7 +76,7 @@ def unused(rows: Iterable[RawRow], used: Iterable[str], names: Names) -> tuple[s
     return tuple(filter(None, sorted(found.difference(names.get(column, column) for column in used))))
 
 
-def refuse_unread(names: Names, read: Collection[str]) -> None:
+def refuse_unread(names: Names, read: Collection[str], place: str = "data.columns") -> None:
     """Stops at a name that stands for no column.
 
     Raises:
@@ -85,7 +85,7 @@ def refuse_unread(names: Names, read: Collection[str]) -> None:
     for ours in names:
         if ours not in read:
             raise DataError(
-                f"data.columns.{ours}: nothing reads a column '{ours}'; {suggestion(ours, sorted(read))}; the "
+                f"{place}.{ours}: nothing reads a column '{ours}'; {suggestion(ours, sorted(read))}; the "
                 "data's own name is the value"
             )
 

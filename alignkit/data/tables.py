@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignkit.data.config import DataConfig
 from alignkit.data.fields import Unusable
-from alignkit.data.naming import has_own_eval, read_source, refuse_misplaced, source_of
+from alignkit.data.naming import Named, has_own_eval, names_of, read_for, read_source, refuse_misplaced
 from alignkit.data.overflow import fit, refuse_long
 from alignkit.data.reading import Read, read_examples
 from alignkit.data.rows import DataReport, Tables, TokenRow
 from alignkit.data.sources.base import Part
-from alignkit.data.splitting import choose_held_out, rows_fingerprint, swap_labels
+from alignkit.data.splitting import choose_held_out, repeat, rows_fingerprint, swap_labels
 from alignkit.data.tokenising import Tokeniser
 from alignkit.data.turns import Turns
 from alignkit.data.unpairing import refuse_one_sided, unpair
@@ -64,37 +64,49 @@ def load_tables(
         )
     refuse_misplaced(config)
     wanted = Wanted(responses, columns, token_columns, nonnegative, to_imitate=responses == ("chosen",))
-    train = _load(config, "train", wanted, tokenizer, seed)
-    sources = [train]
-    if has_own_eval(config):
-        sources.append(_load(config, "eval", wanted, tokenizer, seed))
-        _refuse_other_end(train, sources[1], tokenizer)
-        kept, held = train.rows, sources[1].rows
-    else:
-        chosen = choose_held_out(train.prompts, config, seed)
-        kept = [row for row in train.rows if row.index not in chosen]
-        held = [row for row in train.rows if row.index in chosen]
-        train.counts["held_out"] = len(held)
-    refuse_one_sided(kept, train.name)
-    kept, train.counts["labels_swapped"] = swap_labels(kept, config.label_noise, seed)
-    if "completion" in responses and not train.read.form.is_labelled:
-        kept = unpair(kept)
-        train.counts["unpaired"] = len(kept)
+    sources = _load_all(config, "train", wanted, tokenizer, seed)
+    evaluated = _load_all(config, "eval", wanted, tokenizer, seed) if has_own_eval(config) else []
+    _refuse_other_ends([*sources, *evaluated], tokenizer)
+    chosen: frozenset[int] = frozenset()
+    if not evaluated:
+        prompts = {number: prompt for source in sources for number, prompt in source.prompts.items()}
+        chosen = choose_held_out(prompts, config, seed)
+        for source in sources:
+            source.counts["held_out"] = len(chosen.intersection(source.prompts))
+    kept = [[row for row in source.rows if row.index not in chosen] for source in sources]
+    held = [[row for row in source.rows if row.index in chosen] for source in sources]
+    refuse_one_sided([row for rows in kept for row in rows], ", ".join(source.name for source in sources))
+    final = [source.for_training(rows, config, wanted, seed) for source, rows in zip(sources, kept, strict=True)]
     if dropped_file is not None:
         with one_line(dropped_file):
             dropped_file.unlink(missing_ok=True)
-        for source in sources:
+        for source in (*sources, *evaluated):
             source.read.dropped.write(dropped_file)
-    used = [kept, held] if has_own_eval(config) else [[*kept, *held]]
-    reports = tuple(source.report(rows) for source, rows in zip(sources, used, strict=True))
-    return Tables(tuple(kept), tuple(held), reports, train.end)
+    reports = [source.report([*rows, *out]) for source, rows, out in zip(sources, final, held, strict=True)]
+    reports += [source.report(source.rows) for source in evaluated]
+    held += [source.rows for source in evaluated]
+    return Tables(_joined(final), _joined(held), tuple(reports), sources[0].end)
+
+
+def _joined(rows: Iterable[Sequence[TokenRow]]) -> tuple[TokenRow, ...]:
+    return tuple(row for several in rows for row in several)
 
 
 @dataclass(frozen=True)
 class _Source:
-    """What became of one source's rows; `prompts` is row index -> key of its prompt, `end` what ends its responses."""
+    """What became of one source's rows.
 
-    name: str
+    Attributes:
+        named: the source.
+        read: its rows before they were tokenised.
+        num_rows: how many there were.
+        rows: those that can be used.
+        prompts: row index -> key of its prompt.
+        counts: facts for the report.
+        end: id of what ends its responses.
+    """
+
+    named: Named
     read: Read
     num_rows: int
     rows: list[TokenRow]
@@ -102,9 +114,31 @@ class _Source:
     counts: Counter[str]
     end: int
 
+    @property
+    def name(self) -> str:
+        """What reports and messages call it."""
+        return self.named.source.label
+
+    def for_training(self, rows: list[TokenRow], config: DataConfig, wanted: Wanted, seed: int) -> list[TokenRow]:
+        """These rows as often as their weight says, with noise, and pairs taken apart where they are to be."""
+        weight = self.named.share.weight
+        repeated = repeat(rows, weight, seed)
+        if rows and not repeated:
+            raise DataError(f"{self.named.place}.weight: {weight:g} leaves none of {len(rows):,} training rows")
+        if weight != 1:
+            self.counts["weighted"] = len(repeated)
+            self.counts["not_drawn"] = len(rows) - len({row.index for row in repeated})
+        repeated, self.counts["labels_swapped"] = swap_labels(repeated, config.label_noise, seed)
+        if "completion" in wanted.responses and not self.read.form.is_labelled:
+            repeated = unpair(repeated)
+            self.counts["unpaired"] = len(repeated)
+        return repeated
+
     def report(self, final: Sequence[TokenRow]) -> DataReport:
         """The account of this source once its rows are `final`; two of them may be one row of the source."""
         dropped = self.read.dropped.counts()
+        if not_drawn := self.counts.pop("not_drawn", 0):
+            dropped["not drawn"] = not_drawn
         used = self.num_rows - sum(dropped.values())
         assert used == len({row.where for row in final}), "every row is either used or dropped"
         return DataReport(
@@ -116,21 +150,30 @@ class _Source:
             counts=dict(self.counts),
             fingerprint=rows_fingerprint(final),
             unused_columns=self.read.unused_columns,
+            part=self.named.part,
+            weight=self.named.share.weight,
         )
 
 
+def _load_all(
+    config: DataConfig, part: Part, wanted: Wanted, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> list[_Source]:
+    """The sources of one part, whose rows are numbered one after the other; a pair may become two rows."""
+    loaded: list[_Source] = []
+    first = 0
+    for named in read_for(config, part):
+        loaded.append(_load(config, named, first, wanted, tokenizer, seed))
+        first += loaded[-1].num_rows * (2 if "completion" in wanted.responses else 1)
+    return loaded
+
+
 def _load(
-    config: DataConfig,
-    part: Part,
-    wanted: Wanted,
-    tokenizer: PreTrainedTokenizerBase,
-    seed: int,
+    config: DataConfig, named: Named, first: int, wanted: Wanted, tokenizer: PreTrainedTokenizerBase, seed: int
 ) -> _Source:
-    """The rows of one source, all steps but the split."""
-    source = source_of(config, part)
-    name = source.label
-    raw = read_source(config, part, seed, wanted.all_columns)
-    read = read_examples(raw, source, wanted, config.columns, Turns(config.chat, tokenizer, config.separator))
+    """The rows of one source, numbered from `first`: all steps but the split."""
+    source, names = named.source, names_of(config, named)
+    raw = read_source(config, named, seed, wanted.all_columns)
+    read = read_examples(raw, source, wanted, names, Turns(config.chat, tokenizer, config.separator))
     dropped = read.dropped
     dropped.settle(config)  # before the slow part; what only tokens show is told after it
     tokeniser = Tokeniser(tokenizer, config.separator, config.special_tokens_in_text)
@@ -143,7 +186,7 @@ def _load(
                 rows.append(row)
             advance(1)
     dropped.settle(config)
-    refuse_long(rows, config, name)
+    refuse_long(rows, config, source.label)
     fitted: list[TokenRow] = []
     for row in rows:
         try:
@@ -158,16 +201,19 @@ def _load(
         tokeniser.counts["earlier_turns_untrained"] = sum(example.has_earlier_turns for example in kept)
     if read.is_wrapped:
         tokeniser.counts["wrapped_as_turns"] = len(kept)
-    prompts = {example.row.index: example.prompt_key for example in kept}
+    prompts = {first + example.row.index: example.prompt_key for example in kept}
     assert tokeniser.end is not None, "a tokenizer without EOS was refused"
-    return _Source(name, read, len(raw), fitted, prompts, tokeniser.counts, tokeniser.end)
+    numbered = [replace(row, index=first + row.index) for row in fitted] if first else fitted
+    return _Source(named, read, len(raw), numbered, prompts, tokeniser.counts, tokeniser.end)
 
 
-def _refuse_other_end(train: _Source, held: _Source, tokenizer: PreTrainedTokenizerBase) -> None:
+def _refuse_other_ends(sources: Sequence[_Source], tokenizer: PreTrainedTokenizerBase) -> None:
     """A policy that learns one end of a response cannot be measured on samples and rows with another."""
-    if train.end != held.end:
-        ends = [tokenizer.convert_ids_to_tokens(source.end) for source in (train, held)]
-        raise DataError(
-            f"data.eval: responses of {held.name} ({held.read.form.name}) end with {ends[1]!r}, those of {train.name} "
-            f"({train.read.form.name}) with {ends[0]!r}; give both as conversations or both as text"
-        )
+    first = sources[0]
+    for other in sources[1:]:
+        if other.end != first.end:
+            ends = [tokenizer.convert_ids_to_tokens(source.end) for source in (first, other)]
+            raise DataError(
+                f"{other.named.place}: responses of {other.name} ({other.read.form.name}) end with {ends[1]!r}, those "
+                f"of {first.name} ({first.read.form.name}) with {ends[0]!r}; give both as conversations or both as text"
+            )

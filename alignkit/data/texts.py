@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from alignkit.data.budget import MOST_CHARACTERS_WORD
 from alignkit.data.config import DataConfig
 from alignkit.data.formats import Example, has_pairs
 from alignkit.data.layouts import COLUMNS
-from alignkit.data.naming import has_own_eval, read_source, refuse_misplaced, source_of
-from alignkit.data.reading import read_examples
+from alignkit.data.naming import has_own_eval, names_of, read_for, read_source, refuse_misplaced
+from alignkit.data.reading import Read, read_examples
 from alignkit.data.splitting import choose_held_out
 from alignkit.data.turns import Turns
 from alignkit.data.wanted import Wanted
@@ -24,24 +24,38 @@ def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
     they are known without a tokenizer.
     """
     refuse_misplaced(config)
-    raw = read_source(config, "train", seed, COLUMNS)
-    is_paired = any("rejected" in row.fields for row in raw) or has_pairs(raw)
-    source = source_of(config, "train")
-    wanted = Wanted(("chosen", "rejected") if is_paired else ("chosen",))
-    read = read_examples(raw, source, wanted, config.columns, Turns("never", None, ""))
-    held_out: frozenset[int] = frozenset()
-    if not has_own_eval(config):
-        prompts = {example.row.index: example.prompt_key for example in read.examples}
-        try:
-            held_out = choose_held_out(prompts, config, seed)
-        except DataError:
-            read.dropped.settle(config)  # too few rows may be left because the others are bad: that is to be said then
-            raise
-    elif not read.examples:
+    reads, first = [], 0
+    prompts: dict[int, str] = {}
+    for named in read_for(config, "train"):
+        raw = read_source(config, named, seed, COLUMNS)
+        is_paired = any("rejected" in row.fields for row in raw) or has_pairs(raw)
+        wanted = Wanted(("chosen", "rejected") if is_paired else ("chosen",))
+        read = read_examples(raw, named.source, wanted, names_of(config, named), Turns("never", None, ""))
+        reads.append((first, read))
+        prompts |= {first + example.row.index: example.prompt_key for example in read.examples}
+        first += len(raw)
+    held_out = _held_out(config, prompts, [read for _, read in reads], seed)
+    for first, read in reads:
+        for example in read.examples:
+            if first + example.row.index not in held_out:
+                yield from map(_with_short_words, _texts_of(example, config.separator))
+
+
+def _held_out(config: DataConfig, prompts: Mapping[int, str], reads: Sequence[Read], seed: int) -> frozenset[int]:
+    try:
+        if not has_own_eval(config):
+            return choose_held_out(prompts, config, seed)
+    except DataError:
+        _settle(config, reads)  # too few rows may be left because the others are bad: that is to be said then
+        raise
+    if not prompts:
+        _settle(config, reads)
+    return frozenset()
+
+
+def _settle(config: DataConfig, reads: Iterable[Read]) -> None:
+    for read in reads:
         read.dropped.settle(config)
-    for example in read.examples:
-        if example.row.index not in held_out:
-            yield from map(_with_short_words, _texts_of(example, config.separator))
 
 
 def _texts_of(example: Example, separator: str) -> Iterator[str]:

@@ -77,9 +77,12 @@ class Banner:
         self._print("loading", loading)
 
     def data(self, reports: Sequence[DataReport]) -> None:
-        """What became of each source; a second one, if any, holds the held-out rows."""
-        for name, report in zip(("data", "eval"), reports, strict=False):
-            self._print(name, data_line(report))
+        """What became of each source."""
+        said = ""
+        for report in reports:
+            name = "data" if report.part == "train" else "eval"
+            self._print(name if name != said else "", data_line(report))
+            said = name
 
     def model(self, name: str, *, parameters: int, trainable: int) -> None:
         """The policy.
@@ -128,6 +131,8 @@ def data_line(report: DataReport) -> str:
     line = f"{report.source}: {report.used:,} of {_counted(report.rows, 'row', 'rows')} used"
     if held_out := report.counts.get("held_out"):
         line += f", {held_out:,} of them held out"
+    if report.weight != 1:
+        line += f", {report.counts['weighted']:,} training rows a pass by weight {report.weight:g}"
     if report.dropped:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(report.dropped.items()))
         line += f", {sum(report.dropped.values()):,} dropped ({reasons})"
