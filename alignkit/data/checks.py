@@ -39,13 +39,14 @@ class Dropped:
     Attributes:
         bad: rows that cannot be used; they stop the run, or count against `max_bad_rows`.
         too_long: rows that `on_overflow: drop` leaves out.
+        num_rows: how many there are in all.
     """
 
     def __init__(self, name: str, num_rows: int, names: Names | None = None) -> None:
         self.bad: list[Offender] = []
         self.too_long: list[Offender] = []
         self._name = name
-        self._num_rows = num_rows
+        self.num_rows = num_rows
         self._names = names or {}
 
     def add(self, row: RawRow, error: Unusable, is_bad: bool = True) -> None:
@@ -70,8 +71,8 @@ class Dropped:
             else:
                 limit, advice = "", "mend them, or leave them out with data.on_bad_row: drop"
             raise DataError(self._message(limit, advice))
-        if len(self.bad) + len(self.too_long) == self._num_rows:
-            raise DataError(f"{self._name}: no row is left of {self._num_rows}: {_listed(self.counts())}")
+        if len(self.bad) + len(self.too_long) == self.num_rows:
+            raise DataError(f"{self._name}: no row is left of {self.num_rows}: {_listed(self.counts())}")
 
     def write(self, path: Path) -> None:
         """Appends one JSON line per row to `path`: where, reason, detail and the row itself; no file without rows.
@@ -91,7 +92,7 @@ class Dropped:
         reasons = Counter(offender.reason for offender in self.bad).most_common()
         first = sorted(self.bad, key=lambda offender: offender.row.index)[:_SHOWN]
         rest = len(self.bad) - len(first)
-        head = f"{self._name}: {len(self.bad)} of {self._num_rows} rows cannot be used{limit}: {_listed(dict(reasons))}"
+        head = f"{self._name}: {len(self.bad)} of {self.num_rows} rows cannot be used{limit}: {_listed(dict(reasons))}"
         lines = [f"  {offender.line}" for offender in first] + ([f"  and {rest} more"] if rest else [])
         return "\n".join([head, *lines, advice])
 

@@ -108,6 +108,10 @@ class DataConfig(Section):
     """Whether plain text becomes turns that the chat template renders, the prompt the user's: `auto` where the
     tokenizer has a template and prompts are no transcripts or rendered conversations."""
 
+    train_on: Literal["last_turn", "all_turns"] = "last_turn"
+    """Of conversations, for trainer `sft`: the last turn of the assistant, or each, as a row of its own with all before
+    it as the prompt."""
+
     special_tokens_in_text: TypedAs = "as_text"
     """What becomes of a control token (`<eos>`, `<|im_end|>`) that stands in a row's own text: tokenised as the text it
     is, as what it controls, or the row cannot be used. Rows that have one are counted."""

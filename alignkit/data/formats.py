@@ -35,6 +35,7 @@ class Example:
         columns: data columns that components need.
         token_columns: column suffix -> response name -> [N] float32; not yet compared with the response's tokens.
         tools: JSON schemas for the chat template; None without any, and in plain text.
+        opening: of a turn of a conversation, the key of the first prompt in it; None of a whole row.
     """
 
     row: RawRow
@@ -44,6 +45,7 @@ class Example:
     columns: Mapping[str, float] = field(default_factory=dict)
     token_columns: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     tools: list[dict[str, Any]] | None = None
+    opening: str | None = None
 
     @property
     def has_earlier_turns(self) -> bool:
@@ -54,7 +56,9 @@ class Example:
 
     @property
     def prompt_key(self) -> str:
-        """Equal for equal prompts."""
+        """Equal for equal prompts, and for all turns of a conversation."""
+        if self.opening is not None:
+            return self.opening
         return self.prompt if isinstance(self.prompt, str) else json.dumps(self.prompt, sort_keys=True)
 
 

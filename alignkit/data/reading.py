@@ -14,8 +14,9 @@ from alignkit.data.layouts import Format
 from alignkit.data.raw import RawRow, columns_of
 from alignkit.data.renaming import Names, unused
 from alignkit.data.sources.base import Source
-from alignkit.data.turns import Turns, as_turns
+from alignkit.data.turns import Turns, as_turns, each_turn
 from alignkit.data.wanted import Wanted
+from alignkit.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Read:
         examples: the rows that are read.
         dropped: those that are not.
         is_wrapped: plain text became turns of a conversation.
+        num_conversations: how many were taken apart into rows, one per turn.
         unused_columns: the data's names of the columns that nothing reads.
     """
 
@@ -36,6 +38,7 @@ class Read:
     examples: list[Example]
     dropped: Dropped
     is_wrapped: bool
+    num_conversations: int
     unused_columns: tuple[str, ...]
 
 
@@ -64,11 +67,39 @@ def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: 
         examples = list(_wrapped(examples, dropped))
     elif not form.is_chat:
         refuse_context(raw, form.name, name)
+    num_conversations = 0
+    if wanted.every_turn:
+        num_conversations, examples = len(examples), _every_turn(examples, dropped)
     used = {*form.kinds, *form.optional, *responses, *wanted.columns, *of_tokens, *CONTEXT}
     used |= {"label"} if is_filtered else set()
     # The world's columns are ours, and no user's mistake.
     title = form.name_in(columns_of(raw))
-    return Read(form, title, examples, dropped, is_wrapped, () if source.on_world else unused(raw, used, names))
+    return Read(
+        form,
+        title,
+        examples,
+        dropped,
+        is_wrapped,
+        num_conversations,
+        () if source.on_world else unused(raw, used, names),
+    )
+
+
+def _every_turn(examples: Sequence[Example], dropped: Dropped) -> list[Example]:
+    """The turns of all conversations, numbered.
+
+    Raises:
+        DataError: text has turns that it does not show.
+    """
+    hidden = next((one for one in examples if isinstance(one.prompt, str) and one.has_earlier_turns), None)
+    if hidden:
+        raise DataError(
+            f"data.train_on: all_turns needs conversations, but {hidden.row.where} is a transcript; take last_turn, or "
+            "data.chat: always with a tokenizer that has a chat template"
+        )
+    turns = [turn for one in examples for turn in (each_turn(one) if isinstance(one.prompt, list) else [one])]
+    dropped.num_rows += len(turns) - len(examples)
+    return [replace(turn, row=replace(turn.row, index=number)) for number, turn in enumerate(turns)]
 
 
 def _wrapped(examples: Iterable[Example], dropped: Dropped) -> Iterator[Example]:

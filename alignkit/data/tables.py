@@ -62,8 +62,17 @@ def load_tables(
             f"data.label_noise: {config.label_noise} needs pairs or labelled responses; this trainer reads "
             f"{', '.join(responses)}"
         )
+    wanted = Wanted(
+        responses,
+        columns,
+        token_columns,
+        nonnegative,
+        to_imitate=responses == ("chosen",),
+        every_turn=config.train_on == "all_turns",
+    )
+    if wanted.every_turn:
+        _refuse_every_turn(wanted)
     refuse_misplaced(config)
-    wanted = Wanted(responses, columns, token_columns, nonnegative, to_imitate=responses == ("chosen",))
     sources = _load_all(config, "train", wanted, tokenizer, seed)
     evaluated = _load_all(config, "eval", wanted, tokenizer, seed) if has_own_eval(config) else []
     _refuse_other_ends([*sources, *evaluated], tokenizer)
@@ -86,6 +95,14 @@ def load_tables(
     reports += [source.report(source.rows) for source in evaluated]
     held += [source.rows for source in evaluated]
     return Tables(_joined(final), _joined(held), tuple(reports), sources[0].end)
+
+
+def _refuse_every_turn(wanted: Wanted) -> None:
+    if not wanted.to_imitate:
+        reads = ", ".join(wanted.responses)
+        raise DataError(f"data.train_on: all_turns is for single responses; this trainer reads {reads}; take last_turn")
+    if wanted.token_columns:
+        raise DataError("data.train_on: all_turns has no token weights for earlier turns; take last_turn")
 
 
 def _joined(rows: Iterable[Sequence[TokenRow]]) -> tuple[TokenRow, ...]:
@@ -188,23 +205,26 @@ def _load(
     dropped.settle(config)
     refuse_long(rows, config, source.label)
     fitted: list[TokenRow] = []
+    row_of = {example.row.index: example.row for example in read.examples}
     for row in rows:
         try:
             num_leading = tokeniser.special.num_leading(row.prompt.tolist())
             fitted.append(fit(row, config, num_leading, tokeniser.counts))
         except Unusable as error:
-            dropped.add(raw[row.index], error, is_bad=config.on_overflow != "drop")
+            dropped.add(row_of[row.index], error, is_bad=config.on_overflow != "drop")
     dropped.settle(config)
     indices = {row.index for row in fitted}
     kept = [example for example in read.examples if example.row.index in indices]
-    if wanted.to_imitate:
+    if wanted.every_turn:
+        tokeniser.counts["conversations"] = read.num_conversations
+    elif wanted.to_imitate:
         tokeniser.counts["earlier_turns_untrained"] = sum(example.has_earlier_turns for example in kept)
     if read.is_wrapped:
         tokeniser.counts["wrapped_as_turns"] = len(kept)
     prompts = {first + example.row.index: example.prompt_key for example in kept}
     assert tokeniser.end is not None, "a tokenizer without EOS was refused"
     numbered = [replace(row, index=first + row.index) for row in fitted] if first else fitted
-    return _Source(named, read, len(raw), numbered, prompts, tokeniser.counts, tokeniser.end)
+    return _Source(named, read, dropped.num_rows, numbered, prompts, tokeniser.counts, tokeniser.end)
 
 
 def _refuse_other_ends(sources: Sequence[_Source], tokenizer: PreTrainedTokenizerBase) -> None:

@@ -111,6 +111,36 @@ def as_turns(example: Example) -> Example:
     return replace(example, prompt=prompt, responses=responses, tools=read_tools(example.row.fields))
 
 
+def each_turn(example: Example) -> list[Example]:
+    """An example per turn of the assistant that follows one of the user or a tool, all before it as the prompt.
+
+    Their rows bear the turn in their place. Turns without text, such as calls of tools, are in prompts only.
+    """
+    assert isinstance(example.prompt, list), "plain text has no turns"
+    (name, last), *_ = example.responses.items()
+    assert isinstance(last, dict), "a conversation's response is a message"
+    messages = [*example.prompt, last]
+    ends = [
+        number
+        for number, message in enumerate(messages)
+        if message["role"] == "assistant"
+        and message["content"].strip()
+        and number
+        and messages[number - 1]["role"] in ("user", "tool")
+    ]
+    opening = replace(example, prompt=messages[: ends[0]]).prompt_key
+    return [
+        replace(
+            example,
+            row=replace(example.row, where=f"{example.row.where} turn {turn}"),
+            prompt=messages[:end],
+            responses={name: messages[end]},
+            opening=opening,
+        )
+        for turn, end in enumerate(ends, start=1)
+    ]
+
+
 def _turns(prompt: str) -> list[Message]:
     if not (prompt.startswith(OTHER_TURN) and prompt.rstrip().endswith(TURN)):
         if not prompt.strip():

@@ -19,6 +19,7 @@ class Wanted:
         token_columns: suffixes of the data columns with one number per response token.
         nonnegative: those of `columns` whose numbers must be >= 0.
         to_imitate: leave out responses that are labelled undesirable.
+        every_turn: each turn of the assistant is a response, and not the last alone.
     """
 
     responses: tuple[str, ...]
@@ -26,6 +27,7 @@ class Wanted:
     token_columns: frozenset[str] = frozenset()
     nonnegative: frozenset[str] = frozenset()
     to_imitate: bool = False
+    every_turn: bool = False
 
     def of_tokens(self, responses: Iterable[str]) -> frozenset[str]:
         """Names of the data columns with one number per token of these responses; a gold one has no weights."""

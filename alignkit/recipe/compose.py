@@ -193,6 +193,16 @@ def _placed(error: DataError) -> Misfit:
     return tuple(int(step) if step.isdigit() else step for step in key.split(".")), message
 
 
+def _turns(recipe: Recipe) -> Iterator[Misfit]:
+    if recipe.data.train_on == "all_turns" and recipe.trainer.responses != ("chosen",):
+        fitting = [name for name, cls in trainers.classes().items() if cls.responses == ("chosen",)]
+        yield (
+            ("data", "train_on"),
+            f"'all_turns' is for single responses, but trainer '{recipe.trainer.name}' reads "
+            f"{', '.join(recipe.trainer.responses)}; take 'last_turn' or trainer {' or '.join(map(repr, fitting))}",
+        )
+
+
 def _names(recipe: Recipe) -> Iterator[Misfit]:
     keys = {
         "data": ("train", "eval", "split", "eval_split", "subset"),
@@ -270,6 +280,7 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _measures,
     _mismatched,
     _positions,
+    _turns,
     _names,
     _data_options,
 )

@@ -19,6 +19,7 @@ NAME_WIDTH = 8
 _NOTED = {
     "wrapped_as_turns": "rows whose text became a user's turn and its answer, as the model speaks in turns (data.chat)",
     "opened_otherwise": "rows whose generation the template opens with more than their prompt",
+    "conversations": "conversations of which each assistant turn is a row",
     "earlier_turns_untrained": "rows whose earlier assistant turns are not trained",
     "special_tokens_as_text": "rows that mention control tokens, which are read as text",
     "special_tokens_as_control": "rows with control tokens in their own text, which act as such",
