@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -102,11 +103,12 @@ class ChatTemplate:
         tools: Tools = getattr(example, "tools", None)
         prompt = self._render_row(example.prompt, tools, watch, is_open=True)
         self._require_shown(example.prompt, tools, prompt)
-        full, replies = {}, {}
-        for name, message in example.responses.items():
-            assert isinstance(message, dict)
-            full[name] = self._cut(self._render_row([*example.prompt, message], tools, watch), name)
-            replies[name] = message["content"]
+        self._require_calls(example.prompt, tools, watch, prompt, "prompt")
+        messages = {name: message for name, message in example.responses.items() if isinstance(message, dict)}
+        full = {
+            name: self._cut(self._render_row([*example.prompt, message], tools, watch), name)
+            for name, message in messages.items()
+        }
         start = len(prompt)
         if not all(text.startswith(prompt) for text in full.values()):
             # The header that opens a turn may differ (a thinking block, say), the conversation before it may not.
@@ -116,7 +118,8 @@ class ChatTemplate:
                 raise Unusable("template moves the prompt", detail)
             start = len(closed)
         for name, text in full.items():
-            if _bare(replies[name]) not in _bare(text[start:]):
+            self._require_calls([*example.prompt, messages[name]], tools, watch, text, name)
+            if _bare(messages[name]["content"]) not in _bare(text[start:]):
                 # Some templates cut the thinking off the last reply too, which is what the row is there to teach.
                 detail = f"'{name}': the template leaves out a part of the response; give one that keeps it"
                 raise Unusable("template drops text", f"{detail} with model.chat_template")
@@ -128,9 +131,29 @@ class ChatTemplate:
             raise Unusable("template drops tools", "the chat template has no place for 'tools'")
         shown = _bare(prompt)
         for number, message in enumerate(messages, start=1):
-            if message["role"] in ("system", "user") and _bare(message["content"]) not in shown:
+            said = _bare(message["content"])
+            if message["role"] == "tool":
+                said = said if said in shown else _bare(json.dumps(message["content"], ensure_ascii=False)[1:-1])
+            if message["role"] in ("system", "user", "tool") and said not in shown:
                 detail = f"'prompt': the template leaves out a part of message {number}, the {message['role']}'s"
                 raise Unusable("template drops text", detail)
+
+    def _require_calls(self, messages: Sequence[Message], tools: Tools, watch: Watch, text: str, column: str) -> None:
+        """Calls of tools are shown: without them the text is another, and each is in it as it stands in the row."""
+        calls = [call.get("function", call) for message in messages for call in message.get("tool_calls") or ()]
+        if not calls or (column != "prompt" and not messages[-1].get("tool_calls")):
+            return
+        try:
+            bare = [{key: value for key, value in message.items() if key != "tool_calls"} for message in messages]
+            dropped = self._render_row(bare, tools, watch, is_open=column == "prompt").startswith(text)
+        except Unusable:  # a result without a call, say
+            dropped = False
+        if dropped or not all(call["name"] in text for call in calls):
+            raise Unusable("template drops tool calls", f"'{column}': the chat template has no place for 'tool_calls'")
+        for arguments in (call.get("arguments") for call in calls):
+            if isinstance(arguments, str) and _bare(arguments) not in _bare(text):
+                detail = f"'{column}': the template writes the text of 'arguments' otherwise; give an object instead"
+                raise Unusable("template changes tool calls", detail)
 
     def _render_row(self, messages: Sequence[Message], tools: Tools, watch: Watch, is_open: bool = False) -> str:
         try:

@@ -108,11 +108,31 @@ def _message(value: object, place: str) -> Message:
         if value["from"] not in SPEAKERS:
             raise Unusable("unknown speaker", f"{place}: {shown(value['from'])}; known: {', '.join(SPEAKERS)}")
         return {"role": SPEAKERS[value["from"]], "content": value["value"]}
-    if is_message(value) and isinstance(value.get("content"), str):
+    if is_message(value) and (calls := value.get("tool_calls")):
+        content = "" if value.get("content") is None else value["content"]
+        if isinstance(content, str):
+            return {**value, "content": content, "tool_calls": _calls(calls, place)}
+    elif is_message(value) and isinstance(value.get("content"), str):
         return value
-    if is_message(value) and value.get("content") is None and value.get("tool_calls"):
-        raise Unusable("tool calls without text", f"{place}: say in 'content' what is said along with the calls")
     raise Unusable("wrong type", f"{place}: expected {{role: text, content: text}}, got {shown(value)}")
+
+
+def _calls(value: object, place: str) -> list[dict[str, Any]]:
+    """Calls of tools, each with the name of a function; of a table's keys those with a value."""
+    calls = without_null(value)
+    for number, call in enumerate(calls if isinstance(calls, list) else [calls], start=1):
+        function = call.get("function", call) if isinstance(call, dict) and isinstance(calls, list) else None
+        if not (isinstance(function, dict) and isinstance(function.get("name"), str)):
+            detail = f"{place}, tool call {number}: expected {{function: {{name: text, arguments: ...}}}}"
+            raise Unusable("wrong type", f"{detail}, got {shown(call)}")
+    return calls  # type: ignore[return-value]  # checked above
+
+
+def without_null(value: object) -> object:
+    """The value without keys that have none: a table gives each object all keys that any has."""
+    if isinstance(value, dict):
+        return {key: without_null(part) for key, part in value.items() if part is not None}
+    return [without_null(part) for part in value] if isinstance(value, list) else value
 
 
 def read_replies(fields: Fields, column: str) -> list[Message]:

@@ -164,7 +164,7 @@ def complaint(fields, responses=BOTH, others=()):
 
 NO_TURN = r"no common prompt: chosen and rejected share no '\n\nAssistant:' turn"
 PAIR = {"chosen": "yes", "rejected": "no"}
-CALL = {"role": "assistant", "tool_calls": [{"type": "function"}]}
+CALL = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "look"}}]}
 
 
 @pytest.mark.parametrize(
@@ -210,15 +210,9 @@ def test_a_prompt_of_messages_with_responses_of_text():
     assert (example.prompt, example.responses) == ([USER], {"chosen": GOOD, "rejected": BAD})
 
 
-@pytest.mark.parametrize("content", [{}, {"content": None}])
-def test_a_message_of_tool_calls_alone(content):
+@pytest.mark.parametrize("content", [{}, {"content": None}, {"content": ""}])
+def test_a_response_of_tool_calls_alone(content):
     assert complaint({"prompt": [USER], "chosen": [{**CALL, **content}], "rejected": [BAD]}) == (
-        "tool calls without text: 'chosen', message 1: say in 'content' what is said along with the calls"
-    )
-
-
-def test_a_response_of_tool_calls_alone():
-    assert complaint({"prompt": [USER], "chosen": [{**CALL, "content": ""}], "rejected": [BAD]}) == (
         "tool calls without text: 'chosen': a response of tool calls alone is not trained on"
     )
 
