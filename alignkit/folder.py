@@ -107,7 +107,15 @@ class RunFolder:
 
     # --- what the run is ---
 
-    def begin(self, recipe: str, *, seed: int, command: Sequence[str], fingerprints: Mapping[str, str]) -> None:
+    def begin(
+        self,
+        recipe: str,
+        *,
+        seed: int,
+        command: Sequence[str],
+        fingerprints: Mapping[str, str],
+        plugins: Mapping[str, str] | None = None,
+    ) -> None:
         """Records recipe and start of a new run, once; of a resumed one insists that it is the same run.
 
         Args:
@@ -115,13 +123,20 @@ class RunFolder:
             seed: the recipe's seed.
             command: the command line, one string per argument.
             fingerprints: what went in (`data`, `template`, `model`) -> hash, hex.
+            plugins: package -> version, or trusted file -> hash, of the plugins that the recipe names.
 
         Raises:
             RunFolderError: a value or a fingerprint differs from the run's beginning; the message names the keys.
         """
         if self._has_begun:
             return
-        self._session = Session(command=[*command], started=_now(), platform=platform.platform(), versions=versions())
+        self._session = Session(
+            command=[*command],
+            started=_now(),
+            platform=platform.platform(),
+            versions=versions(),
+            plugins={**(plugins or {})},
+        )
         self._recipe = recipe
         self._changes = self.changes(recipe) if self.resumed else []
         if not self.resumed:

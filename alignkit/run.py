@@ -251,8 +251,8 @@ def _train(
 def _begin(loaded: LoadedRecipe, folder: RunFolder | None, fingerprints: Mapping[str, str]) -> None:
     """Records what the run is, on the main process."""
     if folder:
-        recipe = loaded.to_yaml(origin=True)
-        folder.begin(recipe, seed=loaded.recipe.seed, command=sys.argv, fingerprints=fingerprints)
+        recipe, seed = loaded.to_yaml(origin=True), loaded.recipe.seed
+        folder.begin(recipe, seed=seed, command=sys.argv, fingerprints=fingerprints, plugins=loaded.plugins)
 
 
 def _stopped(number: int, when: str, path: Path) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from alignkit import __version__
-from alignkit.cli import main
+from alignkit.cli import main, verbs
 
-KNOWN = "known: run, validate, show, diff, list, describe, schema"
+KNOWN = f"known: {', '.join(verbs())}"
 
 
 def alignkit(capsys, *arguments):
