@@ -124,12 +124,18 @@ class Registry(Generic[ComponentT]):
         """
 
         def add(cls: type[ComponentT]) -> type[ComponentT]:
-            if name in self.names() and self.owner(name) != f"{cls.__module__}:{cls.__qualname__}":
+            if name in self.names() and not self._may_take(name, cls):
                 raise RegistryError(f"{self.kind} '{name}' is already registered by {self.owner(name)}")
             self._classes[name] = cls
             return cls
 
         return add
+
+    def _may_take(self, name: str, cls: type[ComponentT]) -> bool:
+        """Whether a class is what a plugin has under this name, or that plugin is a file that changed since."""
+        points = [point for point in self._entry_points() if point.name == name]
+        is_stale = bool(points) and all(getattr(point, "complaint", None) for point in points)
+        return self.owner(name) == f"{cls.__module__}:{cls.__qualname__}" or (is_stale and name not in self._paths)
 
     def names(self) -> list[str]:
         """All names, sorted; plugins included, none of them imported."""

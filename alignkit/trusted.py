@@ -99,7 +99,7 @@ class TrustedPoint:
             files = read_files(self.path)
             if digest(files) != self.sha256:
                 raise ImportError(changed(self.path))
-            _FINDER.add(module.partition(".")[0], self.path, files)
+            modules_of(self.path, files)
         return getattr(importlib.import_module(module), attribute)
 
 
@@ -124,7 +124,7 @@ def _scanned() -> tuple[tuple[TrustedPoint, ...], str | None]:
 
 
 def _points(path: Path, entry: Entry) -> list[TrustedPoint]:
-    complaint, package = state(path, entry), f"trusted_{entry.sha256[:12]}"
+    complaint, package = state(path, entry), _package(entry.sha256)
     return [
         TrustedPoint(name, f"alignkit.{kind}", f"{package}.{value}", path, entry.sha256, complaint)
         for kind, names in entry.components.items()
@@ -209,6 +209,8 @@ def read_files(path: Path) -> dict[str, bytes]:
     """
     where = printable(str(path))
     try:
+        if not os.path.lexists(path):
+            raise TrustError(f"no file or folder {shown(str(path))}")
         files = sorted(path.glob("*.py")) if path.is_dir() else [path]
         if not files or files[0].suffix != ".py":
             raise TrustError(f"{where}: expected a .py file or a folder that holds some")
@@ -246,6 +248,17 @@ def digest(files: Mapping[str, bytes]) -> str:
 
 
 # --- loading ---
+
+
+def modules_of(path: Path, files: Mapping[str, bytes]) -> list[str]:
+    """The names by which a plugin's modules can be imported from here on; whoever asks for them trusts them."""
+    package = _package(digest(files))
+    _FINDER.add(package, path, files)
+    return [f"{package}.{name.removesuffix('.py')}" for name in files]
+
+
+def _package(sha256: str) -> str:
+    return f"trusted_{sha256[:12]}"
 
 
 class _Checked(SourceLoader):
