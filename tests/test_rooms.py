@@ -11,19 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "alignkit"
 ROOMS = (
-    *(
-        "__main__",
-        "cli",
-        "run",
-        "result",
-        "declared",
-        "conformance",
-        "report",
-        "folder",
-        "recipe",
-        "evaluation",
-        "engine",
-    ),
+    *("__main__", "cli", "run", "result", "declared", "conformance", "templates"),
+    *("report", "folder", "recipe", "evaluation", "engine"),
     *("weighting", "contrasts", "views", "losses", "pair_weighting", "scores", "asks", "rollouts", "models"),
     *("loop", "data", "world", "progress", "determinism", "quiet"),
     *("registry", "entry_points", "trusted", "records", "seeds", "finite", "lazy", "errors"),

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from alignkit import __version__
-from alignkit.cli import check_component, describe, diff, listing, plugins, run, schema, show, validate
+from alignkit.cli import check_component, describe, diff, listing, new, plugins, run, schema, show, validate
 from alignkit.cli.usage import Mistake, Verb, Verbs, help_of, said_of
 from alignkit.errors import LINE_LENGTH, AlignkitError, printable
 
@@ -33,6 +33,7 @@ app.command("list", cls=Verb)(listing.list_components)
 app.command("describe", cls=Verb)(describe.describe)
 app.command("schema", cls=Verb)(schema.schema)
 app.command("check-component", cls=Verb)(check_component.check_component)
+app.add_typer(new.app, name="new")
 app.add_typer(plugins.app, name="plugins")
 
 

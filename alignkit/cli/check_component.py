@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 
 from alignkit.errors import RecipeError, printable, shown
 from alignkit.lazy import LazyModule
@@ -18,20 +17,14 @@ if TYPE_CHECKING:
     import alignkit.conformance.parts as parts
     import alignkit.quiet as quiet
     import alignkit.recipe.kinds as kinds
-    import alignkit.recipe.messages as messages
-    import alignkit.recipe.overrides as overriding
-    import alignkit.recipe.tree as tree
     import alignkit.registry as registries
     from alignkit.registry import Component
 else:
     kinds = LazyModule("alignkit.recipe.kinds")
     kit = LazyModule("alignkit.conformance.kit")
-    messages = LazyModule("alignkit.recipe.messages")
-    overriding = LazyModule("alignkit.recipe.overrides")
     parts = LazyModule("alignkit.conformance.parts")
     quiet = LazyModule("alignkit.quiet")
     registries = LazyModule("alignkit.registry")
-    tree = LazyModule("alignkit.recipe.tree")
 
 
 def check_component(
@@ -58,7 +51,7 @@ def check_component(
     is_broken = False
     with quiet.quiet_libraries():
         for name, cls in classes.items():
-            found = kit.outcomes(_built(name, cls, parameters or ()))
+            found = kit.outcomes(parts.built(name, cls, parameters or ()))
             is_broken |= any(outcome.problems for outcome in found)
             typer.echo("\n".join(_lines(f"{kit.kind_of_class(cls)} {name}", found)))
     if is_broken:
@@ -78,18 +71,6 @@ def _named(name: str, kind: str | None) -> Mapping[str, type[Component]]:
         known = sorted({known for registry in kinds.KINDS.values() for known in registry.names()})
         raise RecipeError(f"no component is called {shown(name)}; {registries.suggestion(name, known)}")
     return {name: found[0].get(name)}
-
-
-def _built(name: str, cls: type[Component], parameters: Sequence[str]) -> Component:
-    """The component with these parameters."""
-    root = tree.Node({}, tree.Place("alignkit check-component"))
-    for argument in parameters:
-        root = overriding.override(root, argument)
-    given: dict[str, Any] = root.plain()
-    try:
-        return cls.model_validate({**given, "name": name})
-    except ValidationError as error:
-        raise RecipeError(messages.problems_of(error, cls, root)) from None
 
 
 def _lines(title: str, outcomes: Sequence[kit.Outcome]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The component classes that a file or folder holds. Its code is run to know them."""
+"""The component classes that a file or folder holds, whose code is run to know them, and components built of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import importlib
 import inspect
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alignkit.errors import printable
+from pydantic import ValidationError
+
+from alignkit.errors import RecipeError, printable
 from alignkit.recipe.kinds import KINDS
+from alignkit.recipe.messages import problems_of
+from alignkit.recipe.overrides import override
+from alignkit.recipe.tree import Node, Place
 from alignkit.registry import Component
 from alignkit.trusted import TrustError, modules_of, read_files
 
@@ -33,6 +38,21 @@ def classes_at(path: Path) -> Mapping[str, type[Component]]:
     if not found:
         raise TrustError(f"{where}: holds no component; expected a class that derives from one of alignkit's bases")
     return found
+
+
+def built(name: str, cls: type[Component], settings: Sequence[str]) -> Component:
+    """The component with parameters given as after `--set`.
+
+    Raises:
+        RecipeError: they do not fit; with all problems.
+    """
+    root = Node({}, Place("alignkit check-component"))
+    for setting in settings:
+        root = override(root, setting)
+    try:
+        return cls.model_validate({**root.plain(), "name": name})
+    except ValidationError as error:
+        raise RecipeError(problems_of(error, cls, root)) from None
 
 
 def _of_files(path: Path) -> Iterator[tuple[str, type[Component]]]:
