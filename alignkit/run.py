@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.text import Text
 
+from alignkit.asks.texts import TextValues
 from alignkit.data.naming import on_world
 from alignkit.data.preview import preview
 from alignkit.data.rows import Tables
@@ -172,6 +173,7 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
         columns=needs.columns,
         nonnegative=needs.nonnegative,
         token_columns=frozenset[str]().union(*(values.token_columns for values in needs.values)),
+        of_text={values.key: values.of_text for values in needs.values if isinstance(values, TextValues)},
         seed=recipe.seed,
         dropped_file=dropped_file,
     )
