@@ -6,6 +6,7 @@ import io
 import json
 import os
 import py_compile
+import re
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from alignkit.run import run
 from alignkit.scores import Span
 from alignkit.weighting import weightings
 
+PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
 RECIPE = "model: world\ndata: {train: 'builtin:world'}\nlosses: [dpo]\ntrainer: preference\nweighting: first_two\n"
 CODE = '''"""Only the first tokens count."""
 
@@ -206,6 +208,14 @@ def test_a_name_that_two_files_claim_is_refused_as_it_is_for_packages(alignkit, 
     message = str(caught.value)
     assert message.startswith("weighting 'first_two' is registered by trusted_") and " and by trusted_" in message
     assert message.endswith(f"or rename its entry point; or run 'alignkit plugins untrust {home}/first_two.py'")
+
+
+def test_the_file_that_the_page_shows_works(alignkit):
+    (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    Path("hardest.py").write_text(code)
+    assert alignkit("check-component", "hardest.py")[0] == 0
+    assert alignkit("plugins", "trust", "hardest.py", "--yes")[1].count("brings weighting hardest") == 1
+    assert alignkit("check-component", "hardest")[0] == alignkit("describe", "weighting", "hardest")[0] == 0
 
 
 CLASS = '@weightings.register("%s")\nclass A:\n    pass\n'
