@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from alignkit.data.tables import load_tables
 from alignkit.engine.scoring import Scoring
 from alignkit.engine.workbench import SideRuns, Workbench
 from alignkit.lazy import accelerate, torch
+from alignkit.loop.accelerator import own_state
 from alignkit.models.policy import Policy, build_policy
 from alignkit.models.reference import Reference, frozen_copy
 from alignkit.recipe.recipe import Recipe
@@ -48,14 +49,13 @@ class Stage:
     @property
     def scoring(self) -> Scoring:
         """Of the recipe's method."""
-        accelerator = accelerate.Accelerator(cpu=True)
-        return Scoring(self.recipe.method(), self.policy, self.reference, {}, accelerator.autocast)
+        return Scoring(self.recipe.method(), self.policy, self.reference, {}, nullcontext)
 
     @contextmanager
     def bench(self) -> Iterator[Workbench]:
         """What models are trained on, on the side; its files are gone in the end."""
         start = self.policy.model
-        with TemporaryDirectory() as folder:
+        with own_state(), TemporaryDirectory() as folder:
             yield Workbench(
                 self.recipe.job(has_adapter=False),
                 self.policy,

@@ -120,13 +120,17 @@ def load_tables(
         kept = unpair(kept)
         train.counts["unpaired"] = len(kept)
     if dropped_file is not None:
-        with one_line(dropped_file):
-            dropped_file.unlink(missing_ok=True)
-        for source in sources:
-            source.read.dropped.write(dropped_file)
+        _write_dropped(dropped_file, sources)
     used = [kept, held] if has_own_eval(config) else [[*kept, *held]]
     reports = tuple(source.report(rows) for source, rows in zip(sources, used, strict=True))
     return Tables(tuple(kept), tuple(held), reports, train.end)
+
+
+def _write_dropped(path: Path, sources: Sequence[_Source]) -> None:
+    with one_line(path):
+        path.unlink(missing_ok=True)
+    for source in sources:
+        source.read.dropped.write(path)
 
 
 def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
