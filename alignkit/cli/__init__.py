@@ -14,7 +14,20 @@ from typing import Annotated
 import typer
 
 from alignkit import __version__
-from alignkit.cli import check_component, describe, diff, listing, new, plugins, run, schema, show, validate
+from alignkit.cli import (
+    check_component,
+    describe,
+    diff,
+    library,
+    listing,
+    new,
+    plugins,
+    recipes,
+    run,
+    schema,
+    show,
+    validate,
+)
 from alignkit.cli.usage import Mistake, Verb, Verbs, help_of, said_of
 from alignkit.errors import LINE_LENGTH, AlignkitError, printable
 
@@ -32,8 +45,11 @@ app.command("diff", cls=Verb)(diff.diff)
 app.command("list", cls=Verb)(listing.list_components)
 app.command("describe", cls=Verb)(describe.describe)
 app.command("schema", cls=Verb)(schema.schema)
+app.command("recipes", cls=Verb)(recipes.recipes)
+app.command("copy", cls=Verb)(recipes.copy)
 app.command("check-component", cls=Verb)(check_component.check_component)
 app.add_typer(new.app, name="new")
+app.add_typer(library.app, name="library")
 app.add_typer(plugins.app, name="plugins")
 
 
@@ -52,10 +68,8 @@ def _options(
     """Options before the verb."""
 
 
-def verbs() -> list[str]:
-    """Names of the commands."""
-    alone, with_others = app.registered_commands, app.registered_groups
-    return [*(str(verb.name) for verb in alone), *(str(group.name) for group in with_others)]
+def _verbs() -> list[str]:
+    return [str(one.name) for one in app.registered_commands] + [str(group.name) for group in app.registered_groups]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -71,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not given:  # not a mistake: `alignkit` alone asks what there is
                 typer.echo(help_of(mistake))
                 sys.exit(2)
-            raise said_of(mistake, given, verbs()) from None
+            raise said_of(mistake, given, _verbs()) from None
         sys.exit(code or 0)
     except typer.Abort:
         sys.exit(1)

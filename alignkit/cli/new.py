@@ -18,6 +18,7 @@ from alignkit.errors import RecipeError, printable, shown
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
+    import alignkit.libraries.known as known
     import alignkit.recipe.kinds as kinds
     import alignkit.recipe.libraries as libraries
     import alignkit.recipe.load as load
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 else:
     files = LazyModule("alignkit.records.files")
     kinds = LazyModule("alignkit.recipe.kinds")
+    known = LazyModule("alignkit.libraries.known")
     libraries = LazyModule("alignkit.recipe.libraries")
     load = LazyModule("alignkit.recipe.load")
     rendering = LazyModule("alignkit.recipe.render")
@@ -145,7 +147,7 @@ def recipe(
 ) -> None:
     """Write a recipe that builds on another one, with the keys that are changed most often as comments."""
     is_file = ":" in base or base.endswith((".yaml", ".yml")) or os.path.isfile(base)
-    source = libraries.source(base if is_file else f"alignkit:{base}")
+    source = libraries.source(base if is_file else f"alignkit:{base}", known.Libraries.here())
     loaded = load.load_recipe(Path(source.name))
     target = path or Path(f"{Path(source.name.rpartition(':')[2]).stem}.yaml")
     _refuse_existing(target)

@@ -18,7 +18,6 @@ from alignkit.conformance.parts import classes_at
 from alignkit.declared import declared
 from alignkit.quiet import quiet_libraries
 from alignkit.recipe.kinds import KINDS, plural
-from alignkit.recipe.libraries import source
 from alignkit.recipe.load import load_recipe
 from alignkit.trusted import read_files
 
@@ -80,7 +79,7 @@ def test_a_recipe_builds_on_another_one_and_offers_its_values(alignkit, name):
     code, out, _ = alignkit(f"new recipe --from {name}")
     assert (code, out) == (0, f"wrote {stem}.yaml, which builds on alignkit:{name}.yaml\n")
     text = Path(f"{stem}.yaml").read_text()
-    base = load_recipe(source(f"alignkit:{name}").path).recipe
+    base = load_recipe(f"alignkit:{name}").recipe
     assert load_recipe(f"{stem}.yaml").recipe == base
     offered = re.sub(r"^# (?=[a-z_.0-9]+: )", "", text, flags=re.MULTILINE)
     assert offered.count("\ntraining.learning_rate: ") == 1 and offered.count("\nlosses.0.beta: ") == 1
