@@ -6,6 +6,7 @@ import importlib.util
 import keyword
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -129,9 +130,9 @@ def plugin(
     written = {target: _module(name, kind, registers=True)} if single_file else _package(target, name, kind)
     _write(written)
     typer.echo(f"wrote {', '.join(printable(str(path)) for path in written)}; then:")
-    trust = f"alignkit plugins trust {target}" if single_file else f"pip install -e {target}"
-    setting = SLOTS[kind].format(name=name)
-    check = " --set ".join([f"alignkit check-component {target}", *QUICK.get(kind, ())])
+    quoted, setting = shlex.quote(str(target)), SLOTS[kind].format(name=name)
+    check = " --set ".join([f"alignkit check-component {quoted}", *QUICK.get(kind, ())])
+    trust = f"alignkit plugins trust {quoted}" if single_file else f"pip install -e {quoted}"
     for line in (check, trust, f"alignkit run alignkit:tidpo.yaml --set {setting}"):
         typer.echo(f"  {printable(line, None)}")
 

@@ -44,19 +44,17 @@ def spans(
             values_BS[row, list(columns)] = 2 * drawn - 1 if signed else drawn
         return values_BS.requires_grad_()
 
-    def keyed(keys: frozenset, first: int) -> dict:  # type: ignore[type-arg]  # of requests of any kind
-        return {key: numbers(first + n) for n, key in enumerate(sorted(keys, key=repr))}
-
+    statistics = sorted(needs.statistics, key=repr)
     return Span(
         mask_BS=mask_BS,
         num_prompt=prompt,
-        importance=keyed(needs.attributions, 10),
+        importance={key: numbers(10 + n) for n, key in enumerate(sorted(needs.attributions, key=repr))},
         seeds_B=tuple(rows),
         policy_BS=-4 * numbers(1),
         reference_BS=-4 * numbers(2),
         desirable_B=torch.tensor([name % 2 == 0 for name in rows]),
-        values=keyed(needs.values, 20),
-        statistics={s: numbers(30, signed=s.can_be_negative) for s in needs.statistics},
+        values={key: numbers(20 + n) for n, key in enumerate(sorted(needs.values, key=repr))},
+        statistics={key: numbers(30 + n, signed=key.can_be_negative) for n, key in enumerate(statistics)},
     )
 
 
