@@ -9,20 +9,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
 from alignkit.errors import Problem, RecipeError, shown
 from alignkit.recipe.composing import compose, first_key, is_path
+from alignkit.recipe.header import EXTENDS_KEY, FILE_KEYS, Header
 from alignkit.recipe.libraries import Source, no_library, no_source, source
 from alignkit.recipe.tree import Node, Place, merge
 from alignkit.recipe.yaml import MAX_BYTES, TOO_LARGE, Budget, read_yaml
-
-SCHEMA_KEY = "$schema"
-EXTENDS_KEY = "extends"
-FILE_KEYS = (EXTENDS_KEY, SCHEMA_KEY)
-"""Keys at the top of a file that say how to read it; they are no part of the recipe itself."""
 
 MAX_NAME: Final = 255
 """Longest name that is compared with others."""
@@ -34,8 +31,23 @@ MAX_TOTAL_BYTES: Final = 1024 * 1024
 """Size of a recipe with everything it extends."""
 
 
-def read_recipe_tree(path: Path, keys: Collection[str] = ()) -> tuple[Node, list[Problem]]:
-    """The tree of a recipe on top of everything it extends, and what is wrong with single keys of these files.
+@dataclass(frozen=True)
+class RecipeTree:
+    """A recipe file as it was read.
+
+    Attributes:
+        root: its values on top of everything it extends.
+        problems: what is wrong with single keys of these files.
+        headers: what these files say of themselves, the recipe first.
+    """
+
+    root: Node
+    problems: list[Problem]
+    headers: list[Header]
+
+
+def read_recipe_tree(path: Path, keys: Collection[str] = ()) -> RecipeTree:
+    """The tree of a recipe on top of everything it extends.
 
     Args:
         path: the recipe, or NAME:PATH for one that comes with a package.
@@ -43,13 +55,14 @@ def read_recipe_tree(path: Path, keys: Collection[str] = ()) -> tuple[Node, list
             it is repeated in messages. Empty to take any file.
 
     Raises:
-        RecipeError: a file is missing, cannot be read as YAML, extends itself, or is no recipe; or there are too many.
+        RecipeError: a file is missing, cannot be read as YAML, is of a later schema, extends itself, or is no recipe;
+            or there are too many.
     """
     file = source(str(path))
     if complaint := _unusable(file, str(path), Path()):
         raise RecipeError([Problem("", "", complaint)])
     reader = _Reader({*keys, *FILE_KEYS} if keys else frozenset())
-    return reader.read(file, ()), reader.problems
+    return RecipeTree(reader.read(file, ()), reader.problems, reader.headers)
 
 
 class _Reader:
@@ -58,6 +71,7 @@ class _Reader:
     def __init__(self, keys: Collection[str]) -> None:
         self.keys = keys
         self.problems: list[Problem] = []
+        self.headers: list[Header] = []
         self._trees: dict[Path, Node] = {}
         self._names = 0
         self._bytes = 0
@@ -99,6 +113,9 @@ class _Reader:
         ):
             known = ", ".join(sorted(self.keys))
             raise _refusal(str(root.place), "", f"this is no recipe: it has none of the keys {known}")
+        header, found = Header.of(root)
+        self.headers.append(header)
+        self.problems += found
         return root
 
     def _bases(self, root: Node, file: Source, chain: tuple[Source, ...]) -> list[Source]:

@@ -32,11 +32,13 @@ class LoadedRecipe:
         path: the file it was loaded from.
         recipe: the validated recipe; its components are built.
         root: what the files and `--set` gave, merged, each value with its place.
+        notes: what the files say of themselves that their user should know.
     """
 
     path: Path
     recipe: Recipe
     root: Node
+    notes: tuple[str, ...] = ()
 
     def tree(self) -> dict[str, Any]:
         """The whole recipe as plain values, defaults included."""
@@ -94,7 +96,8 @@ def load_recipe(path: Path | str, overrides: Sequence[str] | Mapping[str, object
     Raises:
         RecipeError: with every problem found, sorted by place.
     """
-    root, problems = read_recipe_tree(Path(path), Recipe.model_fields)
+    read = read_recipe_tree(Path(path), Recipe.model_fields)
+    root, problems = read.root, read.problems
     for argument in arguments_of(overrides):
         try:
             root = override(root, argument)
@@ -108,7 +111,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] | Mapping[str, object
         problems += [placed(root, where, message) for where, message in misfits(recipe)]
     if problems:
         raise RecipeError(sorted(set(problems), key=_by_place))
-    return LoadedRecipe(Path(path), recipe, root)
+    return LoadedRecipe(Path(path), recipe, root, tuple(note for header in read.headers for note in header.notes))
 
 
 def _components(section: Section) -> Iterator[Component]:
