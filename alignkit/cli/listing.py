@@ -9,9 +9,11 @@ import typer
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
+    import alignkit.recipe.describe as describing
     import alignkit.recipe.kinds as kinds
     from alignkit.registry import Registry
 else:
+    describing = LazyModule("alignkit.recipe.describe")
     kinds = LazyModule("alignkit.recipe.kinds")
 
 
@@ -36,22 +38,4 @@ def list_components(
 def list_lines(registry: Registry[Any]) -> list[str]:
     """One line per component: its name and the first sentence about it."""
     width = max(map(len, registry.names()))
-    return [f"{name:<{width}}  {_sentence(registry, name)}" for name in registry.names()]
-
-
-def _sentence(registry: Registry[Any], name: str) -> str:
-    """What a component is; plugins are listed without being imported."""
-    cls = registry.classes().get(name)
-    said = first_sentence(cls).rstrip(".") if cls else f"Plugin {registry.owner(name)}"
-    first, *others = registry.synonyms(name) or [name]
-    if name != first:
-        said = f"Another name of {first}"
-    elif others:
-        said += f"; also called {', '.join(others)}"
-    conflict = registry.conflict(name)
-    return f"{said}." + (f" Refused when used: {conflict}." if conflict else "")
-
-
-def first_sentence(cls: type) -> str:
-    """The first sentence of a class's docstring."""
-    return " ".join((cls.__doc__ or "").split("\n\n")[0].split()).split(". ")[0]
+    return [f"{name:<{width}}  {describing.about(registry, name)}" for name in registry.names()]

@@ -26,6 +26,15 @@ def libraries() -> Mapping[str, Path]:
     return {"alignkit": shipped if shipped.is_dir() else package.parent / "recipes"}
 
 
+def names() -> list[str]:
+    """What the recipes of all libraries are called, sorted."""
+    return sorted(
+        f"{library}:{path.relative_to(folder).as_posix()}"
+        for library, folder in libraries().items()
+        for path in _files(library)
+    )
+
+
 @dataclass(frozen=True)
 class Source:
     """A recipe file.

@@ -1,0 +1,103 @@
+"""The JSON Schema for one recipe on this machine: with installed plugins, libraries, and the paths into what it has."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from alignkit.recipe import libraries
+from alignkit.recipe.composing import REMOVE
+from alignkit.recipe.files import read_recipe_tree
+from alignkit.recipe.header import EXTENDS_KEY
+from alignkit.recipe.kinds import KINDS
+from alignkit.recipe.parts import Part, parts
+from alignkit.recipe.recipe import Recipe
+from alignkit.recipe.schema import Schema, recipe_schema
+from alignkit.recipe.settings import filled, settings, spellings, written
+from alignkit.recipe.tree import Node
+from alignkit.registry import RegistryError
+
+
+def schema_for(recipe: Path) -> tuple[Schema, list[str]]:
+    """The schema of recipe files, and one line about each plugin that is not in it.
+
+    Besides what `recipe_schema` describes it completes components of plugins, recipes of libraries after `extends`, and
+    dotted keys into what `recipe` has, with what it extends and every default; a typo in those is an error.
+
+    Args:
+        recipe: need not be valid, as it is being written.
+
+    Raises:
+        RecipeError: the file, or one that it extends, cannot be read.
+    """
+    given = read_recipe_tree(recipe, Recipe.model_fields).root
+    left_out = list(_plugins_left_out())
+    whole, schema = filled(given), recipe_schema()
+    properties = schema["properties"]
+    properties[EXTENDS_KEY]["anyOf"] = [_named(one) for one in properties[EXTENDS_KEY]["anyOf"]]
+    for part in parts(Recipe, whole):
+        if part.registry and len(part.path) == 1 and part.cls is not part.registry.base:
+            properties[part.path[0]] = _first(properties[part.path[0]], _definition(part))
+    schema["patternProperties"] = {**dict(_refused(whole)), **schema["patternProperties"]}
+    schema["properties"] = {**properties, **dict(_set(whole)), **dict(_removed(given))}
+    return schema, left_out
+
+
+def _plugins_left_out() -> Iterator[str]:
+    """Loads every component there is; what a plugin prints meanwhile is no part of the schema."""
+    for registry in KINDS.values():
+        for name in registry.names():
+            try:
+                with redirect_stdout(sys.stderr):
+                    registry.get(name)
+            except RegistryError as error:
+                yield str(error)
+
+
+def _named(extended: Schema) -> Schema:
+    """`extended`, a name or a list of names, with those of the libraries."""
+    known = {"type": "string", "examples": libraries.names()}
+    return known if extended["type"] == "string" else {**extended, "items": known}
+
+
+def _first(slot: Schema, component: str) -> Schema:
+    """A slot with the component that the recipe has first: it is meant where no name is given."""
+    rest = {key: value for key, value in slot.items() if key != "$ref"}
+    return {**rest, "anyOf": [{"$ref": component}, {"$ref": slot["$ref"]}]}
+
+
+def _definition(part: Part) -> str:
+    """Where the schema defines the mapping of a part."""
+    name = part.cls.__name__
+    if part.registry:
+        name = next(f"{part.registry.kind}.{name}" for name, cls in part.registry.classes().items() if cls is part.cls)
+    return f"#/$defs/{name}"
+
+
+def _set(whole: Node) -> Iterator[tuple[str, Schema]]:
+    """Dotted key -> what may stand there."""
+    for setting in settings(whole):
+        part = setting.part
+        if part.path and not (part.registry and part.cls is part.registry.base):
+            for path in setting.paths:
+                yield path, {"$ref": f"{_definition(part)}/properties/{setting.key}"}
+
+
+def _removed(given: Node) -> Iterator[tuple[str, Schema]]:
+    """`~path` of whatever the recipe and the files below it give."""
+    for path in written(given):
+        (spelled, *_) = spellings(given, path)
+        if path[-1] != "name":
+            yield f"{REMOVE}{spelled}", {"type": "null", "description": f"Takes away what is inherited as `{spelled}`."}
+
+
+def _refused(whole: Node) -> Iterator[tuple[str, bool]]:
+    """Patterns of dotted keys that do not exist, below what stays as it is: a section, a named item of a list."""
+    for part in parts(Recipe, whole):
+        (path, *_) = spellings(whole, part.path)
+        is_item = bool(part.path) and isinstance(part.path[-1], int) and not path.rpartition(".")[2].isdigit()
+        if is_item or (part.path and part.registry is None):
+            start = path.replace(".", r"\.")
+            yield rf"^{start}\.(?!({'|'.join(part.keys)})(\.|$))", False
