@@ -6,6 +6,7 @@ run itself, so that `--help` and `validate` answer at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 
 from alignkit import __version__
-from alignkit.cli import describe, diff, listing, run, schema, show, validate
+from alignkit.cli import completion, describe, diff, listing, run, schema, show, validate
 from alignkit.cli.usage import Mistake, Verb, Verbs, help_of, said_of
 from alignkit.errors import LINE_LENGTH, AlignkitError, printable
 
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an encoding without a character is no reason to stop
+    if completion.VARIABLE in os.environ:
+        sys.exit(completion.answer(app))
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         try:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from alignkit.cli import completion
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ def list_components(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source or measure; all."
+            help="weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source or "
+            "measure; all.",
+            autocompletion=completion.kinds_of_components,
         ),
     ] = None,
 ) -> None:

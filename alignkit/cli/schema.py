@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alignkit.cli import completion
 from alignkit.cli.notes import note
 from alignkit.lazy import LazyModule
 
@@ -27,6 +28,7 @@ def schema(
             metavar="RECIPE",
             help="The schema for this recipe here: with components of installed plugins, which are imported, recipes "
             "of libraries, and dotted keys into what it extends.",
+            autocompletion=completion.recipes,
         ),
     ] = None,
 ) -> None:
