@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from alignkit import __version__
-from alignkit.cli import completion, describe, diff, listing, run, schema, show, validate
+from alignkit.cli import completion, describe, diff, listing, migrate, run, schema, show, validate
 from alignkit.cli.usage import Mistake, Verb, Verbs, help_of, said_of
 from alignkit.errors import LINE_LENGTH, AlignkitError, printable
 
@@ -33,6 +33,7 @@ app.command("diff", cls=Verb)(diff.diff)
 app.command("list", cls=Verb)(listing.list_components)
 app.command("describe", cls=Verb)(describe.describe)
 app.command("schema", cls=Verb)(schema.schema)
+app.command("migrate", cls=Verb)(migrate.migrate)
 
 
 def _print_version(wanted: bool) -> None:

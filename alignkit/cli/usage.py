@@ -44,6 +44,11 @@ _VERBS = {
     "ls": "list",
     "info": "describe",
     "explain": "describe",
+    "upgrade": "migrate",
+    "update": "migrate",
+    "convert": "migrate",
+    "jsonschema": "schema",
+    "completion": "--install-completion",
     "version": "--version",
     "help": "--help",
 }
