@@ -25,7 +25,7 @@ class LanguageServer:
 
     def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         self._process = process
-        self._folder = folder
+        self.folder = folder
         self._asked = 0
         self._opened = 0
         self._settings: dict[str, Any] = {}
@@ -67,7 +67,7 @@ class LanguageServer:
 
     def _open(self, text: str) -> str:
         self._opened += 1
-        uri = (self._folder / f"{self._opened}.yaml").as_uri()
+        uri = (self.folder / f"{self._opened}.yaml").as_uri()
         document = {"uri": uri, "languageId": "yaml", "version": 1, "text": text}
         self._tell("textDocument/didOpen", textDocument=document)
         return uri

@@ -62,6 +62,12 @@ def test_names_of_components_are_completed_with_what_they_are(server, plain, tex
     assert found["hybrid"].endswith("Mixture of gradient importance and a prior.")
 
 
+@pytest.mark.parametrize("first", ["# yaml-language-server: $schema=beside.json", "$schema: beside.json"])
+def test_a_schema_beside_the_recipe(server, first):
+    (server.folder / "beside.json").write_text(json.dumps(recipe_schema()))
+    assert server.diagnose(f"{first}\nsede: 1\n") == [(2, "Property sede is not allowed.")]
+
+
 def test_in_lists_too(server, plain):
     names = set(KINDS["loss"].names())
     assert set(server.complete(f"{plain}losses:\n  - name: |\n")) == names
