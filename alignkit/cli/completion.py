@@ -22,19 +22,21 @@ from alignkit.lazy import LazyModule
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    import alignkit.libraries.known as known
     import alignkit.recipe.describe as describing
     import alignkit.recipe.files as files
     import alignkit.recipe.kinds as kinds
-    import alignkit.recipe.libraries as libraries
+    import alignkit.recipe.libraries as shelves
     import alignkit.recipe.overrides as overriding
     import alignkit.recipe.render as rendering
     import alignkit.recipe.settings as setting
     import alignkit.recipe.tree as tree
 else:
+    known = LazyModule("alignkit.libraries.known")
     describing = LazyModule("alignkit.recipe.describe")
     files = LazyModule("alignkit.recipe.files")
     kinds = LazyModule("alignkit.recipe.kinds")
-    libraries = LazyModule("alignkit.recipe.libraries")
+    shelves = LazyModule("alignkit.recipe.libraries")
     overriding = LazyModule("alignkit.recipe.overrides")
     rendering = LazyModule("alignkit.recipe.render")
     setting = LazyModule("alignkit.recipe.settings")
@@ -55,7 +57,12 @@ Offers = list[tuple[str, str]]
 
 def recipes(incomplete: str) -> Offers:
     """Recipe files, folders on the way to them, and recipes of libraries."""
-    return [(name, "") for name in _steps(lambda start: [*_files(start), *libraries.names()], incomplete, "/:")]
+    return [(name, "") for name in _steps(lambda start: [*_files(start), *_of_libraries(start)], incomplete, "/:")]
+
+
+def libraries(incomplete: str) -> Offers:
+    """The libraries that recipes can name here."""
+    return [(name, "") for name in known.Libraries.here().names]
 
 
 def kinds_of_components(incomplete: str) -> Offers:
@@ -88,13 +95,13 @@ def _overrides(root: tree.Node, incomplete: str) -> Offers:
         given = {f"~{spelled}" for path in setting.written(root) for spelled in setting.spellings(root, path)}
         return [(path, "") for path in _steps(lambda start: given, incomplete, ".")]
     whole = setting.filled(root)
-    known = {f"{path}=": one for one in setting.settings(whole) for path in one.paths}
+    keys = {f"{path}=": one for one in setting.settings(whole) for path in one.paths}
     key, equals, _ = incomplete.partition("=")
-    found = [] if equals else _steps(lambda start: known, incomplete, ".")
-    offers = [(path, _first_line(known[path].field) if path in known else "") for path in found]
+    found = [] if equals else _steps(lambda start: keys, incomplete, ".")
+    offers = [(path, _first_line(keys[path].field) if path in keys else "") for path in found]
     if equals or len(found) == 1:
         only = f"{key}=" if equals else found[0]
-        offers += [(only + value, "") for value in _values(whole, known[only])] if only in known else []
+        offers += [(only + value, "") for value in _values(whole, keys[only])] if only in keys else []
     return offers
 
 
@@ -104,7 +111,7 @@ def _recipe(context: typer.Context) -> tree.Node:
     # Behind a `--set` without its value the words that are no options are not yet given to their arguments.
     arguments = [context.params.get("recipe"), *(context.params.get("recipes") or ()), *context.args]
     with suppress(AlignkitError, StopIteration):
-        root = files.read_recipe_tree(Path(next(filter(None, arguments)))).root
+        root = files.read_recipe_tree(Path(next(filter(None, arguments))), known.Libraries.here()).root
     for argument in context.params.get("overrides") or ():
         with suppress(AlignkitError):
             root = overriding.override(root, argument)
@@ -119,17 +126,17 @@ def _values(whole: tree.Node, one: setting.Setting) -> Iterator[str]:
     return filter(_BARE.fullmatch, dict.fromkeys([*setting.values_of(one.field), current]))
 
 
-def _steps(known: Callable[[str], Iterable[str]], incomplete: str, separators: str) -> list[str]:
+def _steps(below: Callable[[str], Iterable[str]], incomplete: str, separators: str) -> list[str]:
     """The names below `incomplete`, each up to its next separator; a way that does not part is gone to its end.
 
     A shell puts a blank after the one word that is left, so that a word to be continued must not be alone.
     """
-    found = _next(known(incomplete), incomplete, separators)
+    found = _next(below(incomplete), incomplete, separators)
     while len(found) == 1 and found[0].endswith(tuple(separators)):
-        below = _next(known(found[0]), found[0], separators)
-        if below in ([], found):
+        further = _next(below(found[0]), found[0], separators)
+        if further in ([], found):
             break
-        found = below
+        found = further
     return found
 
 
@@ -149,6 +156,14 @@ def _files(start: str) -> Iterator[str]:
                     yield f"{path}/"
                 elif path.endswith(_ENDINGS):
                     yield path
+
+
+def _of_libraries(start: str) -> list[str]:
+    """The recipes of the library that is named, or all libraries; one that is not named is not looked into."""
+    found, (name, colon, _) = known.Libraries.here(), start.partition(":")
+    if not colon:
+        return [f"{library}:" for library in found.names]
+    return shelves.recipe_names(name, found) if name in found.names else []
 
 
 def _first_line(field: FieldInfo) -> str:

@@ -13,8 +13,10 @@ from alignkit.errors import RecipeError, printable
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
+    import alignkit.libraries.known as known
     import alignkit.recipe.migrate as migrating
 else:
+    known = LazyModule("alignkit.libraries.known")
     migrating = LazyModule("alignkit.recipe.migrate")
 
 
@@ -33,10 +35,10 @@ def migrate(
 
     A file that does not say which schema it is written for gets the line that does.
     """
-    problems, found = [], []
+    libraries, problems, found = known.Libraries.here(), [], []
     for path in recipes:
         try:
-            found.append(migrating.migrate(path))
+            found.append(migrating.migrate(path, libraries))
         except RecipeError as error:
             problems += error.problems
     if problems:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final
+
+from packaging.requirements import InvalidRequirement, Requirement
 
 from alignkit.errors import Problem, RecipeError, shown
 from alignkit.recipe.tree import Node
@@ -12,7 +17,8 @@ SCHEMA_KEY: Final = "$schema"
 EXTENDS_KEY: Final = "extends"
 VERSION_KEY: Final = "schema"
 DEPRECATED_KEY: Final = "deprecated"
-FILE_KEYS: Final = (SCHEMA_KEY, VERSION_KEY, DEPRECATED_KEY, EXTENDS_KEY)
+REQUIRES_KEY: Final = "requires"
+FILE_KEYS: Final = (SCHEMA_KEY, VERSION_KEY, DEPRECATED_KEY, REQUIRES_KEY, EXTENDS_KEY)
 
 SCHEMA: Final = 1
 """What the keys of a recipe are called; one more whenever one of them is renamed."""
@@ -39,7 +45,7 @@ class Header:
         """
         schema, problems = _schema(root.child(VERSION_KEY))
         notes, more = _deprecation(root.child(DEPRECATED_KEY))
-        return cls(schema, notes), problems + more
+        return cls(schema, notes), [*problems, *more, *_unmet(root.child(REQUIRES_KEY))]
 
 
 def _schema(node: Node | None) -> tuple[int, list[Problem]]:
@@ -62,3 +68,32 @@ def _deprecation(node: Node | None) -> tuple[tuple[str, ...], list[Problem]]:
         message = f"expected a text that says what to use instead, got {shown(node.plain())}"
         return (), [Problem(str(node.place), DEPRECATED_KEY, message)]
     return (f"{node.place}: {DEPRECATED_KEY}: {node.value.strip()}",), []
+
+
+def _unmet(node: Node | None) -> Iterator[Problem]:
+    """The packages that a file requires and that are not here; nothing is installed or imported to know."""
+    if node is None:
+        return
+    for item in node.value if isinstance(node.value, list) else [node]:
+        if not isinstance(item.value, str):
+            message = f"expected packages such as 'acme-weights>=1.2', got {shown(item.plain())}"
+            yield Problem(str(item.place), REQUIRES_KEY, message)
+        elif complaint := unmet(item.value):
+            yield Problem(str(item.place), REQUIRES_KEY, complaint)
+
+
+def unmet(requirement: str) -> str | None:
+    """Why a package with its versions, as pip takes it, is not there; None when it is."""
+    try:
+        wanted = Requirement(requirement)
+    except InvalidRequirement:
+        return f"expected a package such as 'acme-weights>=1.2', got {shown(requirement)}"
+    if wanted.url or wanted.marker or wanted.extras:
+        return f"expected a name and versions alone, such as 'acme-weights>=1.2', got {shown(requirement)}"
+    try:
+        found = version(wanted.name)
+    except PackageNotFoundError:
+        return f"needs the package {wanted}, which is not installed: pip install {shlex.quote(str(wanted))}"
+    if wanted.specifier.contains(found, prereleases=True):
+        return None
+    return f"needs the package {wanted}, but {shown(found, 40)} is installed: pip install {shlex.quote(str(wanted))}"

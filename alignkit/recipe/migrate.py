@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from alignkit.errors import Problem, RecipeError
+from alignkit.libraries.known import Libraries
 from alignkit.recipe import migrations
 from alignkit.recipe.composing import REMOVE, is_path
 from alignkit.recipe.files import read_recipe_tree
@@ -60,15 +61,19 @@ class Migration:
         path.chmod(mode & 0o7777)
 
 
-def migrate(path: Path) -> Migration:
+def migrate(path: Path, libraries: Libraries) -> Migration:
     """What a recipe file becomes in this schema; nothing is written.
 
+    Args:
+        path: the file.
+        libraries: those that it can name.
+
     Raises:
-        RecipeError: it cannot be read, is a package's, has two names for one key, or cannot be rewritten.
+        RecipeError: it cannot be read, is a library's, has two names for one key, or cannot be rewritten.
     """
-    if source(str(path)).library:
-        raise RecipeError([Problem(str(path), "", "comes with a package and is migrated where that is made")])
-    read = read_recipe_tree(path, Recipe.model_fields)
+    if source(str(path), libraries).library:
+        raise RecipeError([Problem(str(path), "", "is a library's, and migrated where that is made")])
+    read = read_recipe_tree(path, libraries, Recipe.model_fields)
     before = path.read_bytes().decode()
     text = before.removeprefix(_BOM)
     root, problems = read_yaml(text, str(path))

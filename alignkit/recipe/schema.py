@@ -6,7 +6,7 @@ from typing import Any
 
 from alignkit.recipe.composing import REMOVE
 from alignkit.recipe.describe import about
-from alignkit.recipe.header import DEPRECATED_KEY, EXTENDS_KEY, SCHEMA, SCHEMA_KEY, VERSION_KEY
+from alignkit.recipe.header import DEPRECATED_KEY, EXTENDS_KEY, REQUIRES_KEY, SCHEMA, SCHEMA_KEY, VERSION_KEY
 from alignkit.recipe.kinds import KINDS
 from alignkit.recipe.recipe import Recipe
 from alignkit.registry import SLOT, Registry
@@ -36,6 +36,10 @@ def recipe_schema() -> Schema:
         DEPRECATED_KEY: {
             "type": "string",
             "description": "What to use in place of this recipe; told to whoever runs, checks or extends it.",
+        },
+        REQUIRES_KEY: {
+            "anyOf": [names, {"type": "array", "items": names}],
+            "description": "Plugin packages that must be there, such as `acme-weights>=1.2`; never installed for you.",
         },
         EXTENDS_KEY: {
             "anyOf": [names, {"type": "array", "items": names}],

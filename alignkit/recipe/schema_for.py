@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from alignkit.recipe import libraries
+from alignkit.libraries.known import Libraries
 from alignkit.recipe.composing import REMOVE
 from alignkit.recipe.files import read_recipe_tree
 from alignkit.recipe.header import EXTENDS_KEY
 from alignkit.recipe.kinds import KINDS
+from alignkit.recipe.libraries import recipe_names
 from alignkit.recipe.parts import Part, parts
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.schema import Schema, recipe_schema
@@ -31,12 +32,15 @@ def schema_for(recipe: Path) -> tuple[Schema, list[str]]:
 
     Raises:
         RecipeError: the file, or one that it extends, cannot be read.
+        LibraryError: alignkit.toml or alignkit.lock cannot be used.
     """
-    given = read_recipe_tree(recipe, Recipe.model_fields).root
+    libraries = Libraries.here()
+    given = read_recipe_tree(recipe, libraries, Recipe.model_fields).root
     left_out = list(_plugins_left_out())
     whole, schema = filled(given), recipe_schema()
     properties = schema["properties"]
-    properties[EXTENDS_KEY]["anyOf"] = [_named(one) for one in properties[EXTENDS_KEY]["anyOf"]]
+    known = {"type": "string", "examples": [one for name in libraries.names for one in recipe_names(name, libraries)]}
+    properties[EXTENDS_KEY]["anyOf"] = [known, {"type": "array", "items": known}]
     for part in parts(Recipe, whole):
         if part.registry and len(part.path) == 1 and part.cls is not part.registry.base:
             properties[part.path[0]] = _first(properties[part.path[0]], _definition(part))
@@ -54,12 +58,6 @@ def _plugins_left_out() -> Iterator[str]:
                     registry.get(name)
             except RegistryError as error:
                 yield str(error)
-
-
-def _named(extended: Schema) -> Schema:
-    """`extended`, a name or a list of names, with those of the libraries."""
-    known = {"type": "string", "examples": libraries.names()}
-    return known if extended["type"] == "string" else {**extended, "items": known}
 
 
 def _first(slot: Schema, component: str) -> Schema:

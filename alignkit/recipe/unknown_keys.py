@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path as FilePath
 
 from alignkit.errors import printable
 from alignkit.recipe import migrations
 from alignkit.recipe.header import FILE_KEYS, SCHEMA_KEY
-from alignkit.recipe.libraries import source
 from alignkit.recipe.other_names import CALLED, INSTEAD
 from alignkit.recipe.parts import Part
 from alignkit.recipe.tree import Node, Path, component_name, dotted, nearest
@@ -45,8 +45,8 @@ def _renamed(path: Path, root: Node, part: Part) -> str | None:
     place = nearest(root, path)[0].place
     if one is None:
         return None
-    is_own = place.line and not source(place.source).library
-    advice = f"; run 'alignkit migrate {printable(place.source)}'" if is_own else ""
+    is_file = place.line and FilePath(place.source).is_file()  # of a library, or of `--set`, it is none
+    advice = f"; run 'alignkit migrate {printable(place.source)}'" if is_file else ""
     return f"since schema {one.schema} it is called '{one.new}'{advice}"
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from alignkit.cli import main
 from alignkit.errors import RecipeError
+from alignkit.libraries.known import Libraries
 from alignkit.recipe import header, migrate, migrations
 from alignkit.recipe.load import load_recipe
 from alignkit.recipe.migrate import migrate as migrated
@@ -85,13 +86,13 @@ def renames(monkeypatch):
 
 def after(text, name="old.yaml"):
     Path(name).write_bytes(text.encode())
-    return migrated(Path(name)).after
+    return migrated(Path(name), Libraries.here()).after
 
 
 def complaint(text):
     Path("old.yaml").write_text(text)
     with pytest.raises(RecipeError) as caught:
-        migrated(Path("old.yaml"))
+        migrated(Path("old.yaml"), Libraries.here())
     return str(caught.value)
 
 
@@ -176,7 +177,7 @@ def test_what_cannot_be_renamed_is_said_and_nothing_written(renames):
 
 
 def test_what_is_no_file_of_ones_own(alignkit):
-    said = "alignkit:tidpo: comes with a package and is migrated where that is made\n"
+    said = "alignkit:tidpo: is a library's, and migrated where that is made\n"
     assert alignkit("migrate", "alignkit:tidpo") == (2, "", said)
     Path("empty.yaml").write_text("# nothing\n")
     assert alignkit("migrate", "empty.yaml") == (2, "", "empty.yaml: holds nothing to migrate\n")
@@ -231,6 +232,6 @@ def test_an_older_key_is_answered_with_its_name_and_the_way_there(renames):
 
 def test_every_shipped_recipe_gets_one_line_and_nothing_else():
     for path in sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml")):
-        one = migrated(path)
+        one = migrated(path, Libraries.here())
         assert one.after.replace("schema: 1\n", "", 1) == one.before, path
         assert one.changes == ([] if "\nschema: 1\n" in one.before else ["schema: 1"]), path
