@@ -160,7 +160,11 @@ def _files(start: str) -> Iterator[str]:
 
 def _of_libraries(start: str) -> list[str]:
     """The recipes of the library that is named, or all libraries; one that is not named is not looked into."""
-    found, (name, colon, _) = known.Libraries.here(), start.partition(":")
+    name, colon, _ = start.partition(":")
+    try:
+        found = known.Libraries.here()
+    except AlignkitError:
+        return []
     if not colon:
         return [f"{library}:" for library in found.names]
     return shelves.recipe_names(name, found) if name in found.names else []

@@ -53,7 +53,7 @@ def test_commands(tab):
     assert tab("alignkit v") == ["validate"]
 
 
-@pytest.mark.parametrize("verb", ["run", "validate", "show", "diff", "schema --for"])
+@pytest.mark.parametrize("verb", ["run", "validate", "show", "diff", "schema --for", "copy", "migrate"])
 def test_recipes(tab, verb):
     assert tab(f"alignkit {verb} ") == ["alignkit:", "empty/", "r.yaml", "sub/"]
     assert tab(f"alignkit {verb} r") == ["r.yaml"]
@@ -69,6 +69,11 @@ def test_recipes_of_libraries(tab):
     assert tab("alignkit run alignkit:world/s") == ["world/sft.yaml"]
     assert tab("alignkit validate r.yaml alignkit:world/") == ["world/sft.yaml"]
     assert {"alignkit:base/", "alignkit:tidpo.yaml"} <= set(tab("alignkit run al"))  # as nothing else begins so
+
+
+def test_a_project_that_cannot_be_read_leaves_the_files(tab):
+    Path("alignkit.toml").write_text("[libraries\n")
+    assert tab("alignkit run ") == ["empty/", "r.yaml", "sub/"]
 
 
 def test_kinds_names_and_keys(tab):
