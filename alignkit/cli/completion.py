@@ -50,6 +50,7 @@ _BARE: Final = re.compile(r"[\w.+-]+", re.ASCII)
 """Values that no shell reads otherwise."""
 
 _BREAK: Final = re.compile(r"[:=]+")
+"""What is a word of its own for bash."""
 
 Offers = list[tuple[str, str]]
 """Words, each with what it is."""
@@ -154,7 +155,7 @@ def _files(start: str) -> Iterator[str]:
                 path = os.path.join(folder, entry.name)
                 if entry.is_dir():
                     yield f"{path}/"
-                elif path.endswith(_ENDINGS):
+                elif path.endswith(_ENDINGS) and path.isprintable():
                     yield path
 
 
@@ -177,9 +178,10 @@ def _first_line(field: FieldInfo) -> str:
 
 def answer(app: typer.Typer) -> int:
     """Prints what the shell in `VARIABLE` asked for; the exit code."""
-    printed, code = StringIO(), 1
-    done = _rejoined(os.environ) if os.environ[VARIABLE] == "complete_bash" else ""
+    printed, code, done = StringIO(), 1, ""
     with redirect_stdout(printed), redirect_stderr(StringIO()), suppress(Exception):
+        if os.environ[VARIABLE] == "complete_bash":
+            done = _rejoined(os.environ)
         try:
             app(prog_name="alignkit")
         except SystemExit as end:

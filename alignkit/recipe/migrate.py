@@ -77,7 +77,7 @@ def migrate(path: Path, libraries: Libraries) -> Migration:
     before = path.read_bytes().decode()
     text = before.removeprefix(_BOM)
     root, problems = read_yaml(text, str(path))
-    if problems or root is None:
+    if problems or root is None or not root.value:
         raise RecipeError(problems or [Problem(str(path), "", "holds nothing to migrate")])
     header, whole = read.headers[0], read.root
     changes = []

@@ -42,10 +42,10 @@ def schema_for(recipe: Path) -> tuple[Schema, list[str]]:
     known = {"type": "string", "examples": [one for name in libraries.names for one in recipe_names(name, libraries)]}
     properties[EXTENDS_KEY]["anyOf"] = [known, {"type": "array", "items": known}]
     for part in parts(Recipe, whole):
-        if part.registry and len(part.path) == 1 and part.cls is not part.registry.base:
-            properties[part.path[0]] = _first(properties[part.path[0]], _definition(part))
+        if part.registry and len(part.path) == 1 and (defined := _definition(part)) in schema["$defs"]:
+            properties[part.path[0]] = _first(properties[part.path[0]], defined)
     schema["patternProperties"] = {**dict(_refused(whole)), **schema["patternProperties"]}
-    schema["properties"] = {**properties, **dict(_set(whole)), **dict(_removed(given))}
+    schema["properties"] = {**properties, **dict(_set(whole, schema["$defs"])), **dict(_removed(given))}
     return schema, left_out
 
 
@@ -63,24 +63,24 @@ def _plugins_left_out() -> Iterator[str]:
 def _first(slot: Schema, component: str) -> Schema:
     """A slot with the component that the recipe has first: it is meant where no name is given."""
     rest = {key: value for key, value in slot.items() if key != "$ref"}
-    return {**rest, "anyOf": [{"$ref": component}, {"$ref": slot["$ref"]}]}
+    return {**rest, "anyOf": [{"$ref": f"#/$defs/{component}"}, {"$ref": slot["$ref"]}]}
 
 
 def _definition(part: Part) -> str:
-    """Where the schema defines the mapping of a part."""
-    name = part.cls.__name__
-    if part.registry:
-        name = next(f"{part.registry.kind}.{name}" for name, cls in part.registry.classes().items() if cls is part.cls)
-    return f"#/$defs/{name}"
+    """What the schema calls the mapping of a part."""
+    if part.registry is None:
+        return part.cls.__name__
+    names = (name for name, cls in part.registry.classes().items() if cls is part.cls)
+    return f"{part.registry.kind}.{next(names, '')}"
 
 
-def _set(whole: Node) -> Iterator[tuple[str, Schema]]:
-    """Dotted key -> what may stand there."""
+def _set(whole: Node, definitions: Schema) -> Iterator[tuple[str, Schema]]:
+    """Dotted key -> what may stand there, by reference."""
     for setting in settings(whole):
-        part = setting.part
-        if part.path and not (part.registry and part.cls is part.registry.base):
+        defined = _definition(setting.part)
+        if defined in definitions:
             for path in setting.paths:
-                yield path, {"$ref": f"{_definition(part)}/properties/{setting.key}"}
+                yield path, {"$ref": f"#/$defs/{defined}/properties/{setting.key}"}
 
 
 def _removed(given: Node) -> Iterator[tuple[str, Schema]]:

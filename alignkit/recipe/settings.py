@@ -77,7 +77,7 @@ def written(root: Node, path: Path = ()) -> Iterator[Path]:
 def values_of(field: FieldInfo) -> list[str]:
     """The values that can be listed, as YAML has them: literals, names of components, `true`, `false`, `null`."""
     names = [name for held, many in holders(field) if isinstance(held, Registry) and not many for name in held.names()]
-    alternatives = {field.annotation, *get_args(field.annotation)}
+    alternatives = (field.annotation, *get_args(field.annotation))
     plain = [True, False] * (bool in alternatives) + [None] * (type(None) in alternatives)
     return [*map(scalar, choices(field.annotation)), *names, *map(scalar, plain)]
 

@@ -179,8 +179,9 @@ def test_what_cannot_be_renamed_is_said_and_nothing_written(renames):
 def test_what_is_no_file_of_ones_own(alignkit):
     said = "alignkit:tidpo: is a library's, and migrated where that is made\n"
     assert alignkit("migrate", "alignkit:tidpo") == (2, "", said)
-    Path("empty.yaml").write_text("# nothing\n")
-    assert alignkit("migrate", "empty.yaml") == (2, "", "empty.yaml: holds nothing to migrate\n")
+    for text in ("# nothing\n", "{}\n"):
+        Path("empty.yaml").write_text(text)
+        assert alignkit("migrate", "empty.yaml") == (2, "", "empty.yaml: holds nothing to migrate\n")
     Path("later.yaml").write_text("schema: 9\n")
     code, _, err = alignkit("migrate", "later.yaml")
     assert (code, err.count("\n")) == (2, 1) and "install a newer alignkit" in err
