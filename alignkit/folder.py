@@ -134,6 +134,17 @@ class RunFolder:
             self._insist(fingerprints)
         self._has_begun = True
 
+    def record_data(self, *, is_chat: bool, revisions: Mapping[str, str | None]) -> None:
+        """Adds to a run's beginning what its data and model were, once.
+
+        Args:
+            is_chat: whether the rows are conversations.
+            revisions: what came from the Hub -> its commit, None where that is not known.
+        """
+        record = self.record()
+        if record.is_chat is None:
+            self._write(record.model_copy(update={"is_chat": is_chat, "revisions": {**revisions}}))
+
     def changes(self, recipe: str) -> list[Difference]:
         """What differs from the recipe that the run began with, as far as a resumed run may change it.
 

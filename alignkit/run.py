@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.text import Text
 
-from alignkit.data.naming import on_world
+from alignkit.data.naming import commits, on_world
 from alignkit.data.preview import preview
 from alignkit.data.rows import Tables
 from alignkit.data.tables import load_tables, training_texts
@@ -125,6 +125,7 @@ def _real_run(display: Display, loaded: LoadedRecipe, output: Path | None, *, re
         try:
             prepared = prepare(parts, side)
             begin(parts.fingerprints)
+            _record_data(parts, folder)
             before = _evaluate(console, prepared, folder, "before")
             start_trackers(parts.accelerator, path, {dotted(key): value for key, value in leaves(loaded.tree())})
             result = _train(display, prepared, path, folder, before, resume=how == "resumed")
@@ -255,6 +256,13 @@ def _begin(loaded: LoadedRecipe, folder: RunFolder | None, fingerprints: Mapping
         folder.begin(recipe, seed=loaded.recipe.seed, command=sys.argv, fingerprints=fingerprints)
 
 
+def _record_data(parts: Parts, folder: RunFolder | None) -> None:
+    if folder:
+        recipe = parts.loaded.recipe
+        revisions = recipe.model.commits() | commits(recipe.data)
+        folder.record_data(is_chat=parts.tables.reports[0].is_chat, revisions=revisions)
+
+
 def _stopped(number: int, when: str, path: Path) -> str:
     """What a user reads after a signal."""
     has_begun = (path / "recipe.yaml").exists()
@@ -332,6 +340,7 @@ def _card(
         before=before,
         after=after or {},
         change=change or {},
+        revisions=record.revisions,
     )
 
 

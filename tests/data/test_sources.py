@@ -36,7 +36,7 @@ def test_parquet(folder, pairs):
 def test_hub(monkeypatch, pairs):
     calls = []
 
-    def fake(name, subset, split):
+    def fake(name, subset, split, revision):
         calls.append((name, subset, split))
         return datasets.Dataset.from_list(pairs)
 
