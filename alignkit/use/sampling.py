@@ -229,6 +229,6 @@ class Sampler:
         for limit, reason in limits(causal_lm(model)):
             if tokens > limit:
                 raise ModelError(
-                    f"{longest.where}: {len(longest.prompt)} tokens and --max-new-tokens "
-                    f"{self._decoding.max_new_tokens} are {tokens}, but the model {reason} {limit}"
+                    f"{longest.where}: {len(longest.prompt)} + --max-new-tokens {self._decoding.max_new_tokens} are "
+                    f"{tokens} tokens, but the model {reason} {limit}"
                 )
