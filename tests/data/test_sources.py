@@ -98,8 +98,6 @@ def test_another_revision_of_the_cache_is_not_taken_in_its_place(revision, cache
     place = tmp_path / "hub" / "datasets--some--pairs"
     (place / "refs").mkdir(parents=True)
     (place / "refs" / "v1").write_text(OTHER)  # what the tag was when the Hub last answered
-    (place / "snapshots" / OTHER).mkdir(parents=True)
-    (place / "snapshots" / OTHER / "README.md").touch()
     with pytest.raises(DataError) as caught:
         read("some/pairs", revision=revision)
     assert str(caught.value) == (

@@ -99,10 +99,9 @@ class Hub(Source):
         """The commit that the revision was when the Hub last answered; None where that is not known."""
         if self.revision is None:
             return None
-        found = huggingface_hub.try_to_load_from_cache(
-            self.id, "README.md", repo_type="dataset", revision=self.revision
-        )
-        return Path(found).parent.name if isinstance(found, str) else None
+        folder = huggingface_hub.file_download.repo_folder_name(repo_id=self.id, repo_type="dataset")
+        noted = Path(huggingface_hub.constants.HF_HUB_CACHE) / folder / "refs" / self.revision
+        return noted.read_text(encoding="utf-8").strip() if noted.is_file() else None
 
     def is_same(self, other: Source) -> bool:
         return self == other and self.split is not None
