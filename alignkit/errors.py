@@ -93,6 +93,10 @@ class RecipeError(AlignkitError, ValueError):
         super().__init__("\n".join(lines))
 
 
+class LibraryError(AlignkitError, LookupError):
+    """A recipe library, or what declares or locks it, cannot be used."""
+
+
 class DataError(AlignkitError, ValueError):
     """A data source or some of its rows cannot be used."""
 

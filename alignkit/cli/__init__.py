@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from alignkit import __version__
-from alignkit.cli import describe, diff, listing, merge, push, run, sample, schema, show, validate
+from alignkit.cli import describe, diff, library, listing, merge, push, recipes, run, sample, schema, show, validate
 from alignkit.cli.usage import Mistake, Verb, Verbs, help_of, said_of
 from alignkit.errors import LINE_LENGTH, AlignkitError, printable
 
@@ -26,15 +26,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback is a bug of ours and should look like one
 )
 app.command("run", cls=Verb)(run.run)
+app.command("sample", cls=Verb)(sample.sample)
+app.command("merge", cls=Verb)(merge.merge)
+app.command("push", cls=Verb)(push.push)
 app.command("validate", cls=Verb)(validate.validate)
 app.command("show", cls=Verb)(show.show)
 app.command("diff", cls=Verb)(diff.diff)
-app.command("merge", cls=Verb)(merge.merge)
-app.command("sample", cls=Verb)(sample.sample)
-app.command("push", cls=Verb)(push.push)
 app.command("list", cls=Verb)(listing.list_components)
 app.command("describe", cls=Verb)(describe.describe)
 app.command("schema", cls=Verb)(schema.schema)
+app.command("recipes", cls=Verb)(recipes.recipes)
+app.command("copy", cls=Verb)(recipes.copy)
+app.add_typer(library.app, name="library")
 
 
 def _print_version(wanted: bool) -> None:
@@ -52,6 +55,10 @@ def _options(
     """Options before the verb."""
 
 
+def _verbs() -> list[str]:
+    return [str(one.name) for one in app.registered_commands] + [str(group.name) for group in app.registered_groups]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `alignkit` command; a user's mistake ends it with one line per problem and its exit code, no traceback."""
     for stream in (sys.stdout, sys.stderr):
@@ -65,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not given:  # not a mistake: `alignkit` alone asks what there is
                 typer.echo(help_of(mistake))
                 sys.exit(2)
-            raise said_of(mistake, given, [str(command.name) for command in app.registered_commands]) from None
+            raise said_of(mistake, given, _verbs()) from None
         sys.exit(code or 0)
     except typer.Abort:
         sys.exit(1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alignkit.cli.notes import tell
 from alignkit.errors import LINE_LENGTH, printable
 from alignkit.lazy import LazyModule
 
@@ -26,6 +27,7 @@ def diff(first: Compared, second: Compared) -> None:
     Defaults are filled in and `extends` is merged before: what is told is what a run would do differently.
     """
     one, other = (load.load_recipe(_recipe_of(path)) for path in (first, second))
+    tell(one, other)
     found = list(comparing.compare(one, other))
     for line in found:
         typer.echo(printable(str(line), LINE_LENGTH))

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from alignkit.errors import AlignkitError, printable
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
+    import rich.console as consoles
+
     import alignkit.models.head as head
     import alignkit.quiet as quiet
     import alignkit.use.sampling as sampling
     import alignkit.use.showing as showing
     import alignkit.use.trained as trained
 else:
+    consoles = LazyModule("rich.console")
     head = LazyModule("alignkit.models.head")
     quiet = LazyModule("alignkit.quiet")
     sampling = LazyModule("alignkit.use.sampling")
@@ -80,6 +82,6 @@ def sample(
         for one in samples:
             typer.echo(json.dumps({key: value for key, value in asdict(one).items() if value is not None}))
         return
-    console = Console()
+    console = consoles.Console()
     for part in showing.tables(samples, printable(chosen.name)):
         console.print(part)

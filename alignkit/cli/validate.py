@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alignkit.cli.arguments import Overrides
+from alignkit.cli.notes import tell
 from alignkit.errors import LINE_LENGTH, RecipeError, printable
 from alignkit.lazy import LazyModule
 
@@ -30,10 +31,11 @@ def validate(
 
     Rows, weights and whatever lies elsewhere are not looked at; what that is for each recipe is said.
     """
-    problems = []
+    problems, read = [], []
     for path in recipes:
         try:
             loaded = load.load_recipe(path, overrides or ())
+            read.append(loaded)
             loaded.refuse(local.missing(loaded.recipe))
         except RecipeError as error:
             problems += error.problems
@@ -41,6 +43,7 @@ def validate(
             others = local.not_looked_at(loaded.recipe)
             unseen = f" (not looked at: {', '.join(others)})" if others else ""
             typer.echo(f"ok: {printable(str(path))}: {printable(summary(loaded.recipe), LINE_LENGTH)}{unseen}")
+    tell(*read)
     if problems:
         raise RecipeError(dict.fromkeys(problems))
 

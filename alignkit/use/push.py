@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from alignkit.data.sources.hub import HUB_ID
 from alignkit.errors import HubError, RunFolderError, shown
 from alignkit.evaluation.records import SAMPLES
 from alignkit.folder import EVALUATIONS, RECIPE
@@ -22,7 +23,6 @@ KNOWN = (
 )
 """Files of a saved model that are uploaded: weights, tokenizer, configuration, card."""
 
-_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 _TEXTS = ("README.md", RECIPE, "config.json", "adapter_config.json")
 _PATH = re.compile(r"(?<![\w:/.~*-])/(?:[\w.+-]+/)+[\w.+-]+")
 """An absolute path in a text; what follows a scheme is none."""
@@ -107,7 +107,7 @@ def upload_of(trained: Trained, hub_id: str, model: Path, *, with_samples: bool)
         HubError: `hub_id` cannot be one.
         RunFolderError: the run is not finished, or the folder holds no model.
     """
-    if not _ID.fullmatch(hub_id):
+    if not HUB_ID.fullmatch(hub_id):
         raise HubError(f"{shown(hub_id)} is no place on the Hub; give owner/name")
     trained.require_finished()
     if not model.is_dir():

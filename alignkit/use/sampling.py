@@ -207,7 +207,7 @@ class Sampler:
     ) -> list[str]:
         decoding = self._decoding
         self._require_room(model, rows)
-        torch.nn.Module.to(model, self._device)
+        torch.nn.Module.to(model, self._device)  # as training moves it; transformers' own refuses quantized models
         numbered = [(row, number) for row in rows for number in range(decoding.number)]
         texts: list[str] = []
         for start in range(0, len(numbered), TOGETHER):

@@ -60,4 +60,4 @@ def test_fields_carry_their_docstrings_and_bounds(schema):
 
 
 def test_files_may_extend_and_name_their_schema(schema):
-    assert list(schema["properties"])[:2] == ["$schema", "extends"]
+    assert list(schema["properties"])[:5] == ["$schema", "schema", "deprecated", "requires", "extends"]
