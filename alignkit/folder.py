@@ -161,6 +161,8 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be read: {error.strerror}; restore it or start a new run") from None
         found = differences(values_of(recorded, str(path)), values_of(recipe.encode(), "recipe"))
+        # A record holds every option of its time: one that is absent came later, and null asks for nothing.
+        found = [one for one in found if (one.before, one.now) != ("absent", "null")]
         refused = [one for one in found if not may_change(one.key)]
         if refused:
             raise RunFolderError(

@@ -111,6 +111,15 @@ def test_an_unfinished_run_asks_for_resume(tmp_path):
     )
 
 
+def test_an_option_that_came_later_and_is_null_is_no_change(tmp_path):
+    path = tmp_path / "run"
+    begin(path).close()
+    with RunFolder.open(path, "dpo.yaml", resume=True) as folder:
+        assert folder.changes(f"{RECIPE}data: {{revision: null}}\n") == []
+        with pytest.raises(RunFolderError, match=r"data\.revision \(absent, now \"v1\"\)"):
+            folder.changes(f"{RECIPE}data: {{revision: v1}}\n")
+
+
 def test_what_data_and_model_were_is_recorded_once(tmp_path):
     path = tmp_path / "run"
     with begin(path) as folder:

@@ -48,7 +48,7 @@ class Upload:
         named = {name: found[0] for name in _TEXTS if (found := self._paths(name))}
         if named:
             some = next(iter(named.values()))
-            yield f"note: {', '.join(named)} names files of this machine, such as {shown(some)}"
+            yield f"note: files of this machine are named in {', '.join(named)}, such as {shown(some)}"
 
     def _paths(self, name: str) -> list[str]:
         path = self.files.get(name)

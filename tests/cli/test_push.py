@@ -32,7 +32,7 @@ def test_what_is_said_is_uploaded_as_one_commit(trained_adapter, said, hub):
     head, *files, note, done = out.splitlines()
     assert head == f"to me/plants: 7 files, {sum(path.stat().st_size for path in paths):,} bytes"
     assert files == [f"  {path.name}  {path.stat().st_size:,}" for path in paths]
-    assert note.startswith("note: ") and " adapter_config.json names files of this machine, such as '/" in note
+    assert note.startswith("note: files of this machine are named in ") and " adapter_config.json, such as '/" in note
     assert done == f"done: {hub.endpoint}/me/plants/commit/{COMMIT}"
     ((name, branch, uploaded),) = hub.commits
     assert (name, branch, hub.branches) == ("me/plants", "main", [])
