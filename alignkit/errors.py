@@ -13,6 +13,9 @@ from typing import Final
 SHOWN_LENGTH: Final = 200
 """Most characters of one name or value that a message repeats."""
 
+KEY_LENGTH: Final = 100
+"""The same of a key, which its place may repeat."""
+
 LINE_LENGTH: Final = 2000
 """Most characters of one line of a message."""
 
@@ -75,7 +78,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        parts = (printable(self.where), printable(self.key), printable(self.message, LINE_LENGTH))
+        parts = (printable(self.where), printable(self.key, KEY_LENGTH), printable(self.message, LINE_LENGTH))
         return ": ".join(part for part in parts if part)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
     import alignkit.libraries.fetching as fetching
     import alignkit.libraries.known as known
     import alignkit.libraries.lock as locks
+    import alignkit.libraries.signing as signing
     import alignkit.libraries.store as stores
     import alignkit.libraries.sync as syncing
     import alignkit.recipe.catalogue as catalogue
+    import alignkit.records.files as records
     import alignkit.registry as registry
     from alignkit.libraries.config import Config
     from alignkit.libraries.known import Libraries
@@ -31,9 +34,11 @@ else:
     fetching = LazyModule("alignkit.libraries.fetching")
     known = LazyModule("alignkit.libraries.known")
     locks = LazyModule("alignkit.libraries.lock")
+    signing = LazyModule("alignkit.libraries.signing")
     stores = LazyModule("alignkit.libraries.store")
     syncing = LazyModule("alignkit.libraries.sync")
     catalogue = LazyModule("alignkit.recipe.catalogue")
+    records = LazyModule("alignkit.records.files")
     registry = LazyModule("alignkit.registry")
 
 app = typer.Typer(
@@ -68,8 +73,7 @@ def add(
         )
         raise LibraryError(f"{root / configs.FILE}: {message}")
     declared = configs.declare(name, {"source": source, "rev": rev, "folder": folder})
-    whole = configs.Config(root, {**config.libraries, name: declared}, config.paths)
-    changes = syncing.sync(whole)
+    changes = syncing.sync(replace(config, folder=root, libraries={**config.libraries, name: declared}))
     configs.add_declared(root, name, declared)
     _tell(*(str(change) for change in changes if change.before != change.after))
     _tell(*(f"  {one.name}  {one.purpose}" for one in catalogue.entries(known.Libraries.here(), f"{name}:")))
@@ -217,6 +221,19 @@ def check(
         _tell(f"{one.level}: {one.where}: {one.message}" if one.message else f"{one.level}: {one.where}")
     if any(one.level == "error" for one in found):
         raise typer.Exit(1)
+
+
+@app.command(cls=Verb)
+def sign(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The library: the folder that holds library.toml.")],
+    key: Annotated[Path, typer.Option(metavar="FILE", help="Private ssh key; for one in an agent, its public file.")],
+) -> None:
+    """Sign a library's files with an ssh key; projects whose alignkit.toml has allowed_signers take no others."""
+    content = contents.read_folder(folder, str(folder))
+    contents.describe(content, str(folder))
+    signature = signing.sign(content, key, str(folder))
+    records.write_bytes(folder / contents.SIGNATURE, signature)
+    _tell(f"{folder / contents.SIGNATURE}: signed {len(content)} files; commit it with them")
 
 
 def _config() -> Config:

@@ -93,6 +93,7 @@ class Declared(Table):
 class _File(Table):
     libraries: dict[str, Declared] = Field(default_factory=dict)
     paths: dict[str, str] = Field(default_factory=dict)
+    allowed_signers: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,13 @@ class Config:
         folder: where it lies; None where there is none, and nothing is declared.
         libraries: name -> declaration.
         paths: name -> file or folder of this machine, as given.
+        allowed_signers: file of those who may sign libraries; None takes unsigned ones.
     """
 
     folder: Path | None = None
     libraries: Mapping[str, Declared] = field(default_factory=dict)
     paths: Mapping[str, str] = field(default_factory=dict)
+    allowed_signers: Path | None = None
 
     @property
     def root(self) -> Path:
@@ -147,7 +150,8 @@ def read_config(folder: Path) -> Config:
     for name in file.paths:
         if not NAME.fullmatch(name):
             raise LibraryError(f"{path}: paths: {shown(name)} is no name; give letters, digits, - and _")
-    return Config(folder, file.libraries, file.paths)
+    signers = None if file.allowed_signers is None else folder / Path(file.allowed_signers).expanduser()
+    return Config(folder, file.libraries, file.paths, signers)
 
 
 def check_declared(libraries: Mapping[str, Declared], where: str) -> None:

@@ -20,6 +20,7 @@ from alignkit.libraries.config import Declared, check_declared
 from alignkit.libraries.tables import Table, parse_table
 
 DESCRIPTION: Final = "library.toml"
+SIGNATURE: Final = "library.sig"
 ENDINGS: Final = (".yaml", ".yml", ".toml", ".md", ".jsonl")
 RECIPES: Final = (".yaml", ".yml")
 MAX_FILES: Final = 2000
@@ -82,7 +83,7 @@ def describe(content: Content, where: str) -> Description:
 
 def is_wanted(path: str) -> bool:
     """Whether a file of this path belongs to a library; others are left where they are."""
-    return path.endswith(ENDINGS) and not any(part.startswith(".") for part in path.split("/"))
+    return path == SIGNATURE or (path.endswith(ENDINGS) and not any(part.startswith(".") for part in path.split("/")))
 
 
 def check_path(path: str, where: str) -> None:

@@ -14,6 +14,7 @@ from alignkit.libraries import fetching
 from alignkit.libraries.config import FILE, Config, Declared
 from alignkit.libraries.content import Description, describe, hashes_of, read_folder, tree_of
 from alignkit.libraries.lock import Locked, read_lock, write_lock
+from alignkit.libraries.signing import signer_of
 from alignkit.libraries.store import keep, verified
 
 
@@ -184,6 +185,8 @@ class _Resolver:
 
     def _locked(self, name: str, declared: Declared, fetched: fetching.Fetched) -> tuple[Locked, Description]:
         """Lock and copy of what was fetched."""
+        if self.config.allowed_signers is not None:
+            signer_of(fetched.content, self.config.allowed_signers, name)
         description = describe(fetched.content, name)
         if description.name != name:
             raise LibraryError(

@@ -20,7 +20,7 @@ PAIRS = '{"prompt": "a", "chosen": "b", "rejected": "c"}\n'
     [
         (
             "[librarys.acme]\nsource = 'path:x'\n",
-            "librarys: unknown key; did you mean 'libraries'? known keys: libraries, paths",
+            "librarys: unknown key; did you mean 'libraries'? known keys: allowed_signers, libraries, paths",
         ),
         ("[libraries.acme]\nrev = 'v1'\n", "libraries.acme.source: missing"),
         (
