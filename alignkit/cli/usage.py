@@ -44,6 +44,9 @@ _VERBS = {
     "ls": "list",
     "info": "describe",
     "explain": "describe",
+    "generate": "sample",
+    "chat": "sample",
+    "upload": "push",
     "version": "--version",
     "help": "--help",
 }
