@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "alignkit"
 ROOMS = (
-    *("__main__", "cli", "authoring", "run", "keeping", "prepared", "result", "report", "folder", "recipe"),
+    *("__main__", "cli", "authoring", "run", "keeping", "prepared", "use", "result", "report", "folder", "recipe"),
     *("evaluation", "engine"),
     *("weighting", "contrasts", "views", "losses", "pair_weighting", "scores", "asks", "rollouts", "models"),
     *("loop", "data", "world", "progress", "determinism", "quiet", "libraries", "records"),

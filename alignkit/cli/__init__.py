@@ -15,7 +15,22 @@ from typing import Annotated
 import typer
 
 from alignkit import __version__
-from alignkit.cli import completion, describe, diff, library, listing, migrate, recipes, run, schema, show, validate
+from alignkit.cli import (
+    completion,
+    describe,
+    diff,
+    library,
+    listing,
+    merge,
+    migrate,
+    push,
+    recipes,
+    run,
+    sample,
+    schema,
+    show,
+    validate,
+)
 from alignkit.cli.usage import Mistake, Verb, Verbs, help_of, said_of
 from alignkit.errors import LINE_LENGTH, AlignkitError, printable
 
@@ -27,6 +42,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback is a bug of ours and should look like one
 )
 app.command("run", cls=Verb)(run.run)
+app.command("sample", cls=Verb)(sample.sample)
+app.command("merge", cls=Verb)(merge.merge)
+app.command("push", cls=Verb)(push.push)
 app.command("validate", cls=Verb)(validate.validate)
 app.command("show", cls=Verb)(show.show)
 app.command("diff", cls=Verb)(diff.diff)

@@ -49,6 +49,9 @@ _VERBS = {
     "convert": "migrate",
     "jsonschema": "schema",
     "completion": "--install-completion",
+    "generate": "sample",
+    "chat": "sample",
+    "upload": "push",
     "version": "--version",
     "help": "--help",
 }
