@@ -118,6 +118,10 @@ class StorageError(RunFolderError):
     exit_code = 1
 
 
+class HubError(AlignkitError, OSError):
+    """Nothing can be uploaded to the Hub: no login, no network, or the Hub says no."""
+
+
 class CheckpointError(AlignkitError, OSError):
     """No checkpoint can be resumed from."""
 

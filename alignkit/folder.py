@@ -149,6 +149,17 @@ class RunFolder:
             self._insist(fingerprints)
         self._has_begun = True
 
+    def record_data(self, *, is_chat: bool, revisions: Mapping[str, str | None]) -> None:
+        """Adds to a run's beginning what its data and model were, once.
+
+        Args:
+            is_chat: whether the rows are conversations.
+            revisions: what came from the Hub -> its commit, None where that is not known.
+        """
+        record = self.record()
+        if record.is_chat is None:
+            self._write(record.model_copy(update={"is_chat": is_chat, "revisions": {**revisions}}))
+
     def changes(self, recipe: str) -> list[Difference]:
         """What differs from the recipe that the run began with, as far as a resumed run may change it.
 
@@ -165,6 +176,8 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be read: {error.strerror}; restore it or start a new run") from None
         found = differences(values_of(recorded, str(path)), values_of(recipe.encode(), "recipe"))
+        # A record holds every option of its time: one that is absent came later, and null asks for nothing.
+        found = [one for one in found if (one.before, one.now) != ("absent", "null")]
         refused = [one for one in found if not may_change(one.key)]
         if refused:
             raise RunFolderError(

@@ -90,6 +90,7 @@ def _real_run(display: Display, loaded: LoadedRecipe, output: Path | None, *, re
         try:
             prepared = prepare(parts, side)
             keeper.begin(parts.fingerprints)
+            keeper.record_data(parts)
             before = keeper.evaluate(prepared, "before")
             start_trackers(parts.accelerator, path, {dotted(key): value for key, value in leaves(loaded.tree())})
             result = _train(display, prepared, keeper, before)

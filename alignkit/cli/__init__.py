@@ -6,6 +6,7 @@ run itself, so that `--help` and `validate` answer at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -16,14 +17,19 @@ import typer
 from alignkit import __version__
 from alignkit.cli import (
     check_component,
+    completion,
     describe,
     diff,
     library,
     listing,
+    merge,
+    migrate,
     new,
     plugins,
+    push,
     recipes,
     run,
+    sample,
     schema,
     show,
     validate,
@@ -39,12 +45,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback is a bug of ours and should look like one
 )
 app.command("run", cls=Verb)(run.run)
+app.command("sample", cls=Verb)(sample.sample)
+app.command("merge", cls=Verb)(merge.merge)
+app.command("push", cls=Verb)(push.push)
 app.command("validate", cls=Verb)(validate.validate)
 app.command("show", cls=Verb)(show.show)
 app.command("diff", cls=Verb)(diff.diff)
 app.command("list", cls=Verb)(listing.list_components)
 app.command("describe", cls=Verb)(describe.describe)
 app.command("schema", cls=Verb)(schema.schema)
+app.command("migrate", cls=Verb)(migrate.migrate)
 app.command("recipes", cls=Verb)(recipes.recipes)
 app.command("copy", cls=Verb)(recipes.copy)
 app.command("check-component", cls=Verb)(check_component.check_component)
@@ -77,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an encoding without a character is no reason to stop
+    if completion.VARIABLE in os.environ:
+        sys.exit(completion.answer(app))
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         try:

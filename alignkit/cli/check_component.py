@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alignkit.cli import completion
 from alignkit.errors import RecipeError, printable, shown
 from alignkit.lazy import LazyModule
 
@@ -36,7 +37,12 @@ def check_component(
         ),
     ],
     kind: Annotated[
-        str | None, typer.Option(metavar="KIND", help="Its kind, where components of several kinds have the name.")
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Its kind, where components of several kinds have the name.",
+            autocompletion=completion.kinds_of_components,
+        ),
     ] = None,
     parameters: Annotated[
         list[str] | None,

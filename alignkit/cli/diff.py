@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alignkit.cli import completion
 from alignkit.cli.notes import tell
 from alignkit.errors import LINE_LENGTH, printable
 from alignkit.lazy import LazyModule
@@ -18,7 +19,12 @@ else:
     comparing = LazyModule("alignkit.recipe.compare")
     load = LazyModule("alignkit.recipe.load")
 
-Compared = Annotated[Path, typer.Argument(help="A recipe (YAML), alignkit:NAME for a shipped one, or a run folder.")]
+Compared = Annotated[
+    Path,
+    typer.Argument(
+        help="A recipe (YAML), alignkit:NAME for a shipped one, or a run folder.", autocompletion=completion.recipes
+    ),
+]
 
 
 def diff(first: Compared, second: Compared) -> None:

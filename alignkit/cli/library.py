@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alignkit.cli import completion
 from alignkit.cli.usage import Verb, Verbs
 from alignkit.errors import LINE_LENGTH, LibraryError, printable, shown
 from alignkit.lazy import LazyModule
@@ -47,7 +48,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Name = Annotated[str, typer.Argument(help="A library's name.")]
+Name = Annotated[str, typer.Argument(help="A library's name.", autocompletion=completion.libraries)]
 
 
 @app.command(cls=Verb)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 import alignkit
+from alignkit.cli import completion
 from alignkit.cli.usage import Verb, Verbs
 from alignkit.errors import RecipeError, printable, shown
 from alignkit.lazy import LazyModule
@@ -115,7 +116,14 @@ def new(context: typer.Context) -> None:
 @app.command("plugin", cls=Verb)
 def plugin(
     name: Annotated[str, typer.Argument(help="What recipes will call the component, such as first_tokens.")],
-    kind: Annotated[str, typer.Option(metavar="KIND", help=f"Of the component: {', '.join(HOMES)}.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help=f"Of the component: {', '.join(HOMES)}.",
+            autocompletion=completion.kinds_of_components,
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where it is written; by default the working folder.")
     ] = None,
@@ -143,7 +151,13 @@ def recipe(
         Path | None, typer.Argument(metavar="PATH", help="The file to write; by default named after the other one.")
     ] = None,
     base: Annotated[
-        str, typer.Option("--from", metavar="RECIPE", help="The recipe to build on: a shipped one's name, or a file.")
+        str,
+        typer.Option(
+            "--from",
+            metavar="RECIPE",
+            help="The recipe to build on: a shipped one's name, or a file.",
+            autocompletion=completion.recipes,
+        ),
     ] = "tidpo",
 ) -> None:
     """Write a recipe that builds on another one, with the keys that are changed most often as comments."""

@@ -1,7 +1,8 @@
-"""What files say of themselves and users should know, told on stderr."""
+"""What a user should know beside what was asked for, told on stderr."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
 
 
 def tell(*recipes: LoadedRecipe) -> None:
-    """Tells the notes of recipes, each once."""
-    for note in dict.fromkeys(note for loaded in recipes for note in loaded.notes):
-        typer.echo(printable(f"note: {note}", LINE_LENGTH), err=True)
+    """Tells the notes of recipes."""
+    note(line for loaded in recipes for line in loaded.notes)
+
+
+def note(lines: Iterable[str]) -> None:
+    """Tells each line once."""
+    for line in dict.fromkeys(lines):
+        typer.echo(printable(f"note: {line}", LINE_LENGTH), err=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alignkit.cli import completion
 from alignkit.errors import LINE_LENGTH, RecipeError, printable, shown
 from alignkit.lazy import LazyModule
 
@@ -44,7 +45,12 @@ def recipes(
 
 def copy(
     recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="A recipe of a library, such as alignkit:tidpo, or a file.")
+        Path,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A recipe of a library, such as alignkit:tidpo, or a file.",
+            autocompletion=completion.recipes,
+        ),
     ],
     target: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; an existing one is left alone.")],
     flat: Annotated[bool, typer.Option("--flat", help="Write all values instead of extending the recipe.")] = False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alignkit.cli import completion
 from alignkit.cli.arguments import Overrides
 from alignkit.cli.notes import tell
 from alignkit.errors import LINE_LENGTH, RecipeError, printable
@@ -23,7 +24,12 @@ else:
 
 def validate(
     recipes: Annotated[
-        list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files (YAML), or alignkit:NAME for shipped ones.")
+        list[Path],
+        typer.Argument(
+            metavar="RECIPE...",
+            help="Recipe files (YAML), or alignkit:NAME for shipped ones.",
+            autocompletion=completion.recipes,
+        ),
     ],
     overrides: Overrides = None,
 ) -> None:

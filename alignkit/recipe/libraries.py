@@ -97,6 +97,14 @@ def recipe_files(library: str, libraries: Libraries) -> Iterator[Path]:
         yield from (Path(top, name).relative_to(folder) for name in sorted(files) if name.endswith(RECIPES))
 
 
+def recipe_names(library: str, libraries: Libraries) -> list[str]:
+    """What the recipes of a library are called, NAME:PATH; none where it cannot be used."""
+    try:
+        return [f"{library}:{path.as_posix()}" for path in recipe_files(library, libraries)]
+    except LibraryError:
+        return []
+
+
 def _library_of(given: str, libraries: Libraries) -> str:
     named = _NAMED.fullmatch(given)
     return named[1] if named and named[1] in libraries.names else ""

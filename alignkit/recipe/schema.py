@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alignkit.recipe.composing import REMOVE
+from alignkit.recipe.describe import about
 from alignkit.recipe.header import DEPRECATED_KEY, EXTENDS_KEY, REQUIRES_KEY, SCHEMA, SCHEMA_KEY, VERSION_KEY
 from alignkit.recipe.kinds import KINDS
 from alignkit.recipe.recipe import Recipe
@@ -65,10 +66,15 @@ def _slot(registry: Registry[Any], definitions: Schema) -> Schema:
     components = []
     for name, cls in registry.classes().items():
         schema = _lifted(cls.model_json_schema(), definitions)
-        schema["properties"]["name"] = {"const": name, "description": f"Names {registry.one}."}
+        # A constant, as editors join those of all components into one message; and its description stands beside the
+        # value and, as long as no value is there, beside the key.
+        said = f"Names the {registry.kind} `{name}`: {about(registry, name)}"
+        schema["properties"]["name"] = {"const": name, "description": said}
         definitions[f"{registry.kind}.{name}"] = schema | {"title": name}
         components.append({"$ref": f"#/$defs/{registry.kind}.{name}"})
-    return {"anyOf": [{"enum": registry.names(), "type": "string"}, *components]}
+    names = registry.names()
+    bare = {"enum": names, "enumDescriptions": [about(registry, name) for name in names], "type": "string"}
+    return {"anyOf": [bare, *components]}
 
 
 def _lifted(schema: Schema, definitions: Schema) -> Schema:

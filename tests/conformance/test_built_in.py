@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import datasets
 import pytest
 
 from alignkit.conformance import check_component
@@ -28,26 +29,6 @@ PARAMETERS = {
 ROWS = [{"prompt": f"Q{n}:", "chosen": " yes", "rejected": " no"} for n in range(4)]
 
 
-class Table:
-    """A data set of the Hub, as far as one is read."""
-
-    def __init__(self, rows: list[dict]) -> None:
-        self.rows = rows
-        self.column_names = list(rows[0])
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def select(self, places):
-        return Table([self.rows[place] for place in places])
-
-    def select_columns(self, names):
-        return Table([{name: row[name] for name in names} for row in self.rows])
-
-    def to_list(self):
-        return self.rows
-
-
 @pytest.mark.parametrize(
     ("kind", "name"), [(kind, name) for kind, registry in KINDS.items() for name in registry.classes()]
 )
@@ -55,7 +36,7 @@ def test_it_keeps_its_promises(kind, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
     monkeypatch.setattr("gc.collect", lambda *_: 0)  # half a second for each model that is trained on the side
-    monkeypatch.setattr("datasets.load_dataset", lambda *_, split: Table(ROWS))
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: datasets.Dataset.from_list(ROWS))
     component = KINDS[kind].build(name, PARAMETERS.get((kind, name), {}))
     with quiet_libraries():
         check_component(component)
