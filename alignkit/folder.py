@@ -115,6 +115,7 @@ class RunFolder:
         command: Sequence[str],
         fingerprints: Mapping[str, str],
         plugins: Mapping[str, str] | None = None,
+        libraries: Mapping[str, str] | None = None,
     ) -> None:
         """Records recipe and start of a new run, once; of a resumed one insists that it is the same run.
 
@@ -124,6 +125,7 @@ class RunFolder:
             command: the command line, one string per argument.
             fingerprints: what went in (`data`, `template`, `model`) -> hash, hex.
             plugins: package -> version, or trusted file -> hash, of the plugins that the recipe names.
+            libraries: name -> version and commit, of the libraries that the recipe was put together from.
 
         Raises:
             RunFolderError: a value or a fingerprint differs from the run's beginning; the message names the keys.
@@ -136,6 +138,7 @@ class RunFolder:
             platform=platform.platform(),
             versions=versions(),
             plugins={**(plugins or {})},
+            libraries={**(libraries or {})},
         )
         self._recipe = recipe
         self._changes = self.changes(recipe) if self.resumed else []

@@ -50,8 +50,15 @@ class Keeper:
     def begin(self, fingerprints: Mapping[str, str]) -> None:
         """Records what the run is."""
         if self.folder:
-            recipe, seed, plugins = self.loaded.to_yaml(origin=True), self.loaded.recipe.seed, self.loaded.plugins
-            self.folder.begin(recipe, seed=seed, command=sys.argv, fingerprints=fingerprints, plugins=plugins)
+            loaded = self.loaded
+            self.folder.begin(
+                loaded.to_yaml(origin=True),
+                seed=loaded.recipe.seed,
+                command=sys.argv,
+                fingerprints=fingerprints,
+                plugins=loaded.plugins,
+                libraries=loaded.libraries,
+            )
 
     def record_data(self, parts: Parts) -> None:
         """Records what the rows are and which revisions came from the Hub."""
