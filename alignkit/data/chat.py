@@ -40,6 +40,10 @@ class Rendered:
     full: dict[str, str]
     start: int
 
+    def mapped(self, change: Callable[[str], str]) -> Rendered:
+        """The same with other signs, as many of them."""
+        return Rendered(change(self.prompt), {name: change(text) for name, text in self.full.items()}, self.start)
+
 
 @dataclass(frozen=True)
 class ChatTemplate:

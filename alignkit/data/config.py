@@ -61,6 +61,9 @@ class Share(Section):
     subset: str | None = None
     """Configuration name of a Hub data set. Refused for a file."""
 
+    revision: str | None = Field(None, min_length=1)
+    """Branch, tag or commit of a Hub data set; null takes the newest. Refused for a file."""
+
     @model_validator(mode="before")
     @classmethod
     def _text_is_path(cls, value: object) -> object:
@@ -92,6 +95,10 @@ class DataConfig(Section):
 
     subset: str | None = None
     """Configuration name of the Hub data sets. Refused for a file."""
+
+    revision: str | None = Field(None, min_length=1)
+    """Branch, tag or commit of the Hub data sets; null takes the newest. Give a commit to make a run repeatable.
+    Refused for a file."""
 
     holdout: int | None = Field(None, ge=0)
     """Held-out rows taken from `train` when `eval` is null; null means 256. Refused where it has no use: the world has

@@ -88,6 +88,14 @@ def on_world(config: DataConfig) -> bool:
         return False
 
 
+def commits(config: DataConfig) -> dict[str, str | None]:
+    """`data.train`, `data.eval` -> the commit of the Hub's data set that was read; None where that is not known.
+
+    What is not the Hub's is left out; of several sources each has its number, as in `data.train.1`.
+    """
+    return {named.place: named.source.commit for named in sources_of(config) if isinstance(named.source, Hub)}
+
+
 def read_source(config: DataConfig, named: Named, seed: int, columns: Columns = None) -> list[RawRow]:
     """All rows of a source; the first `max_rows` of one of `data.train`.
 
@@ -141,6 +149,7 @@ def refuse_misplaced(config: DataConfig) -> None:
         "split": not on_hub["train"] and "a Hub data set in data.train",
         "eval_split": not on_hub["eval"] and "a Hub data set in data.eval",
         "subset": not any(on_hub.values()) and "a Hub data set",
+        "revision": not any(on_hub.values()) and "a Hub data set",
         "world": WORLD not in given and WORLD,
         "holdout": (config.eval is not None and "runs without data.eval")
         or (config.train == WORLD and "files and Hub data sets; set data.world.eval_pairs instead")
@@ -165,7 +174,7 @@ _OWN_OPTIONS = ", whose options stand in its mapping"
 def _refuse_misplaced_in(named: Named, others: Sequence[Named]) -> None:
     """The same for what is said of one source."""
     label = named.source.label
-    for option in ("split", "subset"):
+    for option in ("split", "subset", "revision"):
         value = getattr(named.share, option)
         if value is not None and not (isinstance(named.source, Hub) and isinstance(named.given, str)):
             raise DataError(f"{named.place}.{option}: {value!r} belongs to a Hub data set; this is {label}")
@@ -192,10 +201,12 @@ def _source(config: DataConfig, part: Part, share: Share, place: str, *, is_list
         return World(name=kind, **dict(config.world or WorldConfig()))
     if kind == "file":
         return File(name=kind, path=given)
-    split, subset = share.split, share.subset
+    split, subset, revision = share.split, share.subset, share.revision
     if not is_list:
-        split, subset = (config.split if part == "train" else config.eval_split), config.subset
-    return Hub(name=kind, id=given, subset=subset, split=split or {"train": "train", "eval": "test"}[part])
+        split = config.split if part == "train" else config.eval_split
+        subset, revision = config.subset, config.revision
+    split = split or {"train": "train", "eval": "test"}[part]
+    return Hub(name=kind, id=given, subset=subset, split=split, revision=revision)
 
 
 def _kind(place: str, name: str) -> Literal["world", "file", "hub"]:

@@ -26,7 +26,8 @@ class TokenRow:
         critical: response name -> bool per token, True on the planted critical tokens, where there are any.
         text: prompt and responses as text, for reports and rewards.
         label: whether the response is desirable; None where the responses' names say it (`chosen`, `rejected`).
-        token_columns: column suffix -> response name -> float32, one number per response token.
+        token_columns: column suffix, or key of what was read from the text -> response name -> float32, one number per
+            response token.
     """
 
     index: int
@@ -83,6 +84,7 @@ class DataReport:
         part: what the rows are for.
         weight: how many times each training row comes in one pass; where it is not 1, `counts` has `weighted`, the
             training rows of one pass.
+        is_chat: whether the rows are conversations, which the chat template renders.
     """
 
     source: str
@@ -95,6 +97,7 @@ class DataReport:
     unused_columns: tuple[str, ...] = ()
     part: Part = "train"
     weight: float = 1.0
+    is_chat: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alignkit.data.characters import PerText
 from alignkit.data.config import DataConfig
 from alignkit.data.fields import Unusable
 from alignkit.data.naming import Named, has_own_eval, names_of, read_for, read_source, refuse_misplaced
@@ -37,6 +38,7 @@ def load_tables(
     seed: int,
     token_columns: frozenset[str] = frozenset(),
     nonnegative: frozenset[str] = frozenset(),
+    of_text: Mapping[str, PerText] | None = None,
     dropped_file: Path | None = None,
 ) -> Tables:
     """The token rows of a run.
@@ -52,6 +54,7 @@ def load_tables(
         token_columns: suffixes: `_weight` reads one number per response token from `chosen_weight` and so on.
         seed: of the run; decides what is held out and which labels are swapped.
         nonnegative: those of `columns` whose numbers must be >= 0.
+        of_text: key -> what reads numbers per token from a response's text; rows have them under that key.
         dropped_file: gets a JSON line for each row that is dropped; written anew.
 
     Raises:
@@ -68,6 +71,7 @@ def load_tables(
         token_columns,
         nonnegative,
         to_imitate=responses == ("chosen",),
+        of_text=of_text or {},
         every_turn=config.train_on == "all_turns",
     )
     if wanted.every_turn:
@@ -87,14 +91,18 @@ def load_tables(
     refuse_one_sided([row for rows in kept for row in rows], ", ".join(source.name for source in sources))
     final = [source.for_training(rows, config, wanted, seed) for source, rows in zip(sources, kept, strict=True)]
     if dropped_file is not None:
-        with one_line(dropped_file):
-            dropped_file.unlink(missing_ok=True)
-        for source in (*sources, *evaluated):
-            source.read.dropped.write(dropped_file)
+        _write_dropped(dropped_file, [*sources, *evaluated])
     reports = [source.report([*rows, *out]) for source, rows, out in zip(sources, final, held, strict=True)]
     reports += [source.report(source.rows) for source in evaluated]
     held += [source.rows for source in evaluated]
     return Tables(_joined(final), _joined(held), tuple(reports), sources[0].end)
+
+
+def _write_dropped(path: Path, sources: Sequence[_Source]) -> None:
+    with one_line(path):
+        path.unlink(missing_ok=True)
+    for source in sources:
+        source.read.dropped.write(path)
 
 
 def _refuse_every_turn(wanted: Wanted) -> None:
@@ -169,6 +177,7 @@ class _Source:
             unused_columns=self.read.unused_columns,
             part=self.named.part,
             weight=self.named.share.weight,
+            is_chat=self.read.form.is_chat or self.read.is_wrapped,
         )
 
 
@@ -193,7 +202,7 @@ def _load(
     read = read_examples(raw, source, wanted, names, Turns(config.chat, tokenizer, config.separator))
     dropped = read.dropped
     dropped.settle(config)  # before the slow part; what only tokens show is told after it
-    tokeniser = Tokeniser(tokenizer, config.separator, config.special_tokens_in_text)
+    tokeniser = Tokeniser(tokenizer, config.separator, wanted.of_text, config.special_tokens_in_text)
     rows: list[TokenRow] = []
     with counted("tokenising", len(read.examples)) as advance:
         for example, row in zip(read.examples, tokeniser.rows(read.examples), strict=True):

@@ -8,11 +8,12 @@ response and is counted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from alignkit.data.characters import PerText, offsets_of, overlaps, read_texts
 from alignkit.data.chat import ChatTemplate, Rendered
 from alignkit.data.columns import token_column
 from alignkit.data.config import TypedAs
@@ -46,10 +47,17 @@ class Tokeniser:
             `special_tokens_as_text` and `special_tokens_as_control` (rows that have some in their own text).
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, separator: str, typed_as: TypedAs = "as_text") -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        separator: str,
+        of_text: Mapping[str, PerText] = MappingProxyType({}),
+        typed_as: TypedAs = "as_text",
+    ) -> None:
         self.counts: Counter[str] = Counter(boundary_moved=0, bos_added=0, eos_appended=0)
         self._tokenizer = tokenizer
         self._separator = separator
+        self._of_text = of_text
         self.special = SpecialTokens.of(tokenizer)
         self._typed_as: TypedAs = typed_as
         self._typed = TypedTokens(tokenizer, self.special, typed_as)
@@ -69,6 +77,11 @@ class Tokeniser:
             name = self._tokenizer.name_or_path
             raise DataError(
                 f"tokenizer '{name}' has no EOS token, so a response could not end; set the tokenizer's eos_token"
+            )
+        if self._of_text and not self._tokenizer.is_fast:
+            raise DataError(
+                f"tokenizer '{self._tokenizer.name_or_path}' does not say which characters its tokens stand for, and "
+                "token weights are to be read from the text; take a fast tokenizer (tokenizer.json)"
             )
         for start in range(0, len(examples), _BATCH):
             yield from self._batch(examples[start : start + _BATCH])
@@ -90,14 +103,15 @@ class Tokeniser:
             if isinstance(one, Rendered):
                 hidden += range(len(texts), len(texts) + 1 + len(one.full)) if given is not example else ()
                 texts += (one.prompt, *one.full.values())
-        tokens = iter(self._encode(texts, hidden, needs_offsets=any(example.row.critical for example in examples)))
+        needs_offsets = bool(self._of_text) or any(example.row.critical for example in examples)
+        tokens = iter(self._encode(texts, hidden, needs_offsets=needs_offsets))
         for example, given, one in zip(examples, readable, rendered, strict=True):
             if isinstance(one, Unusable):
                 yield one
                 continue
-            shown = one if given is example else replace(one, prompt=as_typed(one.prompt))
             prompt, _ = next(tokens)
             full = {name: next(tokens) for name in one.full}
+            shown = one if given is example else one.mapped(as_typed)
             try:
                 yield self._row(example, shown, prompt, full)
             except Unusable as error:
@@ -151,7 +165,7 @@ class Tokeniser:
     def _row(
         self, example: Example, rendered: Rendered, prompt: list[int], full: dict[str, tuple[list[int], Offsets]]
     ) -> TokenRow:
-        cut = min(num_shared(prompt, ids) for ids, _ in full.values())
+        cut = min((num_shared(prompt, ids) for ids, _ in full.values()), default=len(prompt))
         responses = {name: self._ended(ids[cut:], name) for name, (ids, _) in full.items()}
         begun = self._begun(prompt[:cut])
         for name, ids in responses.items():
@@ -168,23 +182,31 @@ class Tokeniser:
         self.counts["boundary_moved"] += cut < len(prompt) or opens_otherwise
         self.counts["bos_added"] += self._template is not None and len(begun) > cut
         self.counts["eos_appended"] += sum(len(responses[name]) > len(ids) - cut for name, (ids, _) in full.items())
-        critical = {
-            name: _overlaps(full[name][1][cut:], spans, rendered.start, len(responses[name]))
-            for name, spans in example.row.critical.items()
-            if name in responses
-        }
         texts = {name: text if isinstance(text, str) else text["content"] for name, text in example.responses.items()}
+        planted = {name: spans for name, spans in example.row.critical.items() if name in responses}
+        read = [name for name in responses if self._of_text and name != "gold"]
+        offsets = {
+            name: self._offsets(full[name][1][cut:], len(responses[name]), rendered, texts[name], name)
+            for name in dict.fromkeys([*planted, *read])
+        }
+        token_columns |= read_texts(self._of_text, texts, {name: offsets[name] for name in read})
         return TokenRow(
             index=example.row.index,
             where=example.row.where,
             prompt=numpy.array(begun, dtype=numpy.int32),
             responses={name: numpy.array(ids, dtype=numpy.int32) for name, ids in responses.items()},
             columns=example.columns,
-            critical=critical,
+            critical={name: overlaps(offsets[name], spans) for name, spans in planted.items()},
             text={"prompt": rendered.prompt, **texts},
             label=example.label,
             token_columns=token_columns,
         )
+
+    def _offsets(self, found: Offsets, length: int, rendered: Rendered, text: str, name: str) -> np.ndarray:
+        """[N, 2] the response's own characters that each of its tokens stands for."""
+        full = rendered.full[name]
+        end = len(full) - (self._template.kept if self._template else 0)
+        return offsets_of(found, length, full, text, (rendered.start, end), name)
 
     def _begun(self, prompt: list[int]) -> list[int]:
         """The prompt with the tokenizer's prefix, which the text or the template may hold already."""
@@ -236,11 +258,3 @@ def _per_token(numbers: np.ndarray, length: int, name: str, suffix: str) -> np.n
             f"expected {length}, or {length - 1} without one for EOS",
         )
     return numbers
-
-
-def _overlaps(offsets: Offsets, spans: Sequence[tuple[int, int]], start: int, length: int) -> np.ndarray:
-    """[length] bool; True on the tokens that hold a character of a span. Spans count from character `start`."""
-    mask = numpy.zeros(length, dtype=bool)
-    for number, (left, right) in enumerate(offsets):
-        mask[number] = any(left < start + last and right > start + first for first, last in spans)
-    return mask

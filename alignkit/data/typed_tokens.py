@@ -127,7 +127,7 @@ def _with_hidden_names(description: str, texts: Set[str]) -> Tokenizer:
         model["vocab"] = [[names.get(piece, piece), score] for piece, score in model["vocab"]]
     if model.get("unk_token") is not None:
         model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
-    parts |= {"post_processor": None, "truncation": None, "padding": None}
+    parts |= {"truncation": None, "padding": None}
     return tokenizers.Tokenizer.from_str(json.dumps(parts))
 
 

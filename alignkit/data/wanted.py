@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from alignkit.data.characters import PerText
 from alignkit.data.columns import token_column
 from alignkit.data.layouts import COLUMNS
 
@@ -19,6 +20,7 @@ class Wanted:
         token_columns: suffixes of the data columns with one number per response token.
         nonnegative: those of `columns` whose numbers must be >= 0.
         to_imitate: leave out responses that are labelled undesirable.
+        of_text: key -> what reads numbers per token from a response's text.
         every_turn: each turn of the assistant is a response, and not the last alone.
     """
 
@@ -27,6 +29,7 @@ class Wanted:
     token_columns: frozenset[str] = frozenset()
     nonnegative: frozenset[str] = frozenset()
     to_imitate: bool = False
+    of_text: Mapping[str, PerText] = field(default_factory=dict)
     every_turn: bool = False
 
     def of_tokens(self, responses: Iterable[str]) -> frozenset[str]:

@@ -182,10 +182,10 @@ def test_shares_that_are_none(share):
 def test_options_of_a_hub_data_set_stand_beside_it(monkeypatch, pairs, load, two):
     calls = []
 
-    def fake(name, subset, split):
-        calls.append((name, subset, split))
+    def fake(name, subset, split, revision):
+        calls.append((name, subset, split, revision))
         return datasets.Dataset.from_list(pairs)
 
     monkeypatch.setattr("datasets.load_dataset", fake)
-    load([{"path": "some/pairs", "split": "dev", "subset": "hard"}, "a.jsonl"])
-    assert calls == [("some/pairs", "hard", "dev")]
+    load([{"path": "some/pairs", "split": "dev", "subset": "hard", "revision": "v2"}, "a.jsonl"])
+    assert calls == [("some/pairs", "hard", "dev", "v2")]

@@ -137,7 +137,7 @@ def write_json() -> None:
 def test_a_recipe_with_a_source_is_written_and_read_back(recipe):
     loaded = load_recipe(recipe, ["data.train.start=1"])
     assert loaded.tree()["data"]["train"] == {"name": "sqlite", "path": "pairs.db", "table": "pairs", "start": 1}
-    origins = {key: place for key, place in loaded.origins.items() if key.startswith("data.train")}
+    origins = {key: place for key, place in loaded.origins.items() if key.startswith("data.train.")}
     assert origins == {
         "data.train.name": "r.yaml:4",
         "data.train.path": "r.yaml:5",

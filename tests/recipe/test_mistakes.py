@@ -28,8 +28,8 @@ WEIGHTINGS = (
 # What is put on line 5 of the recipe above -> the line it gives.
 ADDED = {
     "weigting: uniform": (
-        "weigting: unknown key; did you mean 'weighting'? known keys: data, evaluation, extends, losses, model, "
-        "pair_weighting, seed, trainer, training, weighting"
+        "weigting: unknown key; did you mean 'weighting'? known keys: data, deprecated, evaluation, extends, losses, "
+        "model, pair_weighting, requires, schema, seed, trainer, training, weighting"
     ),
     "weighting: hybird": f"weighting: unknown weighting 'hybird'; did you mean 'hybrid'? known: {WEIGHTINGS}",
     "weighting: {name: hybird}": (
