@@ -38,7 +38,7 @@ class Dropped:
 
     Attributes:
         bad: rows that cannot be used; they stop the run, or count against `max_bad_rows`.
-        too_long: rows that `on_overflow: drop` leaves out.
+        too_long: rows that are left out without being bad: by `on_overflow: drop`, ties, labels that are not wanted.
         num_rows: how many there are in all.
     """
 

@@ -43,7 +43,18 @@ class Read:
 
 
 def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: Names, turns: Turns) -> Read:
-    """The format, the examples, and the rows that are none."""
+    """The format, the examples, and the rows that are none; no bad row stops here (`Dropped.settle`).
+
+    Args:
+        raw: the rows, under alignkit's names for their columns.
+        source: where they are from.
+        wanted: what the run reads of a row.
+        names: what the data calls columns that have another name here.
+        turns: whether plain text becomes turns.
+
+    Raises:
+        DataError: the rows have no known format, or what was asked for does not fit them.
+    """
     name = source.label
     form = find_format(raw, wanted.responses, name)
     responses = form.laid_out(wanted.responses)
@@ -73,16 +84,8 @@ def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: 
     used = {*form.kinds, *form.optional, *responses, *wanted.columns, *of_tokens, *CONTEXT}
     used |= {"label"} if is_filtered else set()
     # The world's columns are ours, and no user's mistake.
-    title = form.name_in(columns_of(raw))
-    return Read(
-        form,
-        title,
-        examples,
-        dropped,
-        is_wrapped,
-        num_conversations,
-        () if source.on_world else unused(raw, used, names),
-    )
+    left = () if source.on_world else unused(raw, used, names)
+    return Read(form, form.name_in(columns_of(raw)), examples, dropped, is_wrapped, num_conversations, left)
 
 
 def _every_turn(examples: Sequence[Example], dropped: Dropped) -> list[Example]:

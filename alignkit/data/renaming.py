@@ -92,7 +92,7 @@ def refuse_unread(names: Names, read: Collection[str], place: str = "data.column
 
 def line_to_start(wanted: Iterable[str], found: Collection[str]) -> str:
     """`data.columns: {prompt: question, ...}` for the columns wanted that are not there, as far as names tell."""
-    free = [name for name in found if name not in wanted]
+    free = sorted(name for name in found if name not in wanted)
     names = {}
     for ours in (name for name in wanted if name not in found):
         names[ours] = _likely(ours, free) or UNKNOWN
@@ -110,7 +110,7 @@ def _likely(ours: str, found: Sequence[str]) -> str | None:
     known = next((lower[name] for name in _LIKELY.get(ours, ()) if name in lower), None)
     if known is not None:
         return known
-    parted = (name for name in sorted(found) if ours in re.split(r"[^a-z]+", name.lower()))
+    parted = (name for name in found if ours in re.split(r"[^a-z]+", name.lower()))
     return next(parted, None) or nearest_of(ours, found)
 
 

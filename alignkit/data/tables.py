@@ -80,12 +80,7 @@ def load_tables(
     sources = _load_all(config, "train", wanted, tokenizer, seed)
     evaluated = _load_all(config, "eval", wanted, tokenizer, seed) if has_own_eval(config) else []
     _refuse_other_ends([*sources, *evaluated], tokenizer)
-    chosen: frozenset[int] = frozenset()
-    if not evaluated:
-        prompts = {number: prompt for source in sources for number, prompt in source.prompts.items()}
-        chosen = choose_held_out(prompts, config, seed)
-        for source in sources:
-            source.counts["held_out"] = len(chosen.intersection(source.prompts))
+    chosen = frozenset() if evaluated else _held_out(sources, config, seed)
     kept = [[row for row in source.rows if row.index not in chosen] for source in sources]
     held = [[row for row in source.rows if row.index in chosen] for source in sources]
     refuse_one_sided([row for rows in kept for row in rows], ", ".join(source.name for source in sources))
@@ -96,6 +91,14 @@ def load_tables(
     reports += [source.report(source.rows) for source in evaluated]
     held += [source.rows for source in evaluated]
     return Tables(_joined(final), _joined(held), tuple(reports), sources[0].end)
+
+
+def _held_out(sources: Sequence[_Source], config: DataConfig, seed: int) -> frozenset[int]:
+    """Numbers of the rows that are not trained on: whole prompts of all sources together."""
+    chosen = choose_held_out(dict(pair for source in sources for pair in source.prompts.items()), config, seed)
+    for source in sources:
+        source.counts["held_out"] = len(chosen.intersection(source.prompts))
+    return chosen
 
 
 def _write_dropped(path: Path, sources: Sequence[_Source]) -> None:
