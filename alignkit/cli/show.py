@@ -10,9 +10,9 @@ from alignkit.cli.arguments import Overrides, RecipeFile
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
-    import alignkit.recipe.load as load
+    import alignkit.recipe.pipeline as load
 else:
-    load = LazyModule("alignkit.recipe.load")
+    load = LazyModule("alignkit.recipe.pipeline")
 
 
 def show(
@@ -21,4 +21,4 @@ def show(
     origin: Annotated[bool, typer.Option("--origin", help="Say beside each value who set it.")] = False,
 ) -> None:
     """Print a recipe whole: what it extends merged in, defaults filled in."""
-    typer.echo(load.load_recipe(recipe, overrides or ()).to_yaml(origin), nl=False)
+    typer.echo(load.load(recipe, overrides or ()).to_yaml(origin), nl=False)

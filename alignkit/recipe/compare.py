@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from alignkit.errors import RecipeError, shown
 from alignkit.recipe.load import LoadedRecipe
+from alignkit.recipe.pipeline import LoadedPipeline
 from alignkit.recipe.render import scalar
+from alignkit.recipe.stages import STAGES_KEY
 from alignkit.recipe.tree import Path, dotted
 
 ABSENT = "absent"
@@ -42,8 +45,41 @@ class _Side:
         return _Side(self.value[step], (*(self.path or ()), step))
 
 
-def compare(first: LoadedRecipe, second: LoadedRecipe) -> Iterator[Differing]:
-    """All differences, in the order of a recipe's keys. A component that another one stands for is one difference."""
+def compare(first: LoadedRecipe | LoadedPipeline, second: LoadedRecipe | LoadedPipeline) -> Iterator[Differing]:
+    """All differences, in the order of a recipe's keys. A component that another one stands for is one difference.
+
+    Raises:
+        RecipeError: one of them has stages and the other has none.
+    """
+    if isinstance(first, LoadedPipeline) and isinstance(second, LoadedPipeline):
+        yield from _compare_stages(first, second)
+    elif isinstance(first, LoadedRecipe) and isinstance(second, LoadedRecipe):
+        yield from _compare(first, second)
+    else:
+        staged, single = (first, second) if isinstance(first, LoadedPipeline) else (second, first)
+        names = ", ".join(staged.stages) if isinstance(staged, LoadedPipeline) else ""
+        raise RecipeError(f"{shown(str(staged.path))} has stages ({names}), {shown(str(single.path))} has none")
+
+
+def _compare_stages(first: LoadedPipeline, second: LoadedPipeline) -> Iterator[Differing]:
+    for name in dict.fromkeys([*first.stages, *second.stages]):
+        one, other = (loaded.stages.get(name) for loaded in (first, second))
+        if one and other:
+            yield from (replace(found, key=dotted((STAGES_KEY, name, found.key))) for found in _compare(one, other))
+        else:
+            yield Differing(dotted((STAGES_KEY, name)), *(_stage_said(side) for side in (one, other)))
+    orders = [
+        [name for name in loaded.stages if name in first.stages and name in second.stages] for loaded in (first, second)
+    ]
+    if orders[0] != orders[1]:
+        yield Differing(STAGES_KEY, *map(scalar, orders))
+
+
+def _stage_said(loaded: LoadedRecipe | None) -> str:
+    return f"a stage ({loaded.root.place})" if loaded else ABSENT
+
+
+def _compare(first: LoadedRecipe, second: LoadedRecipe) -> Iterator[Differing]:
     for key, one, other in _pairs(_Side(first.tree(), ()), _Side(second.tree(), ()), ()):
         yield Differing(dotted(key), _said(first, one), _said(second, other))
 

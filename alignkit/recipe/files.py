@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from alignkit.errors import Problem, RecipeError, shown
-from alignkit.recipe.composing import compose, first_key, is_path
+from alignkit.recipe.composing import first_key
 from alignkit.recipe.libraries import Source, no_library, no_source, source
-from alignkit.recipe.tree import Node, Place, merge
+from alignkit.recipe.stages import EXTENDS_KEY, STAGES_KEY, Roots, layered, own_of
+from alignkit.recipe.tree import Node, Place
 from alignkit.recipe.yaml import MAX_BYTES, TOO_LARGE, Budget, read_yaml
 
 SCHEMA_KEY = "$schema"
-EXTENDS_KEY = "extends"
 FILE_KEYS = (EXTENDS_KEY, SCHEMA_KEY)
 """Keys at the top of a file that say how to read it; they are no part of the recipe itself."""
 
@@ -34,8 +34,8 @@ MAX_TOTAL_BYTES: Final = 1024 * 1024
 """Size of a recipe with everything it extends."""
 
 
-def read_recipe_tree(path: Path, keys: Collection[str] = ()) -> tuple[Node, list[Problem]]:
-    """The tree of a recipe on top of everything it extends, and what is wrong with single keys of these files.
+def read_recipe_tree(path: Path, keys: Collection[str] = ()) -> tuple[Roots, list[Problem]]:
+    """The trees of a recipe on top of everything it extends, and what is wrong with single keys of these files.
 
     Args:
         path: the recipe, or NAME:PATH for one that comes with a package.
@@ -48,7 +48,7 @@ def read_recipe_tree(path: Path, keys: Collection[str] = ()) -> tuple[Node, list
     file = source(str(path))
     if complaint := _unusable(file, str(path), Path()):
         raise RecipeError([Problem("", "", complaint)])
-    reader = _Reader({*keys, *FILE_KEYS} if keys else frozenset())
+    reader = _Reader({*keys, *FILE_KEYS, STAGES_KEY} if keys else frozenset())
     return reader.read(file, ()), reader.problems
 
 
@@ -58,27 +58,38 @@ class _Reader:
     def __init__(self, keys: Collection[str]) -> None:
         self.keys = keys
         self.problems: list[Problem] = []
-        self._trees: dict[Path, Node] = {}
+        self._trees: dict[Path, Roots] = {}
         self._names = 0
         self._bytes = 0
         self._budget = Budget()
 
-    def read(self, file: Source, chain: tuple[Source, ...]) -> Node:
-        """The tree of a file on top of what it extends; `chain` leads to it."""
+    def read(self, file: Source, chain: tuple[Source, ...]) -> Roots:
+        """The trees of a file on top of what it extends; `chain` leads to it."""
         resolved = file.path.resolve()
         if resolved not in self._trees:
             self._trees[resolved] = self._merged(file, chain)
         return self._trees[resolved]
 
-    def _merged(self, file: Source, chain: tuple[Source, ...]) -> Node:
+    def _merged(self, file: Source, chain: tuple[Source, ...]) -> Roots:
         root = self._root(file)
-        body = Node({k: n for k, n in root.value.items() if k not in FILE_KEYS and not is_path(k)}, root.place)
-        merged, *rest = [*(self.read(base, (*chain, file)) for base in self._bases(root, file, (*chain, file))), body]
-        for layer in rest:
-            merged = merge(merged, layer)
-        composed, problems = compose(merged, {key: node for key, node in root.value.items() if is_path(key)})
-        self.problems += problems
-        return composed
+        chain = (*chain, file)
+        own, problems = own_of(root, FILE_KEYS)
+        bases = [self.read(base, chain) for base in self._bases(root, file, chain)]
+        extended = {name: self._of_stage(stage.node, file, chain) for name, stage in own.stages.items()}
+        roots, more = layered(bases, own, extended)
+        self.problems += [*problems, *more]
+        return roots
+
+    def _of_stage(self, stage: Node, file: Source, chain: tuple[Source, ...]) -> list[Node]:
+        """What a stage of `file` extends."""
+        found = []
+        for base in self._bases(stage, file, chain):
+            roots = self.read(base, chain)
+            if roots.stages:
+                message = f"{shown(base.name)} has stages itself; a stage extends single recipes"
+                raise _refusal(str(stage.value[EXTENDS_KEY].place), EXTENDS_KEY, message)
+            found.append(roots.shared)
+        return found
 
     def _root(self, file: Source) -> Node:
         content = _content(file)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from alignkit.errors import Problem, RecipeError
+from alignkit.errors import Problem, RecipeError, shown
 from alignkit.recipe.compose import Misfit, misfits
 from alignkit.recipe.files import read_recipe_tree
 from alignkit.recipe.kinds import KINDS
@@ -17,8 +17,11 @@ from alignkit.recipe.messages import placed, problems_of
 from alignkit.recipe.overrides import arguments_of, override
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.render import render
+from alignkit.recipe.stages import Roots, inside
 from alignkit.recipe.tree import Node, dotted, leaves, nearest
 from alignkit.registry import Component, Section
+
+R = TypeVar("R")
 
 DEFAULT = "default"
 """Origin of a value that no file and no `--set` gives."""
@@ -32,11 +35,13 @@ class LoadedRecipe:
         path: the file it was loaded from.
         recipe: the validated recipe; its components are built.
         root: what the files and `--set` gave, merged, each value with its place.
+        stage: its name in the pipeline that it is a stage of, or empty.
     """
 
     path: Path
     recipe: Recipe
     root: Node
+    stage: str = ""
 
     def tree(self) -> dict[str, Any]:
         """The whole recipe as plain values, defaults included."""
@@ -72,6 +77,7 @@ class LoadedRecipe:
             RecipeError: with all of them, sorted by place.
         """
         problems = [placed(self.root, where, message) for where, message in misfits]
+        problems = [inside(self.stage, problem) for problem in problems] if self.stage else problems
         if problems:
             raise RecipeError(sorted(problems, key=_by_place))
 
@@ -94,21 +100,48 @@ def load_recipe(path: Path | str, overrides: Sequence[str] | Mapping[str, object
     Raises:
         RecipeError: with every problem found, sorted by place.
     """
-    root, problems = read_recipe_tree(Path(path), Recipe.model_fields)
+    roots, problems = read_roots(path, overrides)
+    if roots.stages:
+        message = f"{shown(str(path))} has the stages {', '.join(roots.stages)}; alignkit.load_pipeline loads them all"
+        raise RecipeError([*problems, Problem("", "", message)])
+    recipe, more = checked(roots.shared)
+    return LoadedRecipe(Path(path), whole(recipe, [*problems, *more]), roots.shared)
+
+
+def read_roots(path: Path | str, overrides: Sequence[str] | Mapping[str, object]) -> tuple[Roots, list[Problem]]:
+    """The trees of a recipe file with overrides on top, and what is wrong with single keys.
+
+    Raises:
+        RecipeError: a file cannot be read at all.
+    """
+    roots, problems = read_recipe_tree(Path(path), Recipe.model_fields)
     for argument in arguments_of(overrides):
         try:
-            root = override(root, argument)
+            roots = override(roots, argument)
         except RecipeError as error:
             problems += error.problems
+    return roots, problems
+
+
+def checked(root: Node) -> tuple[Recipe | None, list[Problem]]:
+    """The recipe that a tree is, if it is one, and all that is wrong with it."""
     try:
         recipe = Recipe.model_validate(root.plain())
     except ValidationError as error:
-        problems += problems_of(error, Recipe, root)
-    else:
-        problems += [placed(root, where, message) for where, message in misfits(recipe)]
-    if problems:
-        raise RecipeError(sorted(set(problems), key=_by_place))
-    return LoadedRecipe(Path(path), recipe, root)
+        return None, problems_of(error, Recipe, root)
+    return recipe, [placed(root, where, message) for where, message in misfits(recipe)]
+
+
+def whole(recipe: R | None, problems: Iterable[Problem]) -> R:
+    """What was loaded, when nothing is wrong with it.
+
+    Raises:
+        RecipeError: with every problem, sorted by place.
+    """
+    if problems := sorted(set(problems), key=_by_place):
+        raise RecipeError(problems)
+    assert recipe is not None, "what is no recipe has a problem"
+    return recipe
 
 
 def _components(section: Section) -> Iterator[Component]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from alignkit.recipe.composing import REMOVE
-from alignkit.recipe.files import EXTENDS_KEY, SCHEMA_KEY
+from alignkit.recipe.files import SCHEMA_KEY
 from alignkit.recipe.kinds import KINDS
 from alignkit.recipe.recipe import Recipe
+from alignkit.recipe.stages import EXTENDS_KEY, MAX_STAGES, NAME, STAGES_KEY
 from alignkit.registry import SLOT, Registry
 
 Schema = dict[str, Any]
@@ -23,20 +24,39 @@ def recipe_schema() -> Schema:
     for kind, registry in KINDS.items():
         definitions[kind] = _slot(registry, definitions)
     names = {"type": "string"}
-    root["properties"] = {
-        SCHEMA_KEY: {"type": "string", "description": "Where editors find this schema."},
-        EXTENDS_KEY: {
-            "anyOf": [names, {"type": "array", "items": names}],
-            "description": "Recipe files that this one is merged onto, relative to it; later ones win.",
-        },
-        **root["properties"],
+    extends = {
+        "anyOf": [names, {"type": "array", "items": names}],
+        "description": "Recipe files that this one is merged onto, relative to it; later ones win.",
     }
-    root["patternProperties"] = {
+    patterns = {
         rf"^{REMOVE}": {
             "type": "null",
             "description": "Takes away what is inherited: `~losses.triplet:`.",
         },
         r"^[^~].*\.": {"description": "Sets one value: `losses.0.beta: 0.2`, `losses.triplet.margin: 1.0`."},
+    }
+    properties = root["properties"]
+    definitions["stage"] = {
+        "type": "object",
+        "title": "stage",
+        "description": "What one stage says besides what all stages share; any key of a recipe.",
+        "properties": {EXTENDS_KEY: extends, **properties},
+        "patternProperties": patterns,
+        "additionalProperties": False,
+    }
+    root["patternProperties"] = patterns
+    root["properties"] = {
+        SCHEMA_KEY: {"type": "string", "description": "Where editors find this schema."},
+        EXTENDS_KEY: extends,
+        **properties,
+        STAGES_KEY: {
+            "type": "object",
+            "description": "Recipes that run one after the other: name -> what it says besides the keys at the top, "
+            "which all share. `path: stage:NAME` of a pretrained model is the result of an earlier one.",
+            "maxProperties": MAX_STAGES,
+            "patternProperties": {f"^{NAME}$": {"$ref": "#/$defs/stage"}},
+            "additionalProperties": False,
+        },
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

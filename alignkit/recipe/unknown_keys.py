@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from alignkit.recipe.files import EXTENDS_KEY
 from alignkit.recipe.other_names import CALLED, INSTEAD
 from alignkit.recipe.parts import Part
+from alignkit.recipe.stages import EXTENDS_KEY, STAGES_KEY
 from alignkit.recipe.tree import Node, Path, component_name, dotted, nearest
 from alignkit.registry import suggestion
 
@@ -29,7 +29,7 @@ def unknown_key(path: Path, root: Node, known: Mapping[Path, Part]) -> str:
     homes = [other.path for other in known.values() if key in other.cls.model_fields and key != "name"]
     if homes:
         return _belongs_under(min(homes, key=len))
-    keys = part.keys if path[:-1] else sorted([*part.keys, EXTENDS_KEY])
+    keys = part.keys if path[:-1] else sorted([*part.keys, EXTENDS_KEY, STAGES_KEY])
     return f"unknown key; {suggestion(key, keys, 'known keys')}"
 
 

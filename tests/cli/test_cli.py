@@ -38,7 +38,7 @@ def alignkit(capsys, tmp_path, monkeypatch):
 BAD = (
     "bad.yaml:5: seed: must be at least 0, got -1\n"
     "bad.yaml:6: sede: unknown key; did you mean 'seed'? known keys: data, evaluation, extends, losses, model, "
-    "pair_weighting, seed, trainer, training, weighting\n"
+    "pair_weighting, seed, stages, trainer, training, weighting\n"
 )
 
 
