@@ -14,10 +14,12 @@ from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
     import alignkit.loop.processes as processes
-    import alignkit.recipe.load as load
+    import alignkit.pipeline as pipelines
+    import alignkit.recipe.pipeline as load
     import alignkit.run as runs
 else:
-    load = LazyModule("alignkit.recipe.load")
+    load = LazyModule("alignkit.recipe.pipeline")
+    pipelines = LazyModule("alignkit.pipeline")
     processes = LazyModule("alignkit.loop.processes")
     runs = LazyModule("alignkit.run")
 
@@ -44,7 +46,11 @@ def run(
         raise RunFolderError(f"--output {shown(str(output))}: {complaint}")
     recipe, output = _of_run(recipe, output)
     with processes.joined():
-        runs.run(load.load_recipe(recipe, overrides or ()), output, resume, dry_run)
+        loaded = load.load(recipe, overrides or ())
+        if isinstance(loaded, load.LoadedPipeline):
+            pipelines.run_pipeline(loaded, output, resume, dry_run)
+        else:
+            runs.run(loaded, output, resume, dry_run)
 
 
 def _unusable(folder: Path) -> str | None:

@@ -130,7 +130,7 @@ def _replaced(node: Node, path: KeyPath, text: str) -> Node:
     """A tree with another text at a path; its place stays."""
     if not path:
         return replace(node, value=text)
-    items = dict(node.value) if isinstance(node.value, dict) else list(node.value)
+    items: Any = node.value.copy()
     items[path[0]] = _replaced(items[path[0]], path[1:], text)
     return replace(node, value=items)
 
