@@ -122,7 +122,11 @@ class Keeper:
             show_outcome(self.console, self.path / "metrics.jsonl", (before, after, change), old, new)
         for panel in weight_heatmaps(prepared.step.scoring, prepared.setup.looked_up.rows[0]):
             self.console.print(panel)
-        prepared.parts.accelerator.end_training()
+        if self.whole is None:
+            prepared.parts.accelerator.end_training()
+        else:  # the next stage needs the group of the processes
+            for tracker in prepared.parts.accelerator.trackers:
+                tracker.finish()
         if self.folder:
             self.folder.finish()
         self.console.print(Text(f"run folder: {self.path}"))

@@ -68,6 +68,7 @@ def run_pipeline(
                 raise
             gc.collect()  # models are in circles, and two of them may be more than a device holds
         folder.finish()
+        state.destroy_process_group()
         note(console, f"pipeline folder: {folder.path}")
     return results
 
