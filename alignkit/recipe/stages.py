@@ -183,13 +183,17 @@ def _stage(name: str, node: Node, apart: Iterable[str]) -> Own:
         message = f"expected a mapping of a recipe's keys, got {shown(node.plain())}"
         raise RecipeError([Problem(str(node.place), key, message)])
     node = node if node.value else replace(node, value={})
-    for inner in (STAGES_KEY, EXTENDS_KEY):
-        if inner in node.value and inner not in apart:
-            said = (
-                "can only stand under 'stages:' of a recipe file" if inner == EXTENDS_KEY else "a stage has none itself"
-            )
-            raise RecipeError([Problem(str(node.value[inner].place), f"{key}.{inner}", said)])
+    for inner, value in node.value.items():
+        if inner not in apart:
+            _refuse_apart(name, inner, value)
     return _own(node, apart)
+
+
+def _refuse_apart(name: str, key: str, node: Node) -> None:
+    """Refuses a key that says how to read a file, where it cannot stand."""
+    said = {EXTENDS_KEY: "can only stand under 'stages:' of a recipe file", STAGES_KEY: "a stage has none itself"}
+    if key in said:
+        raise RecipeError([inside(name, Problem(str(node.place), key, said[key]))])
 
 
 def _with(stage: Node, own: Own | None) -> tuple[Node, list[Problem]]:
@@ -255,6 +259,7 @@ def _changed_stage(roots: Roots, key: str, node: Node, lower: Mapping[str, Node]
     if not rest:
         stage, problems = _with(stage, _stage(name, node, ()))
     else:
+        _refuse_apart(name, rest[0], node)
         stage, problems = compose(stage, {f"{remove}{dotted(rest)}": node}, lower.get(name, stage))
     if problems:
         raise RecipeError([inside(name, problem) for problem in problems])
