@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self, get_args
 
 import filelock
@@ -108,7 +108,15 @@ class RunFolder:
 
     # --- what the run is ---
 
-    def begin(self, recipe: str, *, seed: int, command: Sequence[str], fingerprints: Mapping[str, str]) -> None:
+    def begin(
+        self,
+        recipe: str,
+        *,
+        seed: int,
+        command: Sequence[str],
+        fingerprints: Mapping[str, str],
+        plugins: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Records recipe and start of a new run, once; of a resumed one insists that it is the same run.
 
         Args:
@@ -116,13 +124,15 @@ class RunFolder:
             seed: the recipe's seed.
             command: the command line, one string per argument.
             fingerprints: what went in (`data`, `template`, `model`) -> hash, hex.
+            plugins: package -> version of each that gives a component.
 
         Raises:
             RunFolderError: a value or a fingerprint differs from the run's beginning; the message names the keys.
         """
         if self._has_begun:
             return
-        self._session = Session(command=[*command], started=_now(), platform=platform.platform(), versions=versions())
+        used = {**versions(), **plugins}
+        self._session = Session(command=[*command], started=_now(), platform=platform.platform(), versions=used)
         self._recipe = recipe
         self._changes = self.changes(recipe) if self.resumed else []
         if not self.resumed:

@@ -69,8 +69,13 @@ class Keeper:
         if self.folder:
             if self.whole and not self.folder.resumed:
                 self.whole.record()  # first, as a stage without its pipeline could not be resumed
-            recipe = self.loaded.to_yaml(origin=True)
-            self.folder.begin(recipe, seed=self.loaded.recipe.seed, command=sys.argv, fingerprints=fingerprints)
+            self.folder.begin(
+                self.loaded.to_yaml(origin=True),
+                seed=self.loaded.recipe.seed,
+                command=sys.argv,
+                fingerprints=fingerprints,
+                plugins=self.loaded.plugins,
+            )
 
     def go_on(self, done: int) -> None:
         """Records that a resumed run goes on after so many steps."""

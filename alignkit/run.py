@@ -65,7 +65,7 @@ def run(
         SystemExit: 128 + signal, after a signal was answered with a checkpoint.
     """
     loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe)
-    with _surroundings(loaded, quiet=quiet) as display:
+    with surroundings(loaded, quiet=quiet) as display:
         if dry_run:
             _dry_run(display.console, loaded)
             return RunResult(None)
@@ -86,12 +86,12 @@ def run_stage(loaded: LoadedRecipe, output: Path, whole: Whole, quiet: bool = Fa
         AlignkitError: as of a run.
         SystemExit: as of a run; what the user reads then names the pipeline.
     """
-    with _surroundings(loaded, quiet=quiet) as display:
+    with surroundings(loaded, quiet=quiet) as display:
         return RunResult(_real_run(display, loaded, output, resume=True, whole=whole))
 
 
 @contextmanager
-def _surroundings(loaded: LoadedRecipe, *, quiet: bool) -> Iterator[Display]:
+def surroundings(loaded: LoadedRecipe, *, quiet: bool) -> Iterator[Display]:
     """What a run needs around it, put back afterwards; gives where to show things."""
     state = accelerate.PartialState(cpu=not torch.accelerator.is_available())
     display = Display(Console(quiet=quiet or not state.is_main_process))

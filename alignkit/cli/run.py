@@ -42,8 +42,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop before the first training step.")] = False,
 ) -> None:
     """Train what a recipe says, and measure before and after."""
-    if output is not None and (complaint := _unusable(output)):
-        raise RunFolderError(f"--output {shown(str(output))}: {complaint}")
+    refuse_output(output)
     recipe, output = _of_run(recipe, output)
     with processes.joined():
         loaded = load.load(recipe, overrides or ())
@@ -51,6 +50,16 @@ def run(
             pipelines.run_pipeline(loaded, output, resume, dry_run)
         else:
             runs.run(loaded, output, resume, dry_run)
+
+
+def refuse_output(output: Path | None) -> None:
+    """Refuses a folder that cannot be made.
+
+    Raises:
+        RunFolderError: its name is too long or would not survive in messages.
+    """
+    if output is not None and (complaint := _unusable(output)):
+        raise RunFolderError(f"--output {shown(str(output))}: {complaint}")
 
 
 def _unusable(folder: Path) -> str | None:
