@@ -145,6 +145,17 @@ class RunFolder:
             self._insist(fingerprints)
         self._has_begun = True
 
+    def record_data(self, *, is_chat: bool, revisions: Mapping[str, str | None]) -> None:
+        """Adds to a run's beginning what its data and model were, once.
+
+        Args:
+            is_chat: whether the rows are conversations.
+            revisions: what came from the Hub -> its commit, None where that is not known.
+        """
+        record = self.record()
+        if record.is_chat is None:
+            self._write(record.model_copy(update={"is_chat": is_chat, "revisions": {**revisions}}))
+
     def changes(self, recipe: str) -> list[Difference]:
         """What differs from the recipe that the run began with, as far as a resumed run may change it.
 
@@ -155,6 +166,8 @@ class RunFolder:
             RunFolderError: something else differs, or the recorded recipe cannot be read.
         """
         found = differences(recorded_recipe(self.path), values_of(recipe.encode(), "recipe"))
+        # A record holds every option of its time: one that is absent came later, and null asks for nothing.
+        found = [one for one in found if (one.before, one.now) != ("absent", "null")]
         refused = [one for one in found if not may_change(one.key)]
         if refused:
             raise RunFolderError(

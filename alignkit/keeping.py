@@ -13,6 +13,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.text import Text
 
+from alignkit.data.naming import commits
 from alignkit.errors import AlignkitError, printable
 from alignkit.evaluation.records import read_records, write_records
 from alignkit.folder import RunFolder, resume_command
@@ -76,6 +77,13 @@ class Keeper:
                 fingerprints=fingerprints,
                 plugins=self.loaded.plugins,
             )
+
+    def record_data(self, parts: Parts) -> None:
+        """Records what the rows are and which revisions came from the Hub."""
+        if self.folder:
+            recipe = self.loaded.recipe
+            revisions = recipe.model.commits() | commits(recipe.data)
+            self.folder.record_data(is_chat=parts.tables.reports[0].is_chat, revisions=revisions)
 
     def go_on(self, done: int) -> None:
         """Records that a resumed run goes on after so many steps."""
@@ -198,4 +206,5 @@ def _card(
         before=before,
         after=after or {},
         change=change or {},
+        revisions=record.revisions,
     )

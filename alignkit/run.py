@@ -115,6 +115,7 @@ def _real_run(
         try:
             prepared = prepare(parts, side)
             keeper.begin(parts.fingerprints)
+            keeper.record_data(parts)
             before = keeper.evaluate(prepared, "before")
             start_trackers(parts.accelerator, path, {dotted(key): value for key, value in leaves(loaded.tree())})
             result = _train(display, prepared, keeper, before)

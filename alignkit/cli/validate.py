@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alignkit.cli import completion
 from alignkit.cli.arguments import Overrides
+from alignkit.cli.notes import tell
 from alignkit.errors import LINE_LENGTH, RecipeError, printable
 from alignkit.lazy import LazyModule
 
@@ -25,7 +27,12 @@ else:
 
 def validate(
     recipes: Annotated[
-        list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files (YAML), or alignkit:NAME for shipped ones.")
+        list[Path],
+        typer.Argument(
+            metavar="RECIPE...",
+            help="Recipe files (YAML), or alignkit:NAME for shipped ones.",
+            autocompletion=completion.recipes,
+        ),
     ],
     overrides: Overrides = None,
 ) -> None:
@@ -33,14 +40,17 @@ def validate(
 
     Rows, weights and whatever lies elsewhere are not looked at; what that is for each recipe is said.
     """
-    problems = []
+    problems, read = [], []
     for path in recipes:
         try:
-            lines = list(_lines(pipelines.load(path, overrides or ())))
+            loaded = pipelines.load(path, overrides or ())
+            read.append(loaded)
+            lines = list(_lines(loaded))
         except RecipeError as error:
             problems += error.problems
         else:
             typer.echo("\n".join(f"ok: {printable(str(path))}: {line}" for line in lines))
+    tell(*read)
     if problems:
         raise RecipeError(dict.fromkeys(problems))
 

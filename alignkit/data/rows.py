@@ -78,6 +78,7 @@ class DataReport:
             whose prompt holds turns of the assistant), ...
         fingerprint: blake2b of the token rows, hex.
         unused_columns: names of the columns that nothing reads.
+        is_chat: whether the rows are conversations, which the chat template renders.
     """
 
     source: str
@@ -88,6 +89,7 @@ class DataReport:
     counts: Mapping[str, int]
     fingerprint: str
     unused_columns: tuple[str, ...] = ()
+    is_chat: bool = False
 
 
 @dataclass(frozen=True)

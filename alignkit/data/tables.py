@@ -206,6 +206,7 @@ class _Source:
             counts=dict(self.counts),
             fingerprint=rows_fingerprint(final),
             unused_columns=self.read.unused_columns,
+            is_chat=self.read.form.is_chat,
         )
 
 

@@ -119,7 +119,7 @@ class Tokeniser:
     def _row(
         self, example: Example, rendered: Rendered, prompt: list[int], full: dict[str, tuple[list[int], Offsets]]
     ) -> TokenRow:
-        cut = min(num_shared(prompt, ids) for ids, _ in full.values())
+        cut = min((num_shared(prompt, ids) for ids, _ in full.values()), default=len(prompt))
         responses = {name: self._ended(ids[cut:], name) for name, (ids, _) in full.items()}
         begun = self._begun(prompt[:cut])
         for name, ids in responses.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from alignkit.models.loading import loading, require_place, unreachable
 from alignkit.models.weights import (
     ADAPTER,
     adapter_folder,
+    cached_file,
+    commit_of,
     load_whole,
     require_floats,
     require_sizes,
@@ -104,6 +107,15 @@ class Pretrained(ModelSource):
                 require_whole_adapter(self.path, folder / ADAPTER, model, name)
         adapted: peft.PeftModel = model.eval()
         return adapted
+
+    def commits(self) -> dict[str, str | None]:
+        places = {"model": (self.path, self.revision)}
+        if adapter := cached_file(self.path, "adapter_config.json", self.revision):
+            config = json.loads(adapter.read_text(encoding="utf-8"))
+            places["model.base"] = (str(config["base_model_name_or_path"]), config.get("revision"))
+        if self.tokenizer:
+            places["model.tokenizer"] = (self.tokenizer, None)
+        return {name: commit_of(*place) for name, place in places.items() if not Path(place[0]).is_dir()}
 
     def _load_base(self, path: str, revision: str | None, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         require_place("model.path", path, revision)

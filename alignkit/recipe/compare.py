@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from alignkit.errors import RecipeError, shown
-from alignkit.recipe.load import LoadedRecipe
-from alignkit.recipe.pipeline import LoadedPipeline
 from alignkit.recipe.render import scalar
 from alignkit.recipe.stages import STAGES_KEY
-from alignkit.recipe.tree import Path, dotted
+from alignkit.recipe.tree import Node, Path, dotted, nearest
 
 ABSENT = "absent"
 
@@ -34,6 +31,36 @@ class Differing:
         return f"{self.key}: {self.first} -> {self.second}"
 
 
+class Comparable(Protocol):
+    """A recipe as it is compared, such as a `LoadedRecipe`."""
+
+    def tree(self) -> dict[str, Any]:
+        """Its plain values."""
+
+    def origin_of(self, path: Path) -> str:
+        """Who gave the value at a path."""
+
+
+@dataclass(frozen=True)
+class Unfilled:
+    """What files say, without defaults; a base that is no whole recipe can be compared so.
+
+    Attributes:
+        root: the values of a file on top of what it extends.
+    """
+
+    root: Node
+
+    def tree(self) -> dict[str, Any]:
+        """The values that are given."""
+        plain: dict[str, Any] = self.root.plain()
+        return plain
+
+    def origin_of(self, path: Path) -> str:
+        """`file:line` of a value."""
+        return str(nearest(self.root, path)[0].place)
+
+
 @dataclass(frozen=True)
 class _Side:
     """A value, and its path in its own recipe; no path where it has none."""
@@ -45,43 +72,14 @@ class _Side:
         return _Side(self.value[step], (*(self.path or ()), step))
 
 
-def compare(first: LoadedRecipe | LoadedPipeline, second: LoadedRecipe | LoadedPipeline) -> Iterator[Differing]:
-    """All differences, in the order of a recipe's keys. A component that another one stands for is one difference.
-
-    Raises:
-        RecipeError: one of them has stages and the other has none.
-    """
-    if isinstance(first, LoadedPipeline) and isinstance(second, LoadedPipeline):
-        yield from _compare_stages(first, second)
-    elif isinstance(first, LoadedRecipe) and isinstance(second, LoadedRecipe):
-        yield from _compare(first, second)
-    else:
-        staged, single = (first, second) if isinstance(first, LoadedPipeline) else (second, first)
-        names = ", ".join(staged.stages) if isinstance(staged, LoadedPipeline) else ""
-        raise RecipeError(f"{shown(str(staged.path))} has stages ({names}), {shown(str(single.path))} has none")
-
-
-def _compare_stages(first: LoadedPipeline, second: LoadedPipeline) -> Iterator[Differing]:
-    for name in dict.fromkeys([*first.stages, *second.stages]):
-        one, other = (loaded.stages.get(name) for loaded in (first, second))
-        if one and other:
-            yield from (replace(found, key=dotted((STAGES_KEY, name, found.key))) for found in _compare(one, other))
-        else:
-            yield Differing(dotted((STAGES_KEY, name)), *(_stage_said(side) for side in (one, other)))
-    orders = [
-        [name for name in loaded.stages if name in first.stages and name in second.stages] for loaded in (first, second)
-    ]
-    if orders[0] != orders[1]:
-        yield Differing(STAGES_KEY, *map(scalar, orders))
-
-
-def _stage_said(loaded: LoadedRecipe | None) -> str:
-    return f"a stage ({loaded.root.place})" if loaded else ABSENT
-
-
-def _compare(first: LoadedRecipe, second: LoadedRecipe) -> Iterator[Differing]:
+def compare(first: Comparable, second: Comparable) -> Iterator[Differing]:
+    """All differences, in the order of a recipe's keys. A component that another one stands for is one difference."""
     for key, one, other in _pairs(_Side(first.tree(), ()), _Side(second.tree(), ()), ()):
         yield Differing(dotted(key), _said(first, one), _said(second, other))
+    orders = [list(side.tree().get(STAGES_KEY, {})) for side in (first, second)]
+    common = [[name for name in order if name in orders[0] and name in orders[1]] for order in orders]
+    if common[0] != common[1]:
+        yield Differing(STAGES_KEY, *map(scalar, common))
 
 
 def _pairs(one: _Side, other: _Side, key: Path) -> Iterator[tuple[Path, _Side, _Side]]:
@@ -109,5 +107,5 @@ def _names(value: object) -> list[str] | None:
     return names if len(names) == len(value) == len(set(names)) else None
 
 
-def _said(loaded: LoadedRecipe, side: _Side) -> str:
+def _said(loaded: Comparable, side: _Side) -> str:
     return ABSENT if side.path is None else f"{scalar(side.value)} ({loaded.origin_of(side.path)})"

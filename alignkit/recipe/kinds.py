@@ -57,9 +57,14 @@ def section_of(name: str) -> tuple[str, type[Section]] | None:
     return (path, sections[path]) if path else None
 
 
+def subjects() -> list[str]:
+    """All kinds, then the paths of all sections."""
+    return [*KINDS, *_sections()]
+
+
 def unknown_subject(name: str) -> RegistryError:
     """That `name` is neither a kind nor a section."""
-    return RegistryError(f"unknown kind or section {shown(name)}; {suggestion(name, [*KINDS, *_sections()])}")
+    return RegistryError(f"unknown kind or section {shown(name)}; {suggestion(name, subjects())}")
 
 
 def _sections() -> dict[str, type[Section]]:

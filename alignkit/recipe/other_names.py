@@ -118,7 +118,6 @@ INSTEAD: Final[Mapping[str, str]] = {
     "fsdp": _SHARDED,
     "push_to_hub": _HUB,
     "hub_model_id": _HUB,
-    "data.revision": "a Hub data set is read as it is now; for another revision download its file and name that",
     "plugins": "a plugin is an installed package; name its component where it belongs",
 }
 """Key without a single counterpart -> what to do."""

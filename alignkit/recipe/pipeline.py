@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from alignkit.errors import Problem, RecipeError, shown
+from alignkit.libraries.known import Libraries
 from alignkit.recipe.compose import Misfit
 from alignkit.recipe.load import LoadedRecipe, checked, read_roots, whole
 from alignkit.recipe.messages import placed
+from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.render import render
 from alignkit.recipe.stages import STAGES_KEY, joined
 from alignkit.recipe.tree import Node, leaves
@@ -39,11 +41,17 @@ class LoadedPipeline:
     @property
     def origins(self) -> Mapping[str, str]:
         """Dotted path of each single value -> `file:line`, `--set KEY=VALUE` or `default`."""
-        return {
-            f"{STAGES_KEY}.{name}.{key}": origin
-            for name, loaded in self.stages.items()
-            for key, origin in loaded.origins.items()
-        }
+        return _joined({name: loaded.origins for name, loaded in self.stages.items()})
+
+    def origin_of(self, path: KeyPath) -> str:
+        """Who gave the value at a path: `file:line`, `--set KEY=VALUE` or `default`."""
+        _, name, *rest = (*path, next(iter(self.stages)))[: max(2, len(path))]
+        return self.stages[str(name)].origin_of(tuple(rest))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the files say of themselves that their user should know."""
+        return next(iter(self.stages.values())).notes
 
     @property
     def plugins(self) -> dict[str, str]:
@@ -57,46 +65,63 @@ class LoadedPipeline:
         Args:
             origin: add a comment to each value that says where it came from.
         """
-        return render(self.tree(), self.origins if origin else {})
+        comments = _joined({name: loaded.comments() for name, loaded in self.stages.items()})
+        return render(self.tree(), comments if origin else {})
 
 
-def load(path: Path | str, overrides: Sequence[str] | Mapping[str, object] = ()) -> LoadedRecipe | LoadedPipeline:
+def _joined(stages: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What is said of keys of stages, by their keys in the whole."""
+    return {f"{STAGES_KEY}.{name}.{key}": said for name, found in stages.items() for key, said in found.items()}
+
+
+def load(
+    path: Path | str,
+    overrides: Sequence[str] | Mapping[str, object] = (),
+    libraries: Libraries | None = None,
+) -> LoadedRecipe | LoadedPipeline:
     """Reads what a file holds, a recipe or a pipeline, with what it extends and overrides, and checks all of it.
 
     Args:
-        path: the file.
+        path: the file, or NAME:PATH for one of a library.
         overrides: `KEY=VALUE` texts, as after `--set`, or dotted keys with plain values.
+        libraries: those that can be named; None for those of the working folder's project.
 
     Raises:
         RecipeError: with every problem found, sorted by place.
+        LibraryError: alignkit.toml or alignkit.lock cannot be used.
     """
-    roots, problems = read_roots(path, overrides)
-    if not roots.stages:
-        recipe, more = checked(roots.shared)
-        return LoadedRecipe(Path(path), whole(recipe, [*problems, *more]), roots.shared)
+    read = read_roots(path, overrides, libraries)
+    if not read.roots.stages:
+        loaded, problems = checked(read, read.roots.shared)
+        return whole(loaded, [*read.problems, *problems])
     found: dict[str, list[Problem]] = {}
     stages = {}
-    for name, root in roots.stages.items():
-        recipe, found[name] = checked(root)
-        if recipe is not None:
-            stages[name] = loaded = LoadedRecipe(Path(path), recipe, root, name)
-            found[name] += [
-                placed(root, where, said) for where, said in _misplaced(loaded, list(found), [*roots.stages])
-            ]
-    return whole(LoadedPipeline(Path(path), stages), [*problems, *joined(found)])
+    for name, root in read.roots.stages.items():
+        loaded, found[name] = checked(read, root, name)
+        if loaded is not None:
+            stages[name] = loaded
+            misplaced = _misplaced(loaded, list(found), [*read.roots.stages])
+            found[name] += [placed(root, where, said) for where, said in misplaced]
+    return whole(LoadedPipeline(read.path, stages), [*read.problems, *joined(found)])
 
 
-def load_pipeline(path: Path | str, overrides: Sequence[str] | Mapping[str, object] = ()) -> LoadedPipeline:
+def load_pipeline(
+    path: Path | str,
+    overrides: Sequence[str] | Mapping[str, object] = (),
+    libraries: Libraries | None = None,
+) -> LoadedPipeline:
     """Reads a recipe with stages, what it extends, and overrides, and checks all of it.
 
     Args:
         path: the recipe file.
         overrides: `KEY=VALUE` texts, as after `--set`, or dotted keys with plain values.
+        libraries: those that can be named; None for those of the working folder's project.
 
     Raises:
         RecipeError: with every problem found, sorted by place; or it has no stages.
+        LibraryError: alignkit.toml or alignkit.lock cannot be used.
     """
-    loaded = load(path, overrides)
+    loaded = load(path, overrides, libraries)
     if isinstance(loaded, LoadedRecipe):
         raise RecipeError(f"{shown(str(path))} has no stages; alignkit.load_recipe loads it")
     return loaded
@@ -122,8 +147,7 @@ def with_results(loaded: LoadedRecipe, folders: Mapping[str, str]) -> LoadedReci
     root = loaded.root
     for path, name in results_of(loaded).items():
         root = _replaced(root, path, folders[name])
-    recipe, problems = checked(root)
-    return replace(loaded, recipe=whole(recipe, problems), root=root)
+    return replace(loaded, recipe=Recipe.model_validate(root.plain()), root=root)
 
 
 def _replaced(node: Node, path: KeyPath, text: str) -> Node:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from alignkit.recipe.composing import REMOVE
-from alignkit.recipe.files import SCHEMA_KEY
+from alignkit.recipe.describe import about
+from alignkit.recipe.header import DEPRECATED_KEY, EXTENDS_KEY, REQUIRES_KEY, SCHEMA, SCHEMA_KEY, VERSION_KEY
 from alignkit.recipe.kinds import KINDS
 from alignkit.recipe.recipe import Recipe
-from alignkit.recipe.stages import EXTENDS_KEY, MAX_STAGES, NAME, STAGES_KEY
+from alignkit.recipe.stages import MAX_STAGES, NAME, STAGES_KEY
 from alignkit.registry import SLOT, Registry
 
 Schema = dict[str, Any]
@@ -24,29 +25,28 @@ def recipe_schema() -> Schema:
     for kind, registry in KINDS.items():
         definitions[kind] = _slot(registry, definitions)
     names = {"type": "string"}
+    properties = root["properties"]
     extends = {
         "anyOf": [names, {"type": "array", "items": names}],
         "description": "Recipe files that this one is merged onto, relative to it; later ones win.",
     }
-    patterns = {
-        rf"^{REMOVE}": {
-            "type": "null",
-            "description": "Takes away what is inherited: `~losses.triplet:`.",
-        },
-        r"^[^~].*\.": {"description": "Sets one value: `losses.0.beta: 0.2`, `losses.triplet.margin: 1.0`."},
-    }
-    properties = root["properties"]
-    definitions["stage"] = {
-        "type": "object",
-        "title": "stage",
-        "description": "What one stage says besides what all stages share; any key of a recipe.",
-        "properties": {EXTENDS_KEY: extends, **properties},
-        "patternProperties": patterns,
-        "additionalProperties": False,
-    }
-    root["patternProperties"] = patterns
     root["properties"] = {
         SCHEMA_KEY: {"type": "string", "description": "Where editors find this schema."},
+        VERSION_KEY: {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": SCHEMA,
+            "default": 1,
+            "description": "What the keys of this file are called; `alignkit migrate` brings an older file up to date.",
+        },
+        DEPRECATED_KEY: {
+            "type": "string",
+            "description": "What to use in place of this recipe; told to whoever runs, checks or extends it.",
+        },
+        REQUIRES_KEY: {
+            "anyOf": [names, {"type": "array", "items": names}],
+            "description": "Plugin packages that must be there, such as `acme-weights>=1.2`; never installed for you.",
+        },
         EXTENDS_KEY: extends,
         **properties,
         STAGES_KEY: {
@@ -57,6 +57,21 @@ def recipe_schema() -> Schema:
             "patternProperties": {f"^{NAME}$": {"$ref": "#/$defs/stage"}},
             "additionalProperties": False,
         },
+    }
+    root["patternProperties"] = {
+        rf"^{REMOVE}": {
+            "type": "null",
+            "description": "Takes away what is inherited: `~losses.triplet:`.",
+        },
+        r"^[^~].*\.": {"description": "Sets one value: `losses.0.beta: 0.2`, `losses.triplet.margin: 1.0`."},
+    }
+    definitions["stage"] = {
+        "type": "object",
+        "title": "stage",
+        "description": "What one stage says besides what all stages share; any key of a recipe.",
+        "properties": {EXTENDS_KEY: extends, **properties},
+        "patternProperties": root["patternProperties"],
+        "additionalProperties": False,
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -70,10 +85,15 @@ def _slot(registry: Registry[Any], definitions: Schema) -> Schema:
     components = []
     for name, cls in registry.classes().items():
         schema = _lifted(cls.model_json_schema(), definitions)
-        schema["properties"]["name"] = {"const": name, "description": f"Names {registry.one}."}
+        # A constant, as editors join those of all components into one message; and its description stands beside the
+        # value and, as long as no value is there, beside the key.
+        said = f"Names the {registry.kind} `{name}`: {about(registry, name)}"
+        schema["properties"]["name"] = {"const": name, "description": said}
         definitions[f"{registry.kind}.{name}"] = schema | {"title": name}
         components.append({"$ref": f"#/$defs/{registry.kind}.{name}"})
-    return {"anyOf": [{"enum": registry.names(), "type": "string"}, *components]}
+    names = registry.names()
+    bare = {"enum": names, "enumDescriptions": [about(registry, name) for name in names], "type": "string"}
+    return {"anyOf": [bare, *components]}
 
 
 def _lifted(schema: Schema, definitions: Schema) -> Schema:

@@ -17,13 +17,12 @@ from typing import Final
 
 from alignkit.errors import Problem, RecipeError, printable, shown
 from alignkit.recipe.composing import REMOVE, applied, compose, first_key, is_path, steps_of
+from alignkit.recipe.header import EXTENDS_KEY
 from alignkit.recipe.tree import Node, dotted, merge
 from alignkit.recipe.yaml import MAX_NODES
 from alignkit.registry import nearest_of
 
-STAGES_KEY = "stages"
-EXTENDS_KEY = "extends"
-
+STAGES_KEY: Final = "stages"
 MAX_STAGES: Final = 20
 NAME: Final = "[A-Za-z][A-Za-z0-9_-]{0,63}"
 """Regular expression of a stage's name; a folder is called after it."""
@@ -40,6 +39,12 @@ class Roots:
 
     shared: Node
     stages: Mapping[str, Node] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Node:
+        """All of it in one tree: the recipe, or `stages` with the recipe of each."""
+        place = self.shared.place
+        return Node({STAGES_KEY: Node(dict(self.stages), place)}, place) if self.stages else self.shared
 
 
 @dataclass(frozen=True)

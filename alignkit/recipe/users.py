@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from alignkit.errors import RecipeError, printable
+from alignkit.errors import LibraryError, RecipeError, printable
+from alignkit.libraries.known import SHIPPED, Libraries
 from alignkit.recipe.files import read_recipe_tree
-from alignkit.recipe.libraries import libraries
+from alignkit.recipe.libraries import recipe_names
 from alignkit.recipe.parts import parts
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import Node, component_name, leaves, nearest
 from alignkit.registry import Registry
+
+Named = tuple[str, list[Node]]
+"""What a recipe is called, and its tree, or those of its stages."""
 
 MOST_SHOWN: Final = 12
 """Recipes that are named before the others are only counted."""
@@ -20,32 +25,34 @@ MOST_SHOWN: Final = 12
 
 def used_by(registry: Registry[Any], name: str) -> str:
     """The recipes that name a component, or extend one that does, in one line."""
-    found = [
-        recipe
-        for recipe, roots in _recipes((*libraries().items(),))
-        if any(_names(root, registry, name) for root in roots)
-    ]
+    try:
+        libraries = Libraries.here()
+    except LibraryError as error:
+        return f"not known: {error}"
+    named = [(recipe, roots) for library in libraries.names for recipe, roots in _recipes(library, libraries)]
+    found = [recipe for recipe, roots in named if any(_names(root, registry, name) for root in roots)]
     if not found:
-        return f"no recipe of {', '.join(libraries())}"
+        return f"no recipe of {', '.join(libraries.names)}"
     rest = len(found) - MOST_SHOWN
     return ", ".join(map(printable, found[:MOST_SHOWN])) + (f" and {rest} more" if rest > 0 else "")
 
 
-@cache
-def _recipes(folders: tuple[tuple[str, Path], ...]) -> list[tuple[str, list[Node]]]:
-    """The trees of every recipe in these, by the name that works everywhere, those at the top of a folder first.
+def _recipes(library: str, libraries: Libraries) -> list[Named]:
+    return _shipped() if library == SHIPPED else _read(library, libraries)
 
-    What cannot be read is left out: it is a mistake of another day.
-    """
+
+@cache
+def _shipped() -> list[Named]:
+    """Those that come with alignkit, which stay as they are."""
+    return _read(SHIPPED, Libraries())
+
+
+def _read(library: str, libraries: Libraries) -> list[Named]:
+    """A library's recipes, those at the top of a folder first; what cannot be read is a mistake of another day."""
     found = []
-    for library, folder in folders:
-        files = {path.relative_to(folder) for ending in ("yaml", "yml") for path in folder.rglob(f"*.{ending}")}
-        for file in sorted(files, key=lambda file: (len(file.parts), file)):
-            name = f"{library}:{file.as_posix()}"
-            try:
-                roots, _ = read_recipe_tree(Path(name))
-            except RecipeError:
-                continue
+    for name in sorted(recipe_names(library, libraries), key=lambda name: (name.count("/"), name)):
+        with suppress(RecipeError):
+            roots = read_recipe_tree(Path(name), libraries).roots
             found.append((name, list(roots.stages.values()) or [roots.shared]))
     return found
 

@@ -46,6 +46,13 @@ class RunRecord(Session):
     fingerprints: dict[str, str]
     """What went in (`data`, `template`, `model`) -> hash, hex."""
 
+    revisions: dict[str, str | None] = Field(default_factory=dict)
+    """What the first session took from the Hub (`model`, `model.base`, `model.tokenizer`, `data.train`, `data.eval`) ->
+    its commit; null where that is not known."""
+
+    is_chat: bool | None = None
+    """Whether the training rows are conversations, which the chat template renders; null in older records."""
+
     evaluations: dict[str, str] = Field(default_factory=dict)
     """`before`, `after`, `change` -> sha256 of their values in `eval.json`."""
 

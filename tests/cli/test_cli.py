@@ -37,8 +37,8 @@ def alignkit(capsys, tmp_path, monkeypatch):
 
 BAD = (
     "bad.yaml:5: seed: must be at least 0, got -1\n"
-    "bad.yaml:6: sede: unknown key; did you mean 'seed'? known keys: data, evaluation, extends, losses, model, "
-    "pair_weighting, seed, stages, trainer, training, weighting\n"
+    "bad.yaml:6: sede: unknown key; did you mean 'seed'? known keys: data, deprecated, evaluation, extends, losses, "
+    "model, pair_weighting, requires, schema, seed, stages, trainer, training, weighting\n"
 )
 
 

@@ -295,17 +295,20 @@ def test_validate_says_what_each_stage_is(alignkit):
 
 def test_diff_compares_stage_by_stage(alignkit):
     lines = "stages.dpo.losses.0.beta: 0.2\nstages:\n  more: {losses: [dpo], trainer: preference}"
-    assert alignkit("diff", "both.yaml", child(lines)) == (
-        1,
-        "stages.dpo.losses.dpo.beta: 0.5 (both.yaml:12) -> 0.2 (child.yaml:2)\n"
-        "stages.more: absent -> a stage (child.yaml:4)\n",
-        "",
-    )
+    code, out, err = alignkit("diff", "both.yaml", child(lines))
+    first, second = out.splitlines()
+    assert (code, err) == (1, "")
+    assert first == "stages.dpo.losses.dpo.beta: 0.5 (both.yaml:12) -> 0.2 (child.yaml:2)"
+    assert second.startswith("stages.more: absent -> {seed: 3, ") and second.endswith(" (child.yaml:4)")
     assert alignkit("diff", "both.yaml", "both.yaml") == (0, "", "")
-    Path("other.yaml").write_text("stages:\n" + "  dpo: {}\n  sft: {}\n")
+
+
+def test_a_recipe_and_a_pipeline_have_nothing_in_common(alignkit):
     Path("one.yaml").write_text("extends: [world.yaml, dpo.yaml]\n")
-    code, _, err = alignkit("diff", "one.yaml", "both.yaml")
-    assert (code, err) == (2, "'both.yaml' has stages (sft, dpo), 'one.yaml' has none\n")
+    code, out, err = alignkit("diff", "one.yaml", "both.yaml")
+    lines = out.splitlines()
+    assert (code, err) == (1, "") and lines[0] == "seed: 0 (default) -> absent"
+    assert lines[-1].startswith("stages: absent -> {sft: {") and lines[-1].endswith(" (both.yaml:5)")
 
 
 def test_another_order_is_a_difference(alignkit):
@@ -324,6 +327,12 @@ def test_the_schema_knows_what_a_stage_may_say():
     ((pattern, reference),) = stages["patternProperties"].items()
     assert reference == {"$ref": "#/$defs/stage"} and stages["maxProperties"] == 20
     assert [bool(re.search(pattern, name)) for name in ("dpo-2", "a/b", "2", "x" * 65)] == [True, False, False, False]
-    assert schema["properties"].keys() - stage["properties"].keys() == {"$schema", "stages"}
+    assert schema["properties"].keys() - stage["properties"].keys() == {
+        "$schema",
+        "schema",
+        "deprecated",
+        "requires",
+        "stages",
+    }
     assert all(schema["properties"][key] == value for key, value in stage["properties"].items())
     assert stage["patternProperties"] == schema["patternProperties"]
