@@ -227,8 +227,9 @@ def hub(tmp_path, monkeypatch):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(files[path])
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "__new__", lambda cls: Api())
+    huggingface_hub.constants  # noqa: B018 -- loads it
     real = sys.modules["huggingface_hub"]
+    monkeypatch.setattr(real, "HfApi", Api)  # not its `__new__`: put back, that takes no argument any more
     monkeypatch.setattr(real, "hf_hub_download", download)
     return asked
 
