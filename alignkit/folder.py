@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Self, get_args
 
 import filelock
@@ -115,7 +115,8 @@ class RunFolder:
         seed: int,
         command: Sequence[str],
         fingerprints: Mapping[str, str],
-        plugins: Mapping[str, str] = MappingProxyType({}),
+        plugins: Mapping[str, str] | None = None,
+        libraries: Mapping[str, str] | None = None,
     ) -> None:
         """Records recipe and start of a new run, once; of a resumed one insists that it is the same run.
 
@@ -124,15 +125,22 @@ class RunFolder:
             seed: the recipe's seed.
             command: the command line, one string per argument.
             fingerprints: what went in (`data`, `template`, `model`) -> hash, hex.
-            plugins: package -> version of each that gives a component.
+            plugins: package -> version, or trusted file -> hash, of the plugins that the recipe names.
+            libraries: name -> version and commit, of the libraries that the recipe was put together from.
 
         Raises:
             RunFolderError: a value or a fingerprint differs from the run's beginning; the message names the keys.
         """
         if self._has_begun:
             return
-        used = {**versions(), **plugins}
-        self._session = Session(command=[*command], started=_now(), platform=platform.platform(), versions=used)
+        self._session = Session(
+            command=[*command],
+            started=_now(),
+            platform=platform.platform(),
+            versions=versions(),
+            plugins={**(plugins or {})},
+            libraries={**(libraries or {})},
+        )
         self._recipe = recipe
         self._changes = self.changes(recipe) if self.resumed else []
         if not self.resumed:

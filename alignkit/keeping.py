@@ -68,14 +68,16 @@ class Keeper:
     def begin(self, fingerprints: Mapping[str, str]) -> None:
         """Records what the run is."""
         if self.folder:
+            loaded = self.loaded
             if self.whole and not self.folder.resumed:
                 self.whole.record()  # first, as a stage without its pipeline could not be resumed
             self.folder.begin(
-                self.loaded.to_yaml(origin=True),
-                seed=self.loaded.recipe.seed,
+                loaded.to_yaml(origin=True),
+                seed=loaded.recipe.seed,
                 command=sys.argv,
                 fingerprints=fingerprints,
-                plugins=self.loaded.plugins,
+                plugins=loaded.plugins,
+                libraries=loaded.libraries,
             )
 
     def record_data(self, parts: Parts) -> None:

@@ -100,8 +100,7 @@ def _said(console: Console, lines: Iterable[str], otherwise: str = "") -> bool:
 
 def _machine(record: RunRecord, loaded: LoadedRecipe) -> Iterator[str]:
     """What runs the recipe and is another than it was: the last bits may differ with it."""
-    here = {**versions(), **loaded.plugins}
-    was = {**record.versions}
+    here, was = {**versions(), **loaded.plugins}, {**record.versions, **record.plugins}
     for package in dict.fromkeys([*was, *here]):
         before, now = was.get(package, "not recorded"), here.get(package, "not here")
         if before != now:

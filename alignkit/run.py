@@ -12,6 +12,7 @@ from types import ModuleType
 
 from rich.console import Console
 
+from alignkit.asks.texts import TextValues
 from alignkit.data.naming import on_world
 from alignkit.data.preview import preview
 from alignkit.data.tables import load_tables, training_texts
@@ -162,6 +163,7 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
         columns=needs.columns,
         nonnegative=needs.nonnegative,
         token_columns=frozenset[str]().union(*(values.token_columns for values in needs.values)),
+        of_text={values.key: values.of_text for values in needs.values if isinstance(values, TextValues)},
         seed=recipe.seed,
         dropped_file=dropped_file,
     )

@@ -16,6 +16,7 @@ import typer
 
 from alignkit import __version__
 from alignkit.cli import (
+    check_component,
     completion,
     describe,
     diff,
@@ -23,6 +24,8 @@ from alignkit.cli import (
     listing,
     merge,
     migrate,
+    new,
+    plugins,
     push,
     recipes,
     reproduce,
@@ -56,7 +59,10 @@ app.command("schema", cls=Verb)(schema.schema)
 app.command("migrate", cls=Verb)(migrate.migrate)
 app.command("recipes", cls=Verb)(recipes.recipes)
 app.command("copy", cls=Verb)(recipes.copy)
+app.command("check-component", cls=Verb)(check_component.check_component)
+app.add_typer(new.app, name="new")
 app.add_typer(library.app, name="library")
+app.add_typer(plugins.app, name="plugins")
 
 
 def _print_version(wanted: bool) -> None:

@@ -24,7 +24,8 @@ class TokenRow:
         critical: response name -> bool per token, True on the planted critical tokens, where there are any.
         text: prompt and responses as text, for reports and rewards.
         label: whether the response is desirable; None where the responses' names say it (`chosen`, `rejected`).
-        token_columns: column suffix -> response name -> float32, one number per response token.
+        token_columns: column suffix, or key of what was read from the text -> response name -> float32, one number per
+            response token.
     """
 
     index: int

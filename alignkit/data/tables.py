@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignkit.data.budget import MOST_CHARACTERS_WORD
+from alignkit.data.characters import PerText
 from alignkit.data.checks import Dropped
 from alignkit.data.columns import read_columns, read_token_columns, refuse_absent, token_column
 from alignkit.data.config import DataConfig
@@ -42,6 +43,7 @@ class Wanted:
         token_columns: suffixes of the data columns with one number per response token.
         nonnegative: those of `columns` whose numbers must be >= 0.
         to_imitate: leave out responses that are labelled undesirable.
+        of_text: key -> what reads numbers per token from a response's text.
     """
 
     responses: tuple[str, ...]
@@ -49,6 +51,7 @@ class Wanted:
     token_columns: frozenset[str] = frozenset()
     nonnegative: frozenset[str] = frozenset()
     to_imitate: bool = False
+    of_text: Mapping[str, PerText] = field(default_factory=dict)
 
     def of_tokens(self, responses: Iterable[str]) -> frozenset[str]:
         """Names of the data columns with one number per token of these responses; a gold one has no weights."""
@@ -70,6 +73,7 @@ def load_tables(
     seed: int,
     token_columns: frozenset[str] = frozenset(),
     nonnegative: frozenset[str] = frozenset(),
+    of_text: Mapping[str, PerText] | None = None,
     dropped_file: Path | None = None,
 ) -> Tables:
     """The token rows of a run.
@@ -85,6 +89,7 @@ def load_tables(
         token_columns: suffixes: `_weight` reads one number per response token from `chosen_weight` and so on.
         seed: of the run; decides what is held out and which labels are swapped.
         nonnegative: those of `columns` whose numbers must be >= 0.
+        of_text: key -> what reads numbers per token from a response's text; rows have them under that key.
         dropped_file: gets a JSON line for each row that is dropped; written anew.
 
     Raises:
@@ -96,7 +101,8 @@ def load_tables(
             f"{', '.join(responses)}"
         )
     refuse_misplaced(config)
-    wanted = Wanted(responses, columns, token_columns, nonnegative, to_imitate=responses == ("chosen",))
+    to_imitate = responses == ("chosen",)
+    wanted = Wanted(responses, columns, token_columns, nonnegative, to_imitate, of_text or {})
     train = _load(config, "train", wanted, tokenizer, seed)
     sources = [train]
     if has_own_eval(config):
@@ -114,13 +120,17 @@ def load_tables(
         kept = unpair(kept)
         train.counts["unpaired"] = len(kept)
     if dropped_file is not None:
-        with one_line(dropped_file):
-            dropped_file.unlink(missing_ok=True)
-        for source in sources:
-            source.read.dropped.write(dropped_file)
+        _write_dropped(dropped_file, sources)
     used = [kept, held] if has_own_eval(config) else [[*kept, *held]]
     reports = tuple(source.report(rows) for source, rows in zip(sources, used, strict=True))
     return Tables(tuple(kept), tuple(held), reports, train.end)
+
+
+def _write_dropped(path: Path, sources: Sequence[_Source]) -> None:
+    with one_line(path):
+        path.unlink(missing_ok=True)
+    for source in sources:
+        source.read.dropped.write(path)
 
 
 def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
@@ -224,7 +234,7 @@ def _load(
     read = _read_examples(raw, source, wanted)
     dropped = read.dropped
     dropped.settle(config)  # before the slow part; what only tokens show is told after it
-    tokeniser = Tokeniser(tokenizer, config.separator)
+    tokeniser = Tokeniser(tokenizer, config.separator, wanted.of_text)
     rows: list[TokenRow] = []
     with counted("tokenising", len(read.examples)) as advance:
         for example, row in zip(read.examples, tokeniser.rows(read.examples), strict=True):

@@ -73,7 +73,7 @@ class LoadedRecipe:
 
     @property
     def plugins(self) -> dict[str, str]:
-        """Package -> version of every plugin that gives a component of the recipe, sorted."""
+        """Package -> version, or trusted file -> hash, of every plugin that gives a component of the recipe, sorted."""
         found = {
             registry.distribution(component.name)
             for component in _components(self.recipe)

@@ -26,6 +26,12 @@ class Session(Record):
     versions: dict[str, str]
     """Of Python and packages."""
 
+    plugins: dict[str, str] = Field(default_factory=dict)
+    """Package -> version, or file -> hash, of what the recipe's components come from beside alignkit."""
+
+    libraries: dict[str, str] = Field(default_factory=dict)
+    """Recipe library -> version, revision, commit and hash, of those that the recipe was put together from."""
+
 
 class Resumption(Session):
     """A session that went on with what others had begun."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from alignkit.authoring import SMOKE
+from alignkit.libraries.known import Libraries
 from alignkit.recipe.load import load_recipe
 
 HEAD = 'name = "house"\nversion = "1.2"\nschema = 1\n'
@@ -134,3 +136,11 @@ def test_two_steps_on_the_world_find_what_reading_does_not(house, alignkit):
         "note: house:column.yaml: not run: the built-in world is not its data: builtin:world: no column 'worth'"
     )
     assert tidpo == "ok: house:tidpo.yaml: ran two steps"
+
+
+def test_a_run_records_the_libraries_that_it_was_put_together_from(house, alignkit):
+    settings = [word for one in (*SMOKE, "training.steps=1") for word in ("--set", one)]
+    assert alignkit("run", "house:tidpo", "--output", "out", *settings)[0] == 0
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["libraries"] == {"house": Libraries.here().version("house")}
+    assert "# alignkit:tidpo.yaml:5" in Path("out/recipe.yaml").read_text()
