@@ -128,14 +128,19 @@ def test_two_steps_on_the_world_find_what_reading_does_not(house, alignkit):
     (house / "tidpo.yaml").write_text(
         "# T.\nextends: alignkit:tidpo.yaml\nmodel: {name: pretrained, path: owner/model}\n"
     )
+    (house / "two.yaml").write_text(
+        "# Two.\nextends: alignkit:base/world.yaml\nstages:\n  a: {losses: [sft], trainer: sft}\n"
+        "  b: {extends: tidpo.yaml, model.path: 'stage:a'}\n"
+    )
     (house / "column.yaml").write_text("# C.\nextends: tidpo.yaml\npair_weighting: {name: column, column: worth}\n")
     code, told, _ = alignkit("library", "check", str(house))
     assert code == 0
-    (_, column, tidpo) = told.splitlines()
+    (_, column, tidpo, two) = told.splitlines()
     assert column.startswith(
         "note: house:column.yaml: not run: the built-in world is not its data: builtin:world: no column 'worth'"
     )
     assert tidpo == "ok: house:tidpo.yaml: ran two steps"
+    assert two == "ok: house:two.yaml: ran two steps"
 
 
 def test_a_run_records_the_libraries_that_it_was_put_together_from(house, alignkit):
