@@ -79,7 +79,7 @@ def test_a_copy_extends_and_is_no_fork(house, alignkit):
     said = "mine.yaml: extends 'house:tidpo.yaml'; run it with alignkit run mine.yaml\n"
     assert alignkit("copy", "house:tidpo", "mine.yaml") == (0, said, "")
     assert Path("mine.yaml").read_text() == (
-        "# mine.yaml, from house:tidpo.yaml@1.2: TI-DPO as the house uses it.\n# alignkit run mine.yaml\n"
+        "# TI-DPO as the house uses it.\n# from house:tidpo.yaml@1.2\n# alignkit run mine.yaml\n"
         "extends: house:tidpo.yaml\n"
     )
     assert load_recipe("mine.yaml").recipe == load_recipe("house:tidpo").recipe
@@ -90,7 +90,7 @@ def test_a_copy_extends_and_is_no_fork(house, alignkit):
 def test_a_flat_copy_needs_nothing_else(house, alignkit):
     assert alignkit("copy", "house:tidpo", "flat.yaml", "--flat")[0] == 0
     text = Path("flat.yaml").read_text()
-    assert text.startswith("# flat.yaml, from house:tidpo.yaml@1.2: TI-DPO as the house uses it.\n")
+    assert text.startswith("# TI-DPO as the house uses it.\n# from house:tidpo.yaml@1.2\n")
     assert "extends" not in text
     assert load_recipe("flat.yaml").recipe == load_recipe("house:tidpo").recipe
 
