@@ -29,6 +29,7 @@ from alignkit.cli import (
     plugins,
     push,
     recipes,
+    reproduce,
     run,
     sample,
     schema,
@@ -46,6 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback is a bug of ours and should look like one
 )
 app.command("run", cls=Verb)(run.run)
+app.command("reproduce", cls=Verb)(reproduce.reproduce)
 app.command("sample", cls=Verb)(sample.sample)
 app.command("merge", cls=Verb)(merge.merge)
 app.command("push", cls=Verb)(push.push)
