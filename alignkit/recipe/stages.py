@@ -96,6 +96,8 @@ def layered(bases: Sequence[Roots], own: Own, extended: Mapping[str, Sequence[No
     names = dict.fromkeys([*under.stages, *own.stages])
     if not names and not own.stage_paths:
         return Roots(shared), problems
+    if len(names) * sum(map(_size, (own.body, *own.paths.values()))) > MAX_NODES:
+        raise _too_much(own.node)
     found: dict[str, list[Problem]] = {}
     lower, stages = {}, {}
     for name in names:
@@ -224,8 +226,12 @@ def _bounded(roots: Roots, root: Node) -> Roots:
     if len(roots.stages) > MAX_STAGES:
         raise RecipeError([Problem(str(root.place), STAGES_KEY, f"more than {MAX_STAGES} stages")])
     if roots.stages and sum(map(_size, roots.stages.values())) > MAX_NODES:
-        raise RecipeError([Problem(str(root.place), STAGES_KEY, f"hold more than {MAX_NODES} values together")])
+        raise _too_much(root)
     return roots
+
+
+def _too_much(root: Node) -> RecipeError:
+    return RecipeError([Problem(str(root.place), STAGES_KEY, f"hold more than {MAX_NODES} values together")])
 
 
 def _size(node: Node) -> int:
