@@ -108,9 +108,8 @@ def layered(bases: Sequence[Roots], own: Own, extended: Mapping[str, Sequence[No
         stages[name], more = _with(lower[name], own.stages.get(name))
         found[name] += more
     roots = _bounded(Roots(shared, stages), own.node)
-    problems = joined(
-        found
-    )  # a path may lead into what only the stages give, so what the shared part lacks is no mistake
+    # A path at the top may lead into what only the stages give: that the shared part lacks it is no mistake.
+    problems = joined(found) if names else problems
     for key, node in own.stage_paths.items():
         try:
             roots = _changed_stage(roots, key, node, lower)
