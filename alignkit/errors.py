@@ -130,6 +130,10 @@ class MeasureError(AlignkitError, ValueError):
     """A measure of an evaluation, which may be a plugin's, gives what it must not or asks for what there is not."""
 
 
+class CheckError(AlignkitError, ValueError):
+    """A check of the data, which may be a plugin's, gives what is no finding."""
+
+
 class NonFiniteError(AlignkitError, ArithmeticError):
     """A loss, gradient or weight became infinite or NaN; training stopped and nothing of that step was saved."""
 

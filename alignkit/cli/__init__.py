@@ -20,6 +20,7 @@ from alignkit.cli import (
     completion,
     describe,
     diff,
+    doctor,
     library,
     listing,
     merge,
@@ -51,6 +52,7 @@ app.command("sample", cls=Verb)(sample.sample)
 app.command("merge", cls=Verb)(merge.merge)
 app.command("push", cls=Verb)(push.push)
 app.command("validate", cls=Verb)(validate.validate)
+app.command("doctor", cls=Verb)(doctor.doctor)
 app.command("show", cls=Verb)(show.show)
 app.command("diff", cls=Verb)(diff.diff)
 app.command("list", cls=Verb)(listing.list_components)

@@ -22,18 +22,18 @@ def list_components(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source or "
-            "measure; all.",
+            help="weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure or "
+            "check; all.",
             autocompletion=completion.kinds_of_components,
         ),
     ] = None,
 ) -> None:
-    """List the components that a recipe can name, plugins included."""
+    """List the components, plugins included; a recipe can name all but checks, which `alignkit doctor` asks."""
     if kind:
-        typer.echo("\n".join(list_lines(kinds.registry_of(kind))))
+        typer.echo("\n".join(list_lines(kinds.registry_of(kind, kinds.ALL_KINDS))))
         return
     sections = [
-        [kinds.plural(name), *(f"  {line}" for line in list_lines(found))] for name, found in kinds.KINDS.items()
+        [kinds.plural(name), *(f"  {line}" for line in list_lines(found))] for name, found in kinds.ALL_KINDS.items()
     ]
     typer.echo("\n\n".join("\n".join(lines) for lines in sections))
 

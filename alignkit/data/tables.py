@@ -143,7 +143,7 @@ def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
     raw = read_source(config, "train", seed, COLUMNS)
     is_paired = any("rejected" in row.fields for row in raw)
     source = source_of(config, "train")
-    read = _read_examples(raw, source, Wanted(("chosen", "rejected") if is_paired else ("chosen",)))
+    read = read_examples(raw, source, Wanted(("chosen", "rejected") if is_paired else ("chosen",)))
     held_out: frozenset[int] = frozenset()
     if not has_own_eval(config):
         prompts = {example.row.index: example.prompt_key for example in read.examples}
@@ -181,7 +181,7 @@ def _with_short_words(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Read:
+class Read:
     """The rows of one source before they are tokenised."""
 
     form: Format
@@ -195,7 +195,7 @@ class _Source:
     """What became of one source's rows; `prompts` is row index -> key of its prompt, `end` what ends its responses."""
 
     name: str
-    read: _Read
+    read: Read
     num_rows: int
     rows: list[TokenRow]
     prompts: Mapping[int, str]
@@ -231,7 +231,7 @@ def _load(
     source = source_of(config, part)
     name = source.label
     raw = read_source(config, part, seed, wanted.all_columns)
-    read = _read_examples(raw, source, wanted)
+    read = read_examples(raw, source, wanted)
     dropped = read.dropped
     dropped.settle(config)  # before the slow part; what only tokens show is told after it
     tokeniser = Tokeniser(tokenizer, config.separator, wanted.of_text)
@@ -272,8 +272,12 @@ def _refuse_other_end(train: _Source, held: _Source, tokenizer: PreTrainedTokeni
         )
 
 
-def _read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted) -> _Read:
-    """The format, the examples, and the rows that are none."""
+def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted) -> Read:
+    """The format, the examples, and the rows that are none; no bad row stops here (`Dropped.settle`).
+
+    Raises:
+        DataError: the rows have no known format, or none of them has a column that is wanted.
+    """
     name = source.label
     form = find_format(raw, wanted.responses, name)
     responses = form.laid_out(wanted.responses)
@@ -297,7 +301,7 @@ def _read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted) -> _Re
     used = {*form.kinds, *responses, *wanted.columns, *of_tokens, *CONTEXT}.union({"label"} if is_filtered else ())
     # The world's columns are ours, and no user's mistake.
     unused = () if source.on_world else sorted(columns_of(raw) - used)
-    return _Read(form, examples, dropped, tuple(filter(None, unused)))
+    return Read(form, examples, dropped, tuple(filter(None, unused)))
 
 
 class _Undesirable(Unusable):

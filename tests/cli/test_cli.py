@@ -12,7 +12,7 @@ import pytest
 from alignkit import __version__
 from alignkit.cli import main
 from alignkit.errors import NonFiniteError
-from alignkit.recipe.kinds import KINDS
+from alignkit.recipe.kinds import ALL_KINDS, KINDS
 from alignkit.recipe.pipeline import LoadedPipeline, load
 
 ROOT = Path(__file__).parents[2]
@@ -117,9 +117,9 @@ def test_list_names_all_kinds(alignkit):
     code, out, _ = alignkit("list")
     headings = [line for line in out.splitlines() if line and not line.startswith(" ")]
     kinds = ["weightings", "pair_weightings", "losses", "trainers", "anchors", "contrasts", "statistics"]
-    kinds += ["models", "sources", "measures"]
+    kinds += ["models", "sources", "measures", "checks"]
     assert (code, headings) == (0, kinds)
-    assert out.count("\n  ") == sum(len(registry.names()) for registry in KINDS.values())
+    assert out.count("\n  ") == sum(len(registry.names()) for registry in ALL_KINDS.values())
 
 
 @pytest.mark.parametrize("kind", ["weighting", "weightings"])
@@ -161,9 +161,9 @@ def test_a_recipe_uses_what_it_names_in_a_slot_of_that_kind(alignkit):
     assert "alignkit:world/sft_then_tidpo.yaml" in alignkit("describe", "loss", "sft")[1].splitlines()[-1]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_every_component_can_be_described(alignkit, kind):
-    for name in KINDS[kind].names():
+    for name in ALL_KINDS[kind].names():
         code, out, err = alignkit("describe", kind, name)
         assert (code, err) == (0, "") and f"{kind} {name}\n" in out
         assert "<class" not in out and "typing." not in out
@@ -197,9 +197,8 @@ def test_describe_of_sections_slots_and_keys(alignkit, arguments, lines):
 
 def test_describe_of_what_there_is_not(alignkit):
     known = (
-        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure, recipe, "
-        "model.adapter, "
-        "data, data.world, training, evaluation"
+        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure, check, "
+        "recipe, model.adapter, data, data.world, training, evaluation"
     )
     said = f"unknown kind or section 'trianing'; did you mean 'training'? {known}\n"
     assert alignkit("describe", "trianing") == (2, "", said)
@@ -221,7 +220,9 @@ def test_two_names_of_one_loss_have_distinct_lines(alignkit):
 
 
 def test_unknown_kinds_and_names(alignkit):
-    kinds = "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure"
+    kinds = (
+        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure, check"
+    )
     assert alignkit("list", "lose") == (2, "", f"unknown kind 'lose'; did you mean 'loss'? {kinds}\n")
     names = (
         "known: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kto, nll, orpo, robust, sft, sigmoid_norm, simpo, "

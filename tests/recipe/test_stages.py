@@ -240,7 +240,7 @@ def test_the_last_stage_stays_and_a_recipe_has_none():
 
 
 def test_one_recipe_and_several_are_not_taken_for_each_other():
-    with pytest.raises(RecipeError, match=r"^'both.yaml' has the stages sft, dpo; alignkit.load_pipeline loads them"):
+    with pytest.raises(RecipeError, match=r"^'both.yaml' has the stages sft, dpo; one recipe is expected "):
         load_recipe("both.yaml")
     Path("one.yaml").write_text("extends: [world.yaml, dpo.yaml]\n")
     with pytest.raises(RecipeError, match=r"^'one.yaml' has no stages; alignkit.load_recipe loads it$"):
