@@ -11,20 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "alignkit"
 ROOMS = (
-    *(
-        "__main__",
-        "cli",
-        "authoring",
-        "checkup",
-        "reproduce",
-        "pipeline",
-        "run",
-        "keeping",
-        "prepared",
-        "use",
-        "result",
-    ),
-    *("declared", "conformance", "templates", "report", "folder", "recipe", "doctor", "evaluation", "engine"),
+    *("__main__", "cli", "authoring", "checkup", "reproduce", "pipeline", "run", "keeping", "prepared", "use"),
+    *("result", "declared", "conformance", "templates", "report", "folder", "recipe", "doctor", "evaluation", "engine"),
     *("weighting", "contrasts", "views", "losses", "pair_weighting", "scores", "asks", "rollouts", "models"),
     *("loop", "data", "world", "progress", "determinism", "quiet", "libraries"),
     *("registry", "entry_points", "trusted", "records", "seeds", "finite", "lazy", "errors"),
