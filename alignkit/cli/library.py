@@ -74,8 +74,9 @@ def add(
         )
         raise LibraryError(f"{root / configs.FILE}: {message}")
     declared = configs.declare(name, {"source": source, "rev": rev, "folder": folder})
+    text = configs.with_declared(root, name, declared)
     changes = syncing.sync(replace(config, folder=root, libraries={**config.libraries, name: declared}))
-    configs.add_declared(root, name, declared)
+    records.write_text(root / configs.FILE, text)
     _tell(*(str(change) for change in changes if change.before != change.after))
     _tell(*(f"  {one.name}  {one.purpose}" for one in catalogue.entries(known.Libraries.here(), f"{name}:")))
 
@@ -113,8 +114,8 @@ def update(
     old, new = known.Libraries(bare, before), known.Libraries(bare, after)
     for change in changes:
         _tell(str(change))
-        if change.before != change.after:
-            _tell(*_differences(change.name, old if change.before else None, new if change.after else None))
+        if before != after and change.before and change.after:  # one as it was may extend one that is not
+            _tell(*_update_of(change.name, old, new))
     for one in names:
         tags = fetching.newer(one, config.libraries[one]) if to is None else []
         if tags:
@@ -269,9 +270,15 @@ def _copy(libraries: Libraries, name: str, which: str) -> Path:
     raise LibraryError(f"{name}: no copy of {shown(which)} is here; here are: {printable(have)}; 'update' gets another")
 
 
-def _differences(name: str, old: Libraries | None, new: Libraries | None) -> list[str]:
-    if old is None or new is None:
-        return []
+def _update_of(name: str, old: Libraries, new: Libraries) -> list[str]:
+    try:
+        old.folder(name)
+    except LibraryError:
+        return [f"  {name}: its former copy is not here, so what changes cannot be told"]
+    return _differences(name, old, new)
+
+
+def _differences(name: str, old: Libraries, new: Libraries) -> list[str]:
     return [f"  {recipe}: {line}" for recipe, lines in catalogue.changed_recipes(name, old, new) for line in lines]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -70,7 +71,7 @@ def describe(content: Content, where: str) -> Description:
     found = parse_table(content[DESCRIPTION], inner, Description)
     if found.schema_ != SCHEMA:
         advice = "install a newer alignkit" if found.schema_ > SCHEMA else f"write schema = {SCHEMA}"
-        raise LibraryError(f"{inner}: schema: {found.schema_}, this alignkit reads {SCHEMA}; {advice}")
+        raise LibraryError(f"{inner}: schema: {shown(found.schema_)}, this alignkit reads {SCHEMA}; {advice}")
     check_declared(found.libraries, inner)
     for name, declared in found.libraries.items():
         if declared.kind == "path":
@@ -83,7 +84,12 @@ def describe(content: Content, where: str) -> Description:
 
 def is_wanted(path: str) -> bool:
     """Whether a file of this path belongs to a library; others are left where they are."""
-    return path == SIGNATURE or (path.endswith(ENDINGS) and not any(part.startswith(".") for part in path.split("/")))
+    return path == SIGNATURE or (path.endswith(ENDINGS) and not is_hidden(path))
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file, or a folder on the way to it, is none of a library's business, such as `.github`."""
+    return any(part.startswith(".") for part in path.split("/"))
 
 
 def check_path(path: str, where: str) -> None:
@@ -123,6 +129,18 @@ def check_pointers(content: Content, where: str) -> None:
             raise LibraryError(f"{where}: {shown(path)} is a pointer of Git LFS, not the file; commit the file itself")
 
 
+def check_names(content: Content, where: str) -> None:
+    """Refuses names that are one file or folder on machines where case, or how an accent is written, does not count."""
+    seen: dict[str, str] = {}
+    for path in sorted(content):
+        for name in (path, *map(str, PurePosixPath(path).parents)):
+            first = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+            if first != name:
+                raise LibraryError(
+                    f"{where}: {shown(first)} and {shown(name)} are one file where case does not count; rename one"
+                )
+
+
 def read_folder(folder: Path, where: str) -> dict[str, bytes]:
     """The files of a library in a folder; no link is followed.
 
@@ -146,8 +164,8 @@ def _walk(folder: Path, where: str) -> Iterable[Path]:
     """All files below a folder, hidden folders apart, sorted."""
     for top, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in folders:
-            if os.path.islink(os.path.join(top, name)):
+        for name in (*folders, *sorted(files)):
+            if not name.startswith(".") and os.path.islink(os.path.join(top, name)):
                 raise refuse_link(Path(top, name).relative_to(folder).as_posix(), where)
         yield from (Path(top, name) for name in sorted(files))
 
@@ -155,8 +173,6 @@ def _walk(folder: Path, where: str) -> Iterable[Path]:
 def _plain_file(path: Path, inner: str, where: str) -> bytes:
     try:
         status = path.lstat()
-        if stat.S_ISLNK(status.st_mode):
-            raise refuse_link(inner, where)
         if not stat.S_ISREG(status.st_mode):
             raise LibraryError(f"{where}: {shown(inner)} is a pipe, a socket or a device, not a file")
         check_size(inner, status.st_size, where)

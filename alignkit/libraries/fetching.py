@@ -17,6 +17,7 @@ from alignkit.libraries.content import (
     MAX_BYTES,
     Content,
     check_count,
+    check_names,
     check_path,
     check_pointers,
     check_size,
@@ -58,6 +59,7 @@ def fetch(name: str, declared: Declared, config: Config, commit: str = "") -> Fe
     get = {"git": _git, "path": _path, "hf": _hub, "pip": _package}[declared.kind]
     found = get(name, declared, config, commit)
     check_pointers(found.content, name)
+    check_names(found.content, name)
     return found
 
 

@@ -63,16 +63,18 @@ def verified(root: Path, name: str, locked: Locked) -> Path:
 
 
 def keep(root: Path, name: str, locked: Locked, content: Content, place: Path = FOLDER) -> Path:
-    """Makes a copy, whole or not at all, read-only; one that is there already is replaced."""
+    """Makes a copy, whole or not at all, read-only; one that is there stays, as a run may read it, or is replaced."""
     parent = root / place
     folder = parent / f"{name}@{locked.key}"
     staging = parent / f".{folder.name}.new"
+    if _is_whole(folder, name, locked):
+        return folder
     with one_line(parent):
         parent.mkdir(parents=True, exist_ok=True)
         if place == FOLDER:
-            (root / place.parts[0] / ".gitignore").write_text("*\n", encoding="utf-8")
+            write_text(root / place.parts[0] / ".gitignore", "*\n")
         else:  # or git on Windows would give its files other line ends, and so other hashes
-            (parent / ".gitattributes").write_text("* -text\n", encoding="utf-8")
+            write_text(parent / ".gitattributes", "* -text\n")
         remove(staging)
         for path, text in content.items():
             target = staging / path
@@ -84,6 +86,12 @@ def keep(root: Path, name: str, locked: Locked, content: Content, place: Path = 
     listed = Listed(version=locked.version, rev=locked.rev, commit=locked.commit, hashes=hashes_of(content))
     write_text(_list_of(folder), json_text(listed.model_dump()))
     return folder
+
+
+def mend(root: Path, name: str, locked: Locked, content: Content) -> Path:
+    """Makes a copy anew in the place of the one that is used, so that a vendored one is not passed by."""
+    there = copy_of(root, name, locked)
+    return keep(root, name, locked, content, VENDORED if there and there.parent == root / VENDORED else FOLDER)
 
 
 def remove(folder: Path) -> None:
@@ -106,6 +114,17 @@ def kept(root: Path, name: str) -> Mapping[Path, Listed]:
             if listed and hashes_of(read_folder(folder, name)) == dict(listed.hashes):
                 found.setdefault(folder.name, (folder, listed))
     return dict(found.values())
+
+
+def _is_whole(folder: Path, name: str, locked: Locked) -> bool:
+    """Whether a copy is there, is what the lock says, and has its list."""
+    listed = _listed(folder)
+    if not folder.is_dir() or folder.is_symlink() or not listed or tree_of(listed.hashes) != locked.tree:
+        return False
+    try:
+        return tree_of(hashes_of(read_folder(folder, name))) == locked.tree
+    except LibraryError:
+        return False
 
 
 def _list_of(folder: Path) -> Path:

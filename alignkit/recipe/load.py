@@ -43,7 +43,7 @@ class LoadedRecipe:
         root: what the files and `--set` gave, merged, each value with its place.
         notes: what the files say of themselves that their user should know.
         stood: the values that stand for a file of this machine.
-        libraries: name -> version and commit of each library that a file is of; alignkit's own apart.
+        libraries: name -> version and commit of each library that a file is of, data included; alignkit's own apart.
         stage: its name in the pipeline that it is a stage of, or empty.
     """
 
@@ -191,7 +191,9 @@ def checked(read: Read, root: Node, stage: str = "") -> tuple[LoadedRecipe | Non
     except ValidationError as error:
         return None, [*problems, *problems_of(error, Recipe, root)]
     problems += [placed(root, where, message) for where, message in misfits(recipe)]
-    return LoadedRecipe(read.path, recipe, root, read.notes, stood, read.used, stage), problems
+    named = {one.library for one in stood.values()} - {"", SHIPPED} - read.used.keys()
+    used = {**read.used, **{name: read.libraries.version(name) for name in sorted(named)}}
+    return LoadedRecipe(read.path, recipe, root, read.notes, stood, used, stage), problems
 
 
 def whole(loaded: R | None, problems: Iterable[Problem]) -> R:

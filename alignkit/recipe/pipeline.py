@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from alignkit.errors import Problem, RecipeError, shown
 from alignkit.libraries.known import Libraries
@@ -14,12 +14,9 @@ from alignkit.recipe.load import LoadedRecipe, checked, read_roots, whole
 from alignkit.recipe.messages import placed
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.render import render
-from alignkit.recipe.stages import STAGES_KEY, joined
+from alignkit.recipe.stages import RESULT_OF, STAGES_KEY, joined
 from alignkit.recipe.tree import Node, leaves
 from alignkit.recipe.tree import Path as KeyPath
-
-RESULT_OF: Final = "stage:"
-"""Before the name of an earlier stage, in place of the path of a model: its trained model."""
 
 
 @dataclass(frozen=True)

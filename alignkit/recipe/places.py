@@ -30,6 +30,12 @@ class Stood:
     written: str
     means: str
 
+    @property
+    def library(self) -> str:
+        """The library that the file is of; empty for one that `[paths]` names."""
+        scheme = self.written.partition(":")[0]
+        return "" if scheme == "path" else scheme
+
 
 def found_files(root: Node, libraries: Libraries) -> tuple[Node, dict[Path, Stood], list[Problem]]:
     """`root` with the files that its values stand for, which values these are, and what is wrong with single ones."""

@@ -125,7 +125,7 @@ def test_a_mapping_names_files_too(named):
     [
         ("path:dta", "'path:dta': alignkit.toml has no 'dta' under [paths]; did you mean 'path:data'? known: data, hh"),
         ("path:zzzz", "'path:zzzz': alignkit.toml has no 'zzzz' under [paths]; known: data, hh"),
-        ("path:data/../x", "'path:data/../x': what follows the name goes down from it, without '..'"),
+        ("path:data/../x", "'path:data/../x': what follows the name goes down from it, without '..' or a second '/'"),
     ],
 )
 def test_a_name_that_is_none(named, value, said):
