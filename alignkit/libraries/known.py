@@ -36,11 +36,14 @@ class Libraries:
         config: alignkit.toml.
         locked: alignkit.lock.
         folders: libraries that lie elsewhere than the lock has them, such as an older version that is compared.
+        symbolic: whether a value that stands for a file that is not here stays as it is written, instead of being a
+            mistake: enough to compare recipes.
     """
 
     config: Config = field(default_factory=Config)
     locked: Mapping[str, Locked] = field(default_factory=dict)
     folders: Mapping[str, Path] = field(default_factory=dict)
+    symbolic: bool = False
     _verified: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod

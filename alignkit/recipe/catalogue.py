@@ -99,9 +99,10 @@ def comments_of(path: Path) -> list[str]:
 def _outside(root: Node) -> Iterator[str]:
     """Model and data that come from elsewhere, in words; the result of an earlier stage does not."""
     model, data = root.child("model"), root.child("data")
-    if model and component_name(model) not in (None, *_OWN_MODELS) and (path := model.child("path")):
-        if not str(path.plain()).startswith(RESULT_OF):
-            yield f"model {printable(str(path.plain()))}"
+    path = model and model.child("path")
+    if model and path and component_name(model) not in (None, *_OWN_MODELS):
+        name = str(path.plain())
+        yield from [] if name.startswith(RESULT_OF) else [f"model {printable(name)}"]
     train = data and data.child("train")
     if train and isinstance(train.value, str) and train.value not in ("builtin:world", "world"):
         yield f"data {printable(train.value)}"

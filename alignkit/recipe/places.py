@@ -45,7 +45,7 @@ def found_files(root: Node, libraries: Libraries) -> tuple[Node, dict[Path, Stoo
         try:
             means = libraries.file(node.value)
         except LibraryError as error:
-            problems.append(Problem(str(node.place), dotted(path), str(error)))
+            problems += [] if libraries.symbolic else [Problem(str(node.place), dotted(path), str(error))]
             continue
         if means is not None:
             stood[path] = Stood(node.value, str(means))
