@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
     import alignkit.recipe.catalogue as catalogue
     import alignkit.records.files as records
     import alignkit.registry as registry
-    from alignkit.libraries.config import Config
+    from alignkit.libraries.config import Config, Declared
     from alignkit.libraries.known import Libraries
+    from alignkit.libraries.sync import Change
 else:
     authoring = LazyModule("alignkit.authoring")
     configs = LazyModule("alignkit.libraries.config")
@@ -66,17 +69,10 @@ def add(
     """Declare a library in alignkit.toml, lock and copy it."""
     if complaint := configs.refused_name(name):
         raise LibraryError(complaint)
-    config = configs.find_config()
-    root = config.folder or Path.cwd()
-    if name in config.libraries:
-        message = (
-            f"library {shown(name)} is declared already; alignkit library update {name} --to REV gives another version"
-        )
-        raise LibraryError(f"{root / configs.FILE}: {message}")
+    root = configs.find_config().folder or Path.cwd()
     declared = configs.declare(name, {"source": source, "rev": rev, "folder": folder})
-    text = configs.with_declared(root, name, declared)
-    changes = syncing.sync(replace(config, folder=root, libraries={**config.libraries, name: declared}))
-    records.write_text(root / configs.FILE, text)
+    with stores.alone(root):
+        changes = _added(root, name, declared)
     _tell(*(str(change) for change in changes if change.before != change.after))
     _tell(*(f"  {one.name}  {one.purpose}" for one in catalogue.entries(known.Libraries.here(), f"{name}:")))
 
@@ -89,8 +85,8 @@ def sync(
     ] = False,
 ) -> None:
     """Lock what is declared, and get every copy that is missing or not what the lock says."""
-    config = _config()
-    _tell(*map(str, syncing.sync_locked(config) if locked else syncing.sync(config)))
+    with _changing() as config:
+        _tell(*map(str, syncing.sync_locked(config) if locked else syncing.sync(config)))
 
 
 @app.command(cls=Verb)
@@ -100,7 +96,11 @@ def update(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
 ) -> None:
     """Resolve libraries anew; show what changes in each recipe, then write the lock."""
-    config = _config()
+    with _changing() as config:
+        _update(config, name, to, dry_run=dry_run)
+
+
+def _update(config: Config, name: str | None, to: str | None, *, dry_run: bool) -> None:
     if to is not None and name is None:
         raise LibraryError("--to: names a version of one library; say which: alignkit library update NAME --to R")
     names = [_declared(config, name)] if name else sorted(config.libraries)
@@ -204,12 +204,12 @@ def verify(
 @app.command(cls=Verb)
 def vendor() -> None:
     """Copy the locked libraries to vendor/alignkit/, to be committed: for machines without a network."""
-    config = _config()
-    libraries = known.Libraries.here()
-    for name, locked in libraries.locked.items():
-        content = contents.read_folder(libraries.folder(name), name)
-        stores.keep(config.root, name, locked, content, stores.VENDORED)
-        _tell(f"{name}: {stores.VENDORED / f'{name}@{locked.key}'}")
+    with _changing() as config:
+        libraries = known.Libraries.here()
+        for name, locked in libraries.locked.items():
+            content = contents.read_folder(libraries.folder(name), name)
+            stores.keep(config.root, name, locked, content, stores.VENDORED)
+            _tell(f"{name}: {stores.VENDORED / f'{name}@{locked.key}'}")
 
 
 @app.command(cls=Verb)
@@ -238,11 +238,33 @@ def sign(
     _tell(f"{folder / contents.SIGNATURE}: signed {len(content)} files; commit it with them")
 
 
+def _added(root: Path, name: str, declared: Declared) -> list[Change]:
+    """Locks and copies a library, and declares it when that went well."""
+    config = configs.find_config(root)
+    if name in config.libraries:
+        message = (
+            f"library {shown(name)} is declared already; alignkit library update {name} --to REV gives another version"
+        )
+        raise LibraryError(f"{root / configs.FILE}: {message}")
+    text = configs.with_declared(root, name, declared)
+    changes = syncing.sync(replace(config, folder=root, libraries={**config.libraries, name: declared}))
+    records.write_text(root / configs.FILE, text)
+    return changes
+
+
 def _config() -> Config:
     config = configs.find_config()
     if config.folder is None:
         raise LibraryError(f"no {configs.FILE} in this folder or above; 'alignkit library add NAME SOURCE' makes one")
     return config
+
+
+@contextmanager
+def _changing() -> Iterator[Config]:
+    """alignkit.toml, which no other process of ours changes meanwhile, nor lock and copies."""
+    root = _config().root
+    with stores.alone(root):
+        yield configs.read_config(root)
 
 
 def _declared(config: Config, name: str) -> str:

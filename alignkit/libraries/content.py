@@ -27,6 +27,8 @@ RECIPES: Final = (".yaml", ".yml")
 MAX_FILES: Final = 2000
 MAX_BYTES: Final = 1024 * 1024
 """Of one file."""
+MAX_TOTAL: Final = 64 * 1024 * 1024
+"""Of all files together, as every command that uses a library reads them to verify it."""
 MAX_PATH: Final = 200
 """Characters of a path inside a library."""
 SCHEMA: Final = 1
@@ -111,10 +113,12 @@ def check_size(path: str, size: int, where: str) -> None:
         raise LibraryError(f"{where}: {shown(path)} has {size:,} bytes; a file of a library has at most {MAX_BYTES:,}")
 
 
-def check_count(count: int, where: str) -> None:
-    """Refuses too many files."""
+def check_room(count: int, size: int, where: str) -> None:
+    """Refuses too many files, or too much in them together."""
     if count > MAX_FILES:
         raise LibraryError(f"{where}: more than {MAX_FILES:,} files; a library has at most that many")
+    if size > MAX_TOTAL:
+        raise LibraryError(f"{where}: more than {MAX_TOTAL:,} bytes together; a library has at most that many")
 
 
 def refuse_link(path: str, where: str) -> LibraryError:
@@ -150,13 +154,15 @@ def read_folder(folder: Path, where: str) -> dict[str, bytes]:
     if not folder.is_dir():
         raise LibraryError(f"{where}: there is no folder {shown(str(folder))}")
     content: dict[str, bytes] = {}
+    size = 0
     for path in _walk(folder, where):
         inner = path.relative_to(folder).as_posix()
         if not is_wanted(inner):
             continue
         check_path(inner, where)
         content[inner] = _plain_file(path, inner, where)
-        check_count(len(content), where)
+        size += len(content[inner])
+        check_room(len(content), size, where)
     return content
 
 

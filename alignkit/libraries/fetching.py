@@ -16,10 +16,10 @@ from alignkit.libraries.config import Config, Declared
 from alignkit.libraries.content import (
     MAX_BYTES,
     Content,
-    check_count,
     check_names,
     check_path,
     check_pointers,
+    check_room,
     check_size,
     is_wanted,
     read_folder,
@@ -146,7 +146,7 @@ def _hub(name: str, declared: Declared, config: Config, commit: str) -> Fetched:
     commit = commit or _hub_commit(name, declared)
     repository, kind = _hub_id(declared)
     start = f"{declared.folder}/" if declared.folder else ""
-    content = {}
+    content, total = {}, 0
     try:
         tree = huggingface_hub.HfApi().list_repo_tree(repository, recursive=True, revision=commit, repo_type=kind)
         for entry in tree:
@@ -156,7 +156,8 @@ def _hub(name: str, declared: Declared, config: Config, commit: str) -> Fetched:
             check_path(path, name)
             check_size(path, entry.size, name)
             content[path] = entry.path
-            check_count(len(content), name)
+            total += entry.size
+            check_room(len(content), total, name)
         with tempfile.TemporaryDirectory(prefix="alignkit-hub-") as folder:
             for inner in content.values():
                 huggingface_hub.hf_hub_download(repository, inner, revision=commit, repo_type=kind, local_dir=folder)

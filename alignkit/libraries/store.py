@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
+
+import filelock
 
 from alignkit.errors import LibraryError, printable
 from alignkit.libraries.content import Content, changed_file, hashes_of, read_folder, tree_of
@@ -18,6 +21,9 @@ from alignkit.libraries.lock import Locked
 from alignkit.records.files import Record, clear, json_text, one_line, publish, read_record, write_text
 
 FOLDER: Final = Path(".alignkit", "libraries")
+WAIT: Final = 600.0
+"""Seconds that one process waits for another one to have changed the libraries."""
+
 VENDORED: Final = Path("vendor", "alignkit")
 
 
@@ -29,6 +35,35 @@ class Listed(Record):
     commit: str
     hashes: dict[str, str]
     """Path -> sha256."""
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Keeps others from changing the libraries of a project meanwhile: alignkit.toml, the lock and the copies.
+
+    Where nothing can be written there is nothing to keep others from, and nothing is said of it here.
+
+    Raises:
+        LibraryError: another process has been at it for too long.
+    """
+    with ExitStack() as held:
+        try:
+            _make_home(root)
+            held.enter_context(filelock.FileLock(root / FOLDER.parts[0] / ".lock", timeout=WAIT))
+        except filelock.Timeout:
+            message = f"{root}: another process is changing its libraries; wait for it and try again"
+            raise LibraryError(message) from None
+        except (OSError, NotImplementedError):
+            pass
+        yield
+
+
+def _make_home(root: Path) -> None:
+    """The folder of copies, which git passes by."""
+    home = root / FOLDER.parts[0]
+    home.mkdir(exist_ok=True)
+    if not (home / ".gitignore").is_file() or (home / ".gitignore").is_symlink():
+        write_text(home / ".gitignore", "*\n")
 
 
 def copy_of(root: Path, name: str, locked: Locked) -> Path | None:
@@ -72,7 +107,7 @@ def keep(root: Path, name: str, locked: Locked, content: Content, place: Path = 
     with one_line(parent):
         parent.mkdir(parents=True, exist_ok=True)
         if place == FOLDER:
-            write_text(root / place.parts[0] / ".gitignore", "*\n")
+            _make_home(root)
         else:  # or git on Windows would give its files other line ends, and so other hashes
             write_text(parent / ".gitattributes", "* -text\n")
         remove(staging)

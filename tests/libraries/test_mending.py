@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from libraries.conftest import Repository
 
+from alignkit.errors import StorageError
 from alignkit.libraries.config import read_config
 from alignkit.libraries.lock import read_lock
+from alignkit.libraries.store import alone
 from alignkit.recipe.load import load_recipe
 
 HOUSE = 'name = "house"\nversion = "1.0"\nschema = 1\n'
@@ -131,3 +133,29 @@ def test_a_number_too_long_for_python(house, alignkit, number):
     (house / "library.toml").write_text(HOUSE.replace("schema = 1", f"schema = {number}"))
     code, _, errors = alignkit("library", "update", "house")
     assert (code, errors.count("\n"), len(errors) < 500) == (2, 1, True), errors[:600]
+
+
+def test_two_at_once_wait_for_each_other(locked, acme, tmp_path, alignkit, monkeypatch):
+    """Without it both would make the same copy under the same name, and the later lock would forget the earlier one."""
+    monkeypatch.setattr("alignkit.libraries.store.WAIT", 0.1)
+    before = Path("alignkit.lock").read_text()
+    with alone(locked):
+        said = f"{locked}: another process is changing its libraries; wait for it and try again\n"
+        for verb in (["sync"], ["update"], ["vendor"], ["add", "beta", acme.url, "--rev", "v1.4.0"]):
+            assert alignkit("library", *verb) == (2, "", said)
+    assert Path("alignkit.lock").read_text() == before
+    assert alignkit("library", "sync")[0] == 0
+
+
+def test_what_cannot_be_written_is_no_hindrance_where_nothing_has_to_be(locked, alignkit, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise StorageError("read-only")
+
+    monkeypatch.setattr("alignkit.libraries.store._make_home", refuse)
+    assert alignkit("library", "sync", "--locked")[0] == 0
+
+
+def test_a_library_has_a_bound_as_a_whole(house, alignkit, monkeypatch):
+    monkeypatch.setattr("alignkit.libraries.content.MAX_TOTAL", 50)
+    said = "house: more than 50 bytes together; a library has at most that many\n"
+    assert alignkit("library", "update", "house") == (2, "", said)
