@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -70,7 +71,7 @@ def add(
     if complaint := configs.refused_name(name):
         raise LibraryError(complaint)
     root = configs.find_config().folder or Path.cwd()
-    declared = configs.declare(name, {"source": source, "rev": rev, "folder": folder})
+    declared = configs.declare(name, {"source": _from(root, source), "rev": rev, "folder": folder})
     with stores.alone(root):
         changes = _added(root, name, declared)
     _tell(*(str(change) for change in changes if change.before != change.after))
@@ -236,6 +237,14 @@ def sign(
     signature = signing.sign(content, key, str(folder))
     records.write_bytes(folder / contents.SIGNATURE, signature)
     _tell(f"{folder / contents.SIGNATURE}: signed {len(content)} files; commit it with them")
+
+
+def _from(root: Path, source: str) -> str:
+    """A source as alignkit.toml in `root` names it: folders are given from the working folder."""
+    kind, _, place = source.partition(":")
+    if kind != "path" or root == Path.cwd() or Path(place).expanduser().is_absolute():
+        return source
+    return f"path:{Path(os.path.relpath(place, root)).as_posix()}"
 
 
 def _added(root: Path, name: str, declared: Declared) -> list[Change]:

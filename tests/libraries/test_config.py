@@ -185,3 +185,13 @@ def test_a_recipe_of_a_library_names_nothing_outside(project, key, value):
     )
     Path("mine.yaml").write_text(f"extends: acme:t.yaml\n{key}: owner/name\n")  # whoever extends it says otherwise
     assert load_recipe("mine.yaml", libraries=libraries).origins[key].startswith("mine.yaml")
+
+
+def test_items_of_a_list_stand_for_files_too(named):
+    (named.parent / "more.jsonl").write_text(PAIRS)
+    train = "[path:hh, {path: path:data/more.jsonl, weight: 2}]"
+    Path("mine.yaml").write_text(f"extends: alignkit:tidpo.yaml\ndata:\n  world: null\n  train: {train}\n")
+    loaded = load_recipe("mine.yaml")
+    assert [one["path"] for one in loaded.tree()["data"]["train"]] == ["path:hh", "path:data/more.jsonl"]
+    assert loaded.origins["data.train.0.path"] == "mine.yaml:4"
+    assert f"# mine.yaml:4, here {Path.cwd() / '../data/pairs.jsonl'}" in loaded.to_yaml(origin=True)

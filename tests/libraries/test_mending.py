@@ -159,3 +159,12 @@ def test_a_library_has_a_bound_as_a_whole(house, alignkit, monkeypatch):
     monkeypatch.setattr("alignkit.libraries.content.MAX_TOTAL", 50)
     said = "house: more than 50 bytes together; a library has at most that many\n"
     assert alignkit("library", "update", "house") == (2, "", said)
+
+
+def test_a_folder_is_named_from_the_working_folder(locked, tmp_path, alignkit, monkeypatch):
+    (tmp_path / "house").mkdir()
+    (tmp_path / "house" / "library.toml").write_text(HOUSE)
+    (locked / "deep").mkdir()
+    monkeypatch.chdir(locked / "deep")
+    assert alignkit("library", "add", "house", "path:../../house")[0] == 0
+    assert read_config(locked).libraries["house"].source == "path:../house"
