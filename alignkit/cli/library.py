@@ -211,6 +211,9 @@ def vendor() -> None:
             content = contents.read_folder(libraries.folder(name), name)
             stores.keep(config.root, name, locked, content, stores.VENDORED)
             _tell(f"{name}: {stores.VENDORED / f'{name}@{locked.key}'}")
+        _tell(
+            *(f"{copy}: removed, not locked any more" for copy in stores.prune_vendored(config.root, libraries.locked))
+        )
 
 
 @app.command(cls=Verb)

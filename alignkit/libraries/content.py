@@ -46,7 +46,7 @@ class Description(Table):
     name: str
     """As recipes name it, and as alignkit.toml must."""
 
-    version: str
+    version: str = Field(max_length=64)
     """Of all its files together."""
 
     schema_: int = Field(alias="schema")

@@ -117,9 +117,9 @@ def keep(root: Path, name: str, locked: Locked, content: Content, place: Path = 
             target.write_bytes(text)
             target.chmod(0o444)
         remove(folder)
-    publish(staging, folder)
     listed = Listed(version=locked.version, rev=locked.rev, commit=locked.commit, hashes=hashes_of(content))
     write_text(_list_of(folder), json_text(listed.model_dump()))
+    publish(staging, folder)
     return folder
 
 
@@ -138,6 +138,17 @@ def remove(folder: Path) -> None:
         shutil.rmtree(folder)
     else:
         clear(folder)
+
+
+def prune_vendored(root: Path, locked: Mapping[str, Locked]) -> list[Path]:
+    """Removes vendored copies that no lock names any more; where they were, below `root`."""
+    wanted = {f"{name}@{one.key}" for name, one in locked.items()}
+    stale = [path for path in sorted((root / VENDORED).glob("*@*")) if path.is_dir() and path.name not in wanted]
+    for folder in stale:
+        with one_line(folder):
+            remove(folder)
+            clear(_list_of(folder))
+    return [folder.relative_to(root) for folder in stale]
 
 
 def kept(root: Path, name: str) -> Mapping[Path, Listed]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from alignkit.errors import Problem, RecipeError, shown
+from alignkit.errors import Problem, RecipeError, printable, shown
 from alignkit.recipe.tree import Node
 
 SCHEMA_KEY: Final = "$schema"
@@ -19,6 +19,9 @@ VERSION_KEY: Final = "schema"
 DEPRECATED_KEY: Final = "deprecated"
 REQUIRES_KEY: Final = "requires"
 FILE_KEYS: Final = (SCHEMA_KEY, VERSION_KEY, DEPRECATED_KEY, REQUIRES_KEY, EXTENDS_KEY)
+
+MAX_REQUIREMENT: Final = 100
+"""Characters of a package with its versions."""
 
 SCHEMA: Final = 1
 """What the keys of a recipe are called; one more whenever one of them is renamed."""
@@ -67,7 +70,7 @@ def _deprecation(node: Node | None) -> tuple[tuple[str, ...], list[Problem]]:
     if not isinstance(node.value, str) or not node.value.strip():
         message = f"expected a text that says what to use instead, got {shown(node.plain())}"
         return (), [Problem(str(node.place), DEPRECATED_KEY, message)]
-    return (f"{node.place}: {DEPRECATED_KEY}: {node.value.strip()}",), []
+    return (f"{node.place}: {DEPRECATED_KEY}: {printable(node.value.strip(), 300)}",), []
 
 
 def _unmet(node: Node | None) -> Iterator[Problem]:
@@ -84,6 +87,8 @@ def _unmet(node: Node | None) -> Iterator[Problem]:
 
 def unmet(requirement: str) -> str | None:
     """Why a package with its versions, as pip takes it, is not there; None when it is."""
+    if len(requirement) > MAX_REQUIREMENT:  # a line to be copied cannot be cut
+        return f"expected a package such as 'acme-weights>=1.2', got {shown(requirement)}"
     try:
         wanted = Requirement(requirement)
     except InvalidRequirement:

@@ -9,9 +9,9 @@ import pytest
 from libraries.conftest import Repository
 
 from alignkit.errors import StorageError
+from alignkit.libraries import store as stores
 from alignkit.libraries.config import read_config
 from alignkit.libraries.lock import read_lock
-from alignkit.libraries.store import alone
 from alignkit.recipe.load import load_recipe
 
 HOUSE = 'name = "house"\nversion = "1.0"\nschema = 1\n'
@@ -139,7 +139,7 @@ def test_two_at_once_wait_for_each_other(locked, acme, tmp_path, alignkit, monke
     """Without it both would make the same copy under the same name, and the later lock would forget the earlier one."""
     monkeypatch.setattr("alignkit.libraries.store.WAIT", 0.1)
     before = Path("alignkit.lock").read_text()
-    with alone(locked):
+    with stores.alone(locked):
         said = f"{locked}: another process is changing its libraries; wait for it and try again\n"
         for verb in (["sync"], ["update"], ["vendor"], ["add", "beta", acme.url, "--rev", "v1.4.0"]):
             assert alignkit("library", *verb) == (2, "", said)
@@ -168,3 +168,38 @@ def test_a_folder_is_named_from_the_working_folder(locked, tmp_path, alignkit, m
     monkeypatch.chdir(locked / "deep")
     assert alignkit("library", "add", "house", "path:../../house")[0] == 0
     assert read_config(locked).libraries["house"].source == "path:../house"
+
+
+def test_what_is_vendored_is_what_is_locked(locked, acme, alignkit):
+    assert alignkit("library", "vendor")[0] == 0
+    (former,) = Path("vendor/alignkit").glob("acme@*[!n]")
+    acme.release("1.5.0", {})
+    assert alignkit("library", "update", "acme", "--to", "v1.5.0")[0] == 0
+    code, told, _ = alignkit("library", "vendor")
+    assert (code, told.splitlines()[1:]) == (0, [f"{former}: removed, not locked any more"])
+    assert len(list(Path("vendor/alignkit").glob("acme@*"))) == 2  # the copy and its list
+    shutil.rmtree(".alignkit")
+    assert alignkit("validate", "acme:tidpo")[0] == 0
+
+
+def test_a_long_version_or_package_of_a_library_is_one_bounded_line(house, alignkit):
+    (house / "library.toml").write_text(HOUSE.replace("1.0", "1" * 9000))
+    code, _, errors = alignkit("library", "update", "house")
+    assert (code, len(errors) < 200, "version: " in errors) == (2, True, True)
+    (house / "library.toml").write_text(f'{HOUSE}plugins = ["{"a" * 9000}"]\n')
+    assert alignkit("library", "update", "house")[0] == 0
+    code, _, errors = alignkit("validate", "house:a")
+    assert (code, errors.count("\n"), len(errors) < 500) == (2, 1, True)
+
+
+def test_a_copy_is_never_there_without_its_list(locked, monkeypatch):
+    """What a kill between the two would leave behind could be used, but not be compared, and sync would not see it."""
+    shutil.rmtree(".alignkit")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alignkit.libraries.store.publish", killed)
+    with pytest.raises(KeyboardInterrupt):
+        stores.keep(locked, "acme", read_lock(locked)["acme"], {"library.toml": b""})
+    assert [path.suffix for path in Path(".alignkit/libraries").glob("acme@*")] == [".json"]
