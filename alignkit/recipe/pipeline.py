@@ -12,6 +12,7 @@ from alignkit.libraries.known import Libraries
 from alignkit.recipe.compose import Misfit
 from alignkit.recipe.load import LoadedRecipe, checked, read_roots, whole
 from alignkit.recipe.messages import placed
+from alignkit.recipe.places import Stood
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.render import render
 from alignkit.recipe.stages import RESULT_OF, STAGES_KEY, joined
@@ -134,17 +135,19 @@ def results_of(loaded: LoadedRecipe) -> dict[KeyPath, str]:
     }
 
 
-def with_results(loaded: LoadedRecipe, folders: Mapping[str, str]) -> LoadedRecipe:
+def with_results(loaded: LoadedRecipe, models: Mapping[KeyPath, Stood]) -> LoadedRecipe:
     """A stage with the folders of models in place of the names of the stages that make them.
 
     Args:
         loaded: the stage.
-        folders: stage -> folder of its model.
+        models: place in it -> the folder, and how its record names that.
     """
     root = loaded.root
-    for path, name in results_of(loaded).items():
-        root = _replaced(root, path, folders[name])
-    return replace(loaded, recipe=Recipe.model_validate(root.plain()), root=root)
+    for path, model in models.items():
+        root = _replaced(root, path, model.means)
+    others = {path: model for path, model in models.items() if model.written != model.means}
+    recipe = Recipe.model_validate(root.plain())
+    return replace(loaded, recipe=recipe, root=root, stood={**loaded.stood, **others})
 
 
 def _replaced(node: Node, path: KeyPath, text: str) -> Node:
