@@ -211,6 +211,14 @@ def with_declared(folder: Path, name: str, declared: Declared) -> str:
     return text
 
 
+def _rev_in(text: str, name: str) -> object:
+    """The revision of a library in a text of alignkit.toml; None where it is none."""
+    try:
+        return tomllib.loads(text)["libraries"][name].get("rev")
+    except (tomllib.TOMLDecodeError, LookupError):
+        return None
+
+
 def set_rev(folder: Path, name: str, rev: str) -> None:
     """Gives a library another revision; the one line changes and all else stays as it is.
 
@@ -222,6 +230,6 @@ def set_rev(folder: Path, name: str, rev: str) -> None:
     header = rf"^\[\s*libraries\s*\.\s*[\"']?{re.escape(name)}[\"']?\s*\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?"
     line = re.compile(rf"({header}[ \t]*rev[ \t]*=[ \t]*)(\"[^\"\n]*\"|'[^'\n]*')", re.MULTILINE)
     changed = line.sub(lambda found: f'{found[1]}"{rev}"', text, count=1)
-    if changed == text:
+    if _rev_in(changed, name) != rev:
         raise LibraryError(f"{path}: libraries.{name} has no line 'rev = ...' to change; write {rev} there yourself")
     write_text(path, changed)

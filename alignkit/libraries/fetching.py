@@ -71,23 +71,19 @@ def current_commit(name: str, declared: Declared) -> str:
     """
     assert declared.rev is not None or declared.kind in ("path", "pip"), "checked when it was declared"
     if declared.kind == "git":
-        return git.commit_of(_url(declared), declared.rev or "", name)
+        return git.commit_of(declared.place, declared.rev or "", name)
     return _hub_commit(name, declared) if declared.kind == "hf" else ""
 
 
 def newer(name: str, declared: Declared) -> list[str]:
     """Tags of a git repository that come after the declared one, the newest last."""
-    return git.newer_tags(_url(declared), declared.rev or "", name) if declared.kind == "git" else []
-
-
-def _url(declared: Declared) -> str:
-    return declared.place
+    return git.newer_tags(declared.place, declared.rev or "", name) if declared.kind == "git" else []
 
 
 def _git(name: str, declared: Declared, config: Config, commit: str) -> Fetched:
     rev = declared.rev or ""
-    commit = commit or git.commit_of(_url(declared), rev, name)
-    return Fetched(commit, git.files_of(_url(declared), commit, rev, declared.folder, name))
+    commit = commit or git.commit_of(declared.place, rev, name)
+    return Fetched(commit, git.files_of(declared.place, commit, rev, declared.folder, name))
 
 
 def _path(name: str, declared: Declared, config: Config, commit: str) -> Fetched:

@@ -157,7 +157,7 @@ def kept(root: Path, name: str) -> Mapping[Path, Listed]:
     for place in (VENDORED, FOLDER):
         for folder in sorted((root / place).glob(f"{name}@*")):
             listed = _listed(folder) if folder.is_dir() else None
-            if listed and hashes_of(read_folder(folder, name)) == dict(listed.hashes):
+            if listed and _holds(folder, name, tree_of(listed.hashes)):
                 found.setdefault(folder.name, (folder, listed))
     return dict(found.values())
 
@@ -167,8 +167,13 @@ def _is_whole(folder: Path, name: str, locked: Locked) -> bool:
     listed = _listed(folder)
     if not folder.is_dir() or folder.is_symlink() or not listed or tree_of(listed.hashes) != locked.tree:
         return False
+    return _holds(folder, name, locked.tree)
+
+
+def _holds(folder: Path, name: str, tree: str) -> bool:
+    """Whether the files in a folder are those of a hash."""
     try:
-        return tree_of(hashes_of(read_folder(folder, name))) == locked.tree
+        return tree_of(hashes_of(read_folder(folder, name))) == tree
     except LibraryError:
         return False
 

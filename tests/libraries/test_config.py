@@ -195,3 +195,12 @@ def test_items_of_a_list_stand_for_files_too(named):
     assert [one["path"] for one in loaded.tree()["data"]["train"]] == ["path:hh", "path:data/more.jsonl"]
     assert loaded.origins["data.train.0.path"] == "mine.yaml:4"
     assert f"# mine.yaml:4, here {Path.cwd() / '../data/pairs.jsonl'}" in loaded.to_yaml(origin=True)
+
+
+@pytest.mark.parametrize("line", ['rev = """v1"""', "'rev' = 'v1'"])
+def test_a_revision_written_in_another_way_is_left_alone(project, line):
+    text = f"[libraries.acme]\nsource = 'git+https://h/a'\n{line}\n"
+    Path("alignkit.toml").write_text(text)
+    with pytest.raises(LibraryError, match=r"libraries\.acme has no line 'rev = \.\.\.' to change"):
+        set_rev(project, "acme", "v2")
+    assert Path("alignkit.toml").read_text() == text

@@ -203,3 +203,13 @@ def test_a_copy_is_never_there_without_its_list(locked, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         stores.keep(locked, "acme", read_lock(locked)["acme"], {"library.toml": b""})
     assert [path.suffix for path in Path(".alignkit/libraries").glob("acme@*")] == [".json"]
+
+
+def test_a_former_copy_that_is_none_any_more_does_not_hide_the_others(locked, acme, alignkit):
+    acme.release("1.5.0", {"base.yaml": "# B.\nseed: 5\n"})
+    (former,) = Path(".alignkit/libraries").glob("acme@*[!n]")
+    assert alignkit("library", "update", "acme", "--to", "v1.5.0")[0] == 0
+    (former / "link.yaml").symlink_to("base.yaml")
+    assert alignkit("library", "diff", "acme", "v1.5.0") == (0, "", "")
+    code, _, errors = alignkit("library", "diff", "acme", "v1.4.0")
+    assert (code, errors) == (2, "acme: no copy of 'v1.4.0' is here; here are: v1.5.0; 'update' gets another\n")
