@@ -87,7 +87,7 @@ def purpose_of(path: Path) -> str:
 def comments_of(path: Path) -> list[str]:
     """The comment lines at the start of a file, without their signs."""
     with path.open("rb") as file:
-        text = file.read(HEAD).decode("utf-8", "replace")
+        text = file.read(HEAD).decode("utf-8-sig", "replace")
     lines = []
     for line in text.splitlines():
         if not line.startswith("#"):
