@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alignkit.errors import LINE_LENGTH, MOST_PROBLEMS, SHOWN_LENGTH, Problem, RecipeError, printable, shown
+from alignkit.errors import KEY_LENGTH, LINE_LENGTH, MOST_PROBLEMS, SHOWN_LENGTH, Problem, RecipeError, printable, shown
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_values():
 def test_a_problem_is_one_line_of_bounded_length():
     problem = Problem("--set " + "a" * 200_000, "k\x1b" * 100_000, "m\n" * 100_000)
     assert str(problem).isprintable()
-    assert len(str(problem)) == 2 * SHOWN_LENGTH + LINE_LENGTH + 4
+    assert len(str(problem)) == SHOWN_LENGTH + KEY_LENGTH + LINE_LENGTH + 4
     long_path = "folder/" * 100 + "recipe.yaml:12"
     assert str(Problem(long_path, "", "wrong")).endswith("/folder/folder/recipe.yaml:12: wrong")
 
@@ -54,3 +54,7 @@ def test_the_first_problems_are_told_and_the_others_counted():
     error = RecipeError(problems)
     assert str(error).splitlines() == [f"problem {number}" for number in range(MOST_PROBLEMS)] + ["and 18,950 more"]
     assert error.problems == problems
+
+
+def test_a_number_that_python_does_not_write_out_is_said_in_words():
+    assert shown(16**5000) == shown([16**5000]) == "a number too long to be shown"
