@@ -40,6 +40,7 @@ from alignkit.progress.display import Display, showing
 from alignkit.progress.steps import Progress
 from alignkit.quiet import quiet_libraries
 from alignkit.recipe.load import LoadedRecipe, load_recipe
+from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import dotted, leaves
 from alignkit.records.fingerprints import model_fingerprint
 from alignkit.report.banner import Banner
@@ -51,6 +52,7 @@ from alignkit.result import RunResult
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -163,24 +165,13 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
     """
     recipe, banner = loaded.recipe, banner or Banner(Console(quiet=True))
     accelerator = make_accelerator(recipe.training, path)
-    tokenizer = recipe.model.load_tokenizer(training_texts(recipe.data, recipe.seed))
-    needs = recipe.needs()
-    tables = load_tables(
-        recipe.data,
-        tokenizer,
-        responses=recipe.trainer.responses + (("gold",) if needs.gold else ()),
-        columns=needs.columns,
-        nonnegative=needs.nonnegative,
-        token_columns=frozenset[str]().union(*(values.token_columns for values in needs.values)),
-        seed=recipe.seed,
-        dropped_file=dropped_file,
-    )
+    tokenizer, tables = read_rows(recipe, dropped_file)
     banner.data(tables.reports)
     policy = build_policy(
         recipe.model,
         tokenizer,
         seed=recipe.seed,
-        separate=needs.full_sequence,
+        separate=recipe.needs().full_sequence,
         device=accelerator.device,
         template_end=tables.end,
         longest=longest_rows(recipe.method(), recipe.sizes(), tables, tokenizer),
@@ -193,6 +184,31 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
     job = recipe.job(policy.has_adapter)
     show_plan(banner, loaded, job.training, policy, tables, accelerator)
     return Parts(loaded, job, accelerator, tables, policy, fingerprints)
+
+
+def read_rows(recipe: Recipe, dropped_file: Path | None) -> tuple[PreTrainedTokenizerBase, Tables]:
+    """Tokenizer and rows of a recipe.
+
+    Args:
+        recipe: what is run.
+        dropped_file: where dropped rows go; None keeps them nowhere.
+
+    Raises:
+        AlignkitError: one of them cannot be had, or does not fit the recipe.
+    """
+    tokenizer = recipe.model.load_tokenizer(training_texts(recipe.data, recipe.seed))
+    needs = recipe.needs()
+    tables = load_tables(
+        recipe.data,
+        tokenizer,
+        responses=recipe.trainer.responses + (("gold",) if needs.gold else ()),
+        columns=needs.columns,
+        nonnegative=needs.nonnegative,
+        token_columns=frozenset[str]().union(*(values.token_columns for values in needs.values)),
+        seed=recipe.seed,
+        dropped_file=dropped_file,
+    )
+    return tokenizer, tables
 
 
 def prepare(parts: Parts, side: SideRuns) -> Prepared:

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "alignkit"
 ROOMS = (
-    *("__main__", "cli", "run", "result", "report", "folder", "recipe", "evaluation", "engine"),
+    *("__main__", "cli", "plan", "run", "result", "report", "folder", "recipe", "evaluation", "engine"),
     *("weighting", "contrasts", "views", "losses", "pair_weighting", "scores", "asks", "rollouts", "models"),
     *("loop", "data", "world", "progress", "determinism", "quiet", "records"),
     *("registry", "entry_points", "seeds", "finite", "lazy", "errors"),

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from alignkit import __version__
-from alignkit.cli import describe, diff, listing, run, schema, show, validate
+from alignkit.cli import describe, diff, listing, plan, run, schema, show, validate
 from alignkit.cli.usage import Mistake, Verb, Verbs, help_of, said_of
 from alignkit.errors import LINE_LENGTH, AlignkitError, printable
 
@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback is a bug of ours and should look like one
 )
 app.command("run", cls=Verb)(run.run)
+app.command("plan", cls=Verb)(plan.plan)
 app.command("validate", cls=Verb)(validate.validate)
 app.command("show", cls=Verb)(show.show)
 app.command("diff", cls=Verb)(diff.diff)

@@ -1,0 +1,144 @@
+"""What `alignkit plan` says against what a run takes: memory as bytes of tensors and as growth of the process, time.
+
+    python benchmarks/plan_memory.py [--smollm2 FOLDER] [CASE ...]
+
+Each case is planned, then run twice, each in a process of its own with one thread: once with every tensor accounted for
+(`alignkit.plan.ledger.Ledger`, which makes it slow), once as it is, with the growth of its resident memory from before
+the model is built to the peak (`VmHWM`), and its CPU time from there to the end of the run, which other work on the machine
+changes little; the speed that a plan tries is in CPU time here too. FOLDER holds SmolLM2-135M
+in the format of transformers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import alignkit.run as runs
+from alignkit.plan.ledger import Ledger
+from alignkit.plan.plan import make_plan
+from alignkit.quiet import quiet_libraries
+from alignkit.recipe.load import load_recipe
+
+HERE = Path(__file__).resolve().parents[1]
+HH = HERE / "tests/data/hh_harmless.jsonl.gz"
+SHORT = ("data.max_rows=200", "data.holdout=16", "training.batch_size=4", "training.micro_batch_size=2")
+MEASURED = ("evaluation.pairs=4", "evaluation.samples=4", "evaluation.max_new_tokens=16", "evaluation.batch_size=4")
+SMOL = ("training.steps=1", *SHORT, *MEASURED, "losses=[{name: dpo, beta: 0.1}]", "weighting={name: uniform}")
+SCRATCH = ("model={name: scratch}", "training.steps=3")
+ADAPTER = "model.adapter.rank=16"
+CASES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "world tidpo": ("tidpo.yaml", ()),
+    "world dpo": ("dpo.yaml", ()),
+    "scratch sft": ("hh/sft.yaml", ("training.steps=3",)),
+    "scratch dpo": ("hh/dpo.yaml", SCRATCH),
+    "scratch tidpo": ("hh/tidpo.yaml", SCRATCH),
+    "smollm2 full 256": ("hh/dpo.yaml", (*SMOL, "data.max_length=256")),
+    "smollm2 full 512": ("hh/dpo.yaml", (*SMOL, "data.max_length=512")),
+    "smollm2 lora 256": ("hh/dpo.yaml", (*SMOL, ADAPTER, "data.max_length=256")),
+    "smollm2 lora 512": ("hh/dpo.yaml", (*SMOL, ADAPTER, "data.max_length=512")),
+    "smollm2 lora 512 checkpointed": (
+        "hh/dpo.yaml",
+        (*SMOL, ADAPTER, "data.max_length=512", "model.gradient_checkpointing=true"),
+    ),
+    "smollm2 full 512 tidpo": (
+        "hh/tidpo.yaml",
+        (*SMOL[:-2], "data.max_length=512", "losses.1.anchor.max_new_tokens=16"),
+    ),
+}
+"""name -> recipe and what is set; of HH-RLHF the rows in this repository."""
+
+
+def overrides(case: str, folder: str) -> list[str]:
+    """The case's `--set`."""
+    recipe, changes = CASES[case]
+    data = [f"data.train={HH}"] if recipe.startswith("hh/") else []
+    model = [f"model.path={folder}"] if case.startswith("smollm2") else []
+    return [*data, *model, *changes]
+
+
+def child(kind: str, case: str, folder: str) -> dict[str, Any]:
+    """One measurement, in this process."""
+    loaded = load_recipe(HERE / "recipes" / CASES[case][0], overrides(case, folder))
+    if kind == "plan":
+        began = time.perf_counter()
+        with quiet_libraries():
+            plan = make_plan(loaded, time.process_time).plan
+        seconds = plan.time.total if plan.time else None
+        found = {"peak": plan.memory.peak, "during": plan.memory.during, "seconds": seconds, "left": plan.left_out}
+        return {**found, "planning": time.perf_counter() - began}
+    with tempfile.TemporaryDirectory() as output:
+        os.environ["ALIGNKIT_CACHE"] = output  # nothing is found that an earlier run kept
+        if kind == "tensors":
+            with Ledger() as ledger, ledger.measuring("run") as stage:
+                runs.run(loaded, Path(output) / "run", quiet=True)
+            return {"peak": stage.peak}
+        started = watch_build()
+        runs.run(loaded, Path(output) / "run", quiet=True)
+        return {"peak": status("VmHWM") - started["memory"], "seconds": time.process_time() - started["time"]}
+
+
+def watch_build() -> dict[str, float]:
+    """Notes memory and time just before the model is built; the peak is counted from there."""
+    build, started = runs.build_policy, dict[str, float]()
+
+    def noting(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+        if not started:
+            Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+            started.update(memory=status("VmRSS"), time=time.process_time())
+        return build(*args, **options)
+
+    runs.build_policy = noting
+    return started
+
+
+def status(key: str) -> int:
+    """Bytes, as the kernel says."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+
+
+def measure(kind: str, case: str, folder: str) -> dict[str, Any]:
+    """One measurement, in a process of its own."""
+    command = [sys.executable, __file__, "--smollm2", folder, "--child", kind, case]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--smollm2", default="", help="folder of SmolLM2-135M; without, its cases are left out")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(child(options.child, options.cases[0], options.smollm2)))
+        return
+    print("| case | planned MiB | tensors MiB | ratio | process MiB | ratio | planned CPU s | run CPU s | ratio |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for case in options.cases or CASES:
+        if case.startswith("smollm2") and not options.smollm2:
+            continue
+        plan, tensors, process = (measure(kind, case, options.smollm2) for kind in ("plan", "tensors", "process"))
+        peaks = [one["peak"] / 2**20 for one in (plan, tensors, process)]
+        times = [plan["seconds"], process["seconds"]]
+        print(
+            f"| {case} | {peaks[0]:.0f} | {peaks[1]:.0f} | {peaks[0] / peaks[1]:.2f} | {peaks[2]:.0f} | "
+            f"{peaks[0] / peaks[2]:.2f} | {times[0]:.1f} | {times[1]:.1f} | {times[0] / times[1]:.2f} |",
+            flush=True,
+        )
+        print(f"{case}: planned in {plan['planning']:.1f} s, peak in {plan['during']}; {plan['left']}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
