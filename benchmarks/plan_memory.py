@@ -4,9 +4,9 @@
 
 Each case is planned, then run twice, each in a process of its own with one thread: once with every tensor accounted for
 (`alignkit.plan.ledger.Ledger`, which makes it slow), once as it is, with the growth of its resident memory from before
-the model is built to the peak (`VmHWM`), and its CPU time from there to the end of the run, which other work on the machine
-changes little; the speed that a plan tries is in CPU time here too. FOLDER holds SmolLM2-135M
-in the format of transformers.
+the model is built to the peak (`VmHWM`), and its CPU time from there to the end of the run. Other work on the machine
+changes CPU time little; the speed that a plan tries is in CPU time here too. FOLDER holds SmolLM2-135M in the format of
+transformers.
 """
 
 from __future__ import annotations
