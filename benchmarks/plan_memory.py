@@ -32,12 +32,12 @@ HH = HERE / "tests/data/hh_harmless.jsonl.gz"
 SHORT = ("data.max_rows=200", "data.holdout=16", "training.batch_size=4", "training.micro_batch_size=2")
 MEASURED = ("evaluation.pairs=4", "evaluation.samples=4", "evaluation.max_new_tokens=16", "evaluation.batch_size=4")
 SMOL = ("training.steps=1", *SHORT, *MEASURED, "losses=[{name: dpo, beta: 0.1}]", "weighting={name: uniform}")
-SCRATCH = ("model={name: scratch}", "training.steps=3")
+SCRATCH = ("model={name: scratch}", "training.steps=3", *MEASURED)
 ADAPTER = "model.adapter.rank=16"
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "world tidpo": ("tidpo.yaml", ()),
     "world dpo": ("dpo.yaml", ()),
-    "scratch sft": ("hh/sft.yaml", ("training.steps=3",)),
+    "scratch sft": ("hh/sft.yaml", SCRATCH),
     "scratch dpo": ("hh/dpo.yaml", SCRATCH),
     "scratch tidpo": ("hh/tidpo.yaml", SCRATCH),
     "smollm2 full 256": ("hh/dpo.yaml", (*SMOL, "data.max_length=256")),

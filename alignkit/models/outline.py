@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from alignkit.lazy import numpy as np
 from alignkit.lazy import peft, torch
 from alignkit.models.base import ModelSource
 from alignkit.models.head import HeadTransform
-from alignkit.models.layout import Layout
+from alignkit.models.layout import Example, Layout, collate
 from alignkit.models.lengths import Longest, notes_on_length, require_length
 from alignkit.models.policy import (
     Policy,
@@ -21,7 +22,7 @@ from alignkit.models.policy import (
     trainable_scorer,
 )
 from alignkit.models.probe import CAPS
-from alignkit.models.scorer import Scorer, causal_lm
+from alignkit.models.scorer import Scorer, Want, causal_lm
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,7 +56,13 @@ def outlined_policy(
     """
     scorer = outlined_scorer(source, tokenizer, device, fake)
     require_length(causal_lm(scorer.model), longest)
-    layout, notes = presumed_layout(scorer, source.layout, separate=separate, longest=longest)
+    layout: Layout = "shared"
+    if separate or source.layout == "separate" or known_obstacle_to_sharing(scorer, longest):
+        layout = "separate"
+    elif source.layout == "auto":
+        layout = "shared" if _takes_mask(scorer, fake) else "separate"
+    is_presumed = layout == "shared" and source.layout == "auto"
+    notes = ["shared rows are presumed; a run tries whether the model takes them"] if is_presumed else []
     notes += notes_on_length(causal_lm(scorer.model), longest)
     if source.adapter is not None and source.adapter.targets == "all-linear":
         notes += notes_on_adapter(scorer.model)
@@ -78,11 +85,16 @@ def outlined_scorer(
     return scorer
 
 
-def presumed_layout(scorer: Scorer, wanted: str, *, separate: bool, longest: Longest) -> tuple[Layout, list[str]]:
-    """How rows are laid out as far as the configuration tells, and what a run will try yet."""
-    if separate or wanted == "separate" or known_obstacle_to_sharing(scorer, longest):
-        return "separate", []
-    return "shared", ["shared rows are presumed; a run tries whether the model takes them"] if wanted == "auto" else []
+def _takes_mask(scorer: Scorer, fake: FakeTensorMode) -> bool:
+    """Whether shared rows have shapes that the model takes."""
+    ids = np.zeros(3, dtype=np.int32)
+    device = next(scorer.parameters()).device
+    try:
+        with fake, torch.no_grad():
+            scorer(collate([Example(ids, [ids, ids])], "shared", pad_id=0, device=device), Want())
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, AssertionError):
+        return False
+    return True
 
 
 def _give_device(module: nn.Module, device: torch.device) -> None:

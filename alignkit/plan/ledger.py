@@ -96,7 +96,7 @@ class Ledger(dispatching.TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def measuring(self, name: str, times: float = 0, share: float = 1) -> Iterator[Stage]:
-        """A stage of its own; its peak begins with what lives already.
+        """A stage of its own; its peak begins with what lives already. One that an error ends is not kept.
 
         Args:
             name: in words.
@@ -107,8 +107,8 @@ class Ledger(dispatching.TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._mark()
         try:
             yield self.stage
-        finally:
             self.stages.append(self.stage)
+        finally:
             self.stage = before
 
     def _enter(self, key: int, storage: torch.UntypedStorage, kind: str) -> None:

@@ -5,6 +5,8 @@ What is computed is nothing, and what would live in memory is known to the byte,
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +20,8 @@ from alignkit.engine.method import Job, Method
 from alignkit.engine.objective import ObjectiveStep
 from alignkit.engine.scoring import Scoring, tabulated
 from alignkit.engine.setup import longest_rows, reference_kind
+from alignkit.engine.workbench import SideRuns, Workbench
+from alignkit.errors import AlignkitError
 from alignkit.evaluation.config import EvaluationConfig
 from alignkit.evaluation.scene import HeldOut, Scene
 from alignkit.finite import postponed
@@ -101,13 +105,24 @@ def rehearse(
     other = outlined_scorer(recipe.model, tokenizer, accelerator.device, fake).requires_grad_(False) if own else None
     config = causal_lm(policy.model).config.get_text_config()
     ledger = Ledger(int(config.vocab_size))
-    with fake, ledger:
+    with _without_reports(), fake, ledger:
         rehearsal = _Rehearsal(ledger, job, policy, kind, other, tables, accelerator)
         rehearsal.run(recipe.evaluation, on_world=on_world)
-    width = int(config.hidden_size)
+    width = int(causal_lm(policy.model).get_input_embeddings().weight.shape[-1])
     inner = getattr(config, "intermediate_size", None)
     sizes = (rehearsal.most_places, width, inner if isinstance(inner, int) else 4 * width)
     return Rehearsed(policy, job, kind, ledger.stages, sizes, rehearsal.left_out)
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Torch reports operations that it cannot do without numbers, with their stack; `left_out` tells of them."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    was, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = was
 
 
 class _Zeros(Table):
@@ -131,7 +146,10 @@ class _PresumedAnchors(AnchorPool):
 
 
 class _NoMemory(Memory):
-    """What rows keep holds no numbers here."""
+    """What rows keep holds no numbers here, so that all are due."""
+
+    def is_due(self, attribution: Any, rows: Any, step: int) -> bool:  # noqa: ANN401
+        return True
 
     def update(self, attribution: Any, rows: Any, step: int, new_BRS: Any, mask_BRS: Tensor) -> Tensor:  # noqa: ANN401
         return torch.zeros(mask_BRS.shape, device=mask_BRS.device)
@@ -182,6 +200,8 @@ class _Rehearsal:
 
     def run(self, evaluation: EvaluationConfig, *, on_world: bool) -> None:
         """All stages, those with most on top of each other last."""
+        with self.ledger.measuring("model: nothing else"):
+            pass
         scoring = self._scoring(self.laid, self.job.method)
         with self._leaving_out("values computed before training"):
             self._before_training()
@@ -189,9 +209,9 @@ class _Rehearsal:
         with self._leaving_out("training steps"):
             self._training(scoring, optimizer)
         if isinstance(self.needs.anchor, ResponseAnchor):
-            with self._leaving_out("the drawing of anchors"):
+            with self._leaving_out("drawn anchors"):
                 self._anchors(self.needs.anchor)
-        with self._leaving_out("the evaluation"):
+        with self._leaving_out("evaluations"):
             self._evaluation(scoring, evaluation, on_world=on_world)
 
     @contextmanager
@@ -200,9 +220,11 @@ class _Rehearsal:
         try:
             with postponed():
                 yield
-        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, NotImplementedError) as error:
+        except AlignkitError:
+            raise
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, AssertionError) as error:
             line = (str(error).strip().splitlines() or [""])[0]
-            self.left_out.append(f"{what}: {type(error).__name__} {line:.150}".strip())
+            self.left_out.append(f"{what}: they need numbers that are not there ({type(error).__name__}: {line:.150})")
 
     def _scoring(self, laid: Laid, method: Method) -> Scoring:
         """The engine's scoring, with what it would look up or draw made up."""
@@ -218,6 +240,10 @@ class _Rehearsal:
     def _autocast(self) -> AbstractContextManager[None]:
         return self.accelerator.autocast()
 
+    def _start(self) -> Reference:
+        """The model before training, as `build_scoring` has it."""
+        return self.reference or Reference(self.policy.scorer, self.policy if self.policy.has_adapter else None)
+
     # --- before training ---
 
     def _before_training(self) -> None:
@@ -230,6 +256,13 @@ class _Rehearsal:
             batch = self.policy.batch(self.laid.largest(parts)[0])
             with self.ledger.measuring("reference log-probs", len(parts)), torch.no_grad(), self._autocast():
                 self.policy.scorer(batch, Want(predictions=True))
+        importances_of = Workbench(
+            self.job, self.policy, self._start, rows, self.accelerator, {}, SideRuns(is_dry=True)
+        ).importances
+        for attribution in sorted((a for a in self.needs.attributions if a.is_static), key=repr):
+            parts = list(batches(rows, self.job.sizes.micro_batch))
+            with self.ledger.measuring("importances under the reference", len(parts)):
+                deque(importances_of(attribution, self.laid.largest(parts)[0], full_sequence=self.needs.full_sequence))
         left = [values.words for values in self.needs.values if values.lasting]
         self.left_out += [f"{words}, computed before training" for words in sorted(left)]
 

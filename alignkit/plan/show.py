@@ -15,7 +15,7 @@ from alignkit.report.banner import NAME_WIDTH, Banner, Batch, banner_line
 from alignkit.report.heatmap import BARS, DIGITS
 from alignkit.report.start import model_name, show_begun
 
-PREVIEWED = "the first training row: the prompt is read and masked, what follows | is in the loss"
+PREVIEWED = "the first training row: the prompt (cyan) is read and masked, what follows | (green, red) is in the loss"
 
 
 def show(console: Console, planned: Planned) -> None:
@@ -45,16 +45,16 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
         f"a step has about {tokens['prompt']:,.0f} of prompts, masked, and {tokens['response']:,.0f} in the loss",
     )
     yield "layout", f"{plan.layout} rows; reference: {plan.reference or 'none'}"
-    yield from _memory(plan.memory)
+    yield from _memory(plan.memory, "" if plan.time else "at least ")
     yield "time", _time(plan.time) if plan.time else "not estimated: training could not be rehearsed"
     for reason in plan.left_out:
         yield "", f"not counted: {reason}"
 
 
-def _memory(memory: Memory) -> Iterator[tuple[str, str]]:
+def _memory(memory: Memory, at_least: str) -> Iterator[tuple[str, str]]:
     parts = sorted(memory.parts.items(), key=lambda part: -part[1])
     said = ", ".join(f"{kind} {size_of(size)}" for kind, size in parts)
-    yield "memory", f"{size_of(memory.peak)} of tensors at the peak, in {memory.during}: {said}"
+    yield "memory", f"{at_least}{size_of(memory.peak)} of tensors at the peak, in {memory.during}: {said}"
     if memory.at_most > memory.peak:
         yield "", f"up to {size_of(memory.at_most)} if every sampled anchor is as long as it may become"
     if memory.token_weights:
@@ -92,7 +92,7 @@ def _histograms(lengths: Mapping[str, Lengths], levels: str) -> Iterator[str]:
 
 def size_of(size: int) -> str:
     """Bytes in words: `1.44 GiB`, `77 MiB`."""
-    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.3g} MiB"
+    return f"{size / 2**30:.2f} GiB" if size >= 1000 * 2**20 else f"{size / 2**20:.3g} MiB"
 
 
 def span_of(seconds: float) -> str:

@@ -13,7 +13,7 @@ import pytest
 from alignkit import __version__
 from alignkit.cli import main
 
-KNOWN = "known: run, validate, show, diff, list, describe, schema"
+KNOWN = "known: run, plan, validate, show, diff, list, describe, schema"
 
 
 def alignkit(capsys, *arguments):
