@@ -3,10 +3,10 @@
     python benchmarks/plan_memory.py [--smollm2 FOLDER] [CASE ...]
 
 Each case is planned, then run twice, each in a process of its own with one thread: once with every tensor accounted for
-(`alignkit.plan.ledger.Ledger`, which makes it slow), once as it is, with the growth of its resident memory from before
-the model is built to the peak (`VmHWM`), and its CPU time from there to the end of the run. Other work on the machine
-changes CPU time little; the speed that a plan tries is in CPU time here too. FOLDER holds SmolLM2-135M in the format of
-transformers.
+(`alignkit.plan.ledger.Ledger`, which makes it slow), once as it is, with the growth of its own memory (`RssAnon`, looked
+at every 5 ms) from before the model is built to the peak, and its CPU time from there to the end of the run. Other work
+on the machine changes CPU time little; the speed that a plan tries is in CPU time here too. FOLDER holds SmolLM2-135M in
+the format of transformers.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -80,23 +81,29 @@ def child(kind: str, case: str, folder: str) -> dict[str, Any]:
             with Ledger() as ledger, ledger.measuring("run") as stage:
                 runs.run(loaded, Path(output) / "run", quiet=True)
             return {"peak": stage.peak}
-        started = watch_build()
+        watched = watch_build()
         runs.run(loaded, Path(output) / "run", quiet=True)
-        return {"peak": status("VmHWM") - started["memory"], "seconds": time.process_time() - started["time"]}
+        return {"peak": watched["peak"] - watched["memory"], "seconds": time.process_time() - watched["time"]}
 
 
 def watch_build() -> dict[str, float]:
-    """Notes memory and time just before the model is built; the peak is counted from there."""
-    build, started = runs.build_policy, dict[str, float]()
+    """Notes memory and time just before the model is built, and the most memory from there on."""
+    build, watched = runs.build_policy, dict[str, float]()
+
+    def watch() -> None:
+        while True:
+            watched["peak"] = max(watched["peak"], status("RssAnon"))
+            time.sleep(0.005)
 
     def noting(*args: Any, **options: Any) -> Any:  # noqa: ANN401
-        if not started:
-            Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-            started.update(memory=status("VmRSS"), time=time.process_time())
+        if not watched:
+            memory = status("RssAnon")
+            watched.update(memory=memory, peak=memory, time=time.process_time())
+            threading.Thread(target=watch, daemon=True).start()
         return build(*args, **options)
 
     runs.build_policy = noting
-    return started
+    return watched
 
 
 def status(key: str) -> int:

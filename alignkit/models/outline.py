@@ -60,7 +60,7 @@ def outlined_policy(
     if separate or source.layout == "separate" or known_obstacle_to_sharing(scorer, longest):
         layout = "separate"
     elif source.layout == "auto":
-        layout = "shared" if _takes_mask(scorer, fake) else "separate"
+        layout = "separate" if _takes(scorer, "separate", fake) and not _takes(scorer, "shared", fake) else "shared"
     is_presumed = layout == "shared" and source.layout == "auto"
     notes = ["shared rows are presumed; a run tries whether the model takes them"] if is_presumed else []
     notes += notes_on_length(causal_lm(scorer.model), longest)
@@ -85,13 +85,13 @@ def outlined_scorer(
     return scorer
 
 
-def _takes_mask(scorer: Scorer, fake: FakeTensorMode) -> bool:
-    """Whether shared rows have shapes that the model takes."""
+def _takes(scorer: Scorer, layout: Layout, fake: FakeTensorMode) -> bool:
+    """Whether rows of a layout have shapes that the model takes."""
     ids = np.zeros(3, dtype=np.int32)
     device = next(scorer.parameters()).device
     try:
         with fake, torch.no_grad():
-            scorer(collate([Example(ids, [ids, ids])], "shared", pad_id=0, device=device), Want())
+            scorer(collate([Example(ids, [ids, ids])], layout, pad_id=0, device=device), Want())
     except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, AssertionError):
         return False
     return True

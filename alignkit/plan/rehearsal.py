@@ -73,6 +73,18 @@ class Rehearsed:
     left_out: Sequence[str]
 
 
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Torch reports operations that it cannot do without numbers, with their stack; `left_out` tells of them."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    was, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = was
+
+
+@_without_reports()
 def rehearse(
     recipe: Recipe, tables: Tables, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator, *, on_world: bool
 ) -> Rehearsed:
@@ -105,24 +117,14 @@ def rehearse(
     other = outlined_scorer(recipe.model, tokenizer, accelerator.device, fake).requires_grad_(False) if own else None
     config = causal_lm(policy.model).config.get_text_config()
     ledger = Ledger(int(config.vocab_size))
-    with _without_reports(), fake, ledger:
+    with fake, ledger:
         rehearsal = _Rehearsal(ledger, job, policy, kind, other, tables, accelerator)
         rehearsal.run(recipe.evaluation, on_world=on_world)
-    width = int(causal_lm(policy.model).get_input_embeddings().weight.shape[-1])
+    embeddings: Any = causal_lm(policy.model).get_input_embeddings()
+    width = int(embeddings.weight.shape[-1])
     inner = getattr(config, "intermediate_size", None)
     sizes = (rehearsal.most_places, width, inner if isinstance(inner, int) else 4 * width)
     return Rehearsed(policy, job, kind, ledger.stages, sizes, rehearsal.left_out)
-
-
-@contextmanager
-def _without_reports() -> Iterator[None]:
-    """Torch reports operations that it cannot do without numbers, with their stack; `left_out` tells of them."""
-    log = logging.getLogger("torch._subclasses.fake_tensor")
-    was, log.disabled = log.disabled, True
-    try:
-        yield
-    finally:
-        log.disabled = was
 
 
 class _Zeros(Table):
@@ -224,7 +226,7 @@ class _Rehearsal:
             raise
         except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, AssertionError) as error:
             line = (str(error).strip().splitlines() or [""])[0]
-            self.left_out.append(f"{what}: they need numbers that are not there ({type(error).__name__}: {line:.150})")
+            self.left_out.append(f"{what}: not rehearsed with this model ({type(error).__name__}: {line:.150})")
 
     def _scoring(self, laid: Laid, method: Method) -> Scoring:
         """The engine's scoring, with what it would look up or draw made up."""
