@@ -2,11 +2,11 @@
 
     python benchmarks/plan_memory.py [--smollm2 FOLDER] [CASE ...]
 
-Each case is planned, then run twice, each in a process of its own with one thread: once with every tensor accounted for
-(`alignkit.plan.ledger.Ledger`, which makes it slow), once as it is, with the growth of its own memory (`RssAnon`, looked
-at every 5 ms) from before the model is built to the peak, and its CPU time from there to the end of the run. Other work
-on the machine changes CPU time little; the speed that a plan tries is in CPU time here too. FOLDER holds SmolLM2-135M in
-the format of transformers.
+Each case is planned, then run twice, each in a process of its own with one thread. Once every tensor is accounted for
+(`alignkit.plan.ledger.Ledger`, which makes it slow). Once it runs as it is, with the growth of its own memory (`RssAnon`,
+looked at every 5 ms) from before the model is built to the peak, and its CPU time from there to the end of the run.
+Other work on the machine changes CPU time little; the speed that a plan tries is in CPU time here too. FOLDER holds
+SmolLM2-135M in the format of transformers.
 """
 
 from __future__ import annotations
