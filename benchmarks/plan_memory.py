@@ -2,11 +2,16 @@
 
     python benchmarks/plan_memory.py [--smollm2 FOLDER] [CASE ...]
 
-Each case is planned, then run twice, each in a process of its own with one thread. Once every tensor is accounted for
-(`alignkit.plan.ledger.Ledger`, which makes it slow). Once it runs as it is, with the growth of its own memory (`RssAnon`,
-looked at every 5 ms) from before the model is built to the peak, and its CPU time from there to the end of the run.
-Other work on the machine changes CPU time little; the speed that a plan tries is in CPU time here too. FOLDER holds
-SmolLM2-135M in the format of transformers.
+Each case is planned, then run three times, each in a process of its own with one thread:
+
+- once with every tensor accounted for (`alignkit.plan.ledger.Ledger`, which makes it slow);
+- once as it is, with the growth of its own memory (`RssAnon`, looked at every 5 ms) from before the model is built to
+  the peak, and its CPU time from there to the end of the run. Other work on the machine changes CPU time little; the
+  speed that a plan tries is in CPU time here too;
+- once with `MALLOC_MMAP_THRESHOLD_=131072`, which has glibc give memory back as soon as a tensor is gone; otherwise
+  blocks below 32 MiB may stay, in pieces that nothing fits into.
+
+FOLDER holds SmolLM2-135M in the format of transformers.
 """
 
 from __future__ import annotations
@@ -112,14 +117,25 @@ def status(key: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
 
 
-def measure(kind: str, case: str, folder: str) -> dict[str, Any]:
+def measure(kind: str, case: str, folder: str, **variables: str) -> dict[str, Any]:
     """One measurement, in a process of its own."""
     command = [sys.executable, __file__, "--smollm2", folder, "--child", kind, case]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | variables
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def row(case: str, folder: str) -> str:
+    """A case's line of the table."""
+    plan, tensors, process = (measure(kind, case, folder) for kind in ("plan", "tensors", "process"))
+    tidy = measure("process", case, folder, MALLOC_MMAP_THRESHOLD_="131072")
+    cells = [case, f"{plan['peak'] / 2**20:.0f}"]
+    for one in (tensors, tidy, process):
+        cells += [f"{one['peak'] / 2**20:.0f}", f"{plan['peak'] / one['peak']:.2f}"]
+    cells += [f"{plan['seconds']:.1f}", f"{process['seconds']:.1f}", f"{plan['seconds'] / process['seconds']:.2f}"]
+    return " | ".join(["", *cells, f"{plan['planning']:.0f}", ""]).strip()
 
 
 def main() -> None:
@@ -131,20 +147,11 @@ def main() -> None:
     if options.child:
         print(json.dumps(child(options.child, options.cases[0], options.smollm2)))
         return
-    print("| case | planned MiB | tensors MiB | ratio | process MiB | ratio | planned CPU s | run CPU s | ratio |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| case | planned MiB | tensors MiB | ratio | process, tidy MiB | ratio | process MiB | ratio ", end="")
+    print("| planned CPU s | run CPU s | ratio | planning s |\n" + "|---" * 12 + "|")
     for case in options.cases or CASES:
-        if case.startswith("smollm2") and not options.smollm2:
-            continue
-        plan, tensors, process = (measure(kind, case, options.smollm2) for kind in ("plan", "tensors", "process"))
-        peaks = [one["peak"] / 2**20 for one in (plan, tensors, process)]
-        times = [plan["seconds"], process["seconds"]]
-        print(
-            f"| {case} | {peaks[0]:.0f} | {peaks[1]:.0f} | {peaks[0] / peaks[1]:.2f} | {peaks[2]:.0f} | "
-            f"{peaks[0] / peaks[2]:.2f} | {times[0]:.1f} | {times[1]:.1f} | {times[0] / times[1]:.2f} |",
-            flush=True,
-        )
-        print(f"{case}: planned in {plan['planning']:.1f} s, peak in {plan['during']}; {plan['left']}", file=sys.stderr)
+        if not case.startswith("smollm2") or options.smollm2:
+            print(row(case, options.smollm2), flush=True)
 
 
 if __name__ == "__main__":

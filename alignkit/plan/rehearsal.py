@@ -13,11 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from alignkit.asks.reference_logps import ReferenceLogps
-from alignkit.asks.table import Table
-from alignkit.data.rows import Tables, TokenRow
-from alignkit.engine.attributor import Memory
+from alignkit.data.rows import Tables
 from alignkit.engine.method import Job, Method
-from alignkit.engine.objective import ObjectiveStep
 from alignkit.engine.scoring import Scoring, tabulated
 from alignkit.engine.setup import longest_rows, reference_kind
 from alignkit.engine.workbench import SideRuns, Workbench
@@ -38,9 +35,10 @@ from alignkit.models.scorer import Scorer, Want, causal_lm
 from alignkit.plan.batches import Laid, Rows, batches, micro_batches
 from alignkit.plan.decoding import decode
 from alignkit.plan.ledger import Ledger, Stage
+from alignkit.plan.presumed import NoMemory, PresumedAnchors, PresumedStep, Zeros
 from alignkit.recipe.recipe import Recipe
 from alignkit.rollouts.base import ResponseAnchor
-from alignkit.rollouts.pool import BATCH, AnchorPool, DrawnAnchor
+from alignkit.rollouts.pool import BATCH
 from alignkit.weighting.uniform import Uniform
 
 if TYPE_CHECKING:
@@ -127,45 +125,6 @@ def rehearse(
     return Rehearsed(policy, job, kind, ledger.stages, sizes, rehearsal.left_out)
 
 
-class _Zeros(Table):
-    """Values of whatever rows."""
-
-    def __init__(self) -> None:
-        super().__init__({})
-
-    def lookup(self, rows: Sequence[TokenRow], mask: Tensor) -> Tensor:
-        return torch.zeros(mask.shape, device=mask.device)
-
-
-class _PresumedAnchors(AnchorPool):
-    """Anchors of presumed lengths."""
-
-    laid: Laid
-
-    def __getitem__(self, row: TokenRow) -> DrawnAnchor:
-        num_tokens = self.laid.anchor(row)
-        return DrawnAnchor(np.zeros(num_tokens, dtype=np.int32), torch.zeros(num_tokens))
-
-
-class _NoMemory(Memory):
-    """What rows keep holds no numbers here, so that all are due."""
-
-    def is_due(self, attribution: Any, rows: Any, step: int) -> bool:  # noqa: ANN401
-        return True
-
-    def update(self, attribution: Any, rows: Any, step: int, new_BRS: Any, mask_BRS: Tensor) -> Tensor:  # noqa: ANN401
-        return torch.zeros(mask_BRS.shape, device=mask_BRS.device)
-
-
-class _Step(ObjectiveStep):
-    """A step whose anchors and whose mean mismatch are there."""
-
-    def ready(self) -> _Step:
-        """The step after what `prepare` would do."""
-        self._mismatch = torch.zeros((), device=self.scoring.policy.device)
-        return self
-
-
 class _Rehearsal:
     def __init__(
         self,
@@ -231,12 +190,12 @@ class _Rehearsal:
     def _scoring(self, laid: Laid, method: Method) -> Scoring:
         """The engine's scoring, with what it would look up or draw made up."""
         values = tabulated(self.needs) | ({ReferenceLogps()} if self.kind == "cache" else set())
-        scoring = Scoring(method, self.policy, self.reference, {v: _Zeros() for v in values}, self._autocast)
+        scoring = Scoring(method, self.policy, self.reference, {v: Zeros() for v in values}, self._autocast)
         if scoring.pool is not None:
             assert self.reference is not None
-            scoring.pool = _PresumedAnchors(scoring.pool.anchor, self.policy, self.reference, method.seed)
+            scoring.pool = PresumedAnchors(scoring.pool.anchor, self.policy, self.reference, method.seed)
             scoring.pool.laid = laid
-        scoring.attributor.memory = _NoMemory([])
+        scoring.attributor.memory = NoMemory([])
         return scoring
 
     def _autocast(self) -> AbstractContextManager[None]:
@@ -250,21 +209,22 @@ class _Rehearsal:
 
     def _before_training(self) -> None:
         visited = min(self.steps * self.job.training.batch_size, len(self.tables.train))
-        rows = [
-            row.without_gold for row in (*self.tables.eval[: self.job.sizes.held_out], *self.tables.train[:visited])
-        ]
+        held_out, train = self.tables.eval[: self.job.sizes.held_out], self.tables.train[:visited]
+
+        def parts(size: int) -> list[Rows]:
+            return [[row.without_gold for row in rows] for some in (held_out, train) for rows in batches(some, size)]
+
         if self.kind == "cache":
-            parts = list(batches(rows, self.job.sizes.batch))
-            batch = self.policy.batch(self.laid.largest(parts)[0])
-            with self.ledger.measuring("reference log-probs", len(parts)), torch.no_grad(), self._autocast():
+            several = parts(self.job.sizes.batch)
+            batch = self.policy.batch(self.laid.largest(several)[0])
+            with self.ledger.measuring("reference log-probs", len(several)), torch.no_grad(), self._autocast():
                 self.policy.scorer(batch, Want(predictions=True))
-        importances_of = Workbench(
-            self.job, self.policy, self._start, rows, self.accelerator, {}, SideRuns(is_dry=True)
-        ).importances
+        side, whole = SideRuns(is_dry=True), self.needs.full_sequence
+        bench = Workbench(self.job, self.policy, self._start, train, self.accelerator, {}, side)
         for attribution in sorted((a for a in self.needs.attributions if a.is_static), key=repr):
-            parts = list(batches(rows, self.job.sizes.micro_batch))
-            with self.ledger.measuring("importances under the reference", len(parts)):
-                deque(importances_of(attribution, self.laid.largest(parts)[0], full_sequence=self.needs.full_sequence))
+            several = parts(self.job.sizes.micro_batch)
+            with self.ledger.measuring("importances under the reference", len(several)):
+                deque(bench.importances(attribution, self.laid.largest(several)[0], full_sequence=whole), maxlen=0)
         left = [values.words for values in self.needs.values if values.lasting]
         self.left_out += [f"{words}, computed before training" for words in sorted(left)]
 
@@ -283,7 +243,7 @@ class _Rehearsal:
         return optimizer
 
     def _training(self, scoring: Scoring, optimizer: torch.optim.Optimizer) -> None:
-        step = _Step(scoring, self.job.sizes).ready()
+        step = PresumedStep(scoring, self.job.sizes).ready()
         largest, *others = self.laid.largest(self.micro)
         if self.per_step > 1:  # beside the gradient of earlier ones
             self._forward_backward(step, largest[:1])
@@ -302,7 +262,7 @@ class _Rehearsal:
         for name, varied in variants.items():
             self._forget(optimizer)
             with self.ledger.measuring(name):
-                self._forward_backward(_Step(varied, self.job.sizes).ready(), largest)
+                self._forward_backward(PresumedStep(varied, self.job.sizes).ready(), largest)
         with self.ledger.measuring("training: update", self.steps):
             self._update(optimizer)
 
@@ -311,7 +271,7 @@ class _Rehearsal:
         if self.per_step == 1:
             optimizer.zero_grad()
 
-    def _forward_backward(self, step: _Step, rows: Rows) -> None:
+    def _forward_backward(self, step: PresumedStep, rows: Rows) -> None:
         loss, _ = step.loss(rows, 0, step.totals(rows))
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = (parameter.grad for parameter in self.policy.scorer.parameters())

@@ -89,21 +89,10 @@ def test_a_plan_is_shown_with_a_row(planned):
     assert all(f";{colour}m" in coloured for colour in (36, 32, 31))
 
 
-def test_json_has_the_plan_and_nothing_else(recipe, capsys):
+def test_json_has_the_plan_and_nothing_else(planned, recipe, capsys, monkeypatch):
+    monkeypatch.setattr("alignkit.plan.plan.make_plan", lambda loaded: planned)
     with pytest.raises(SystemExit) as caught:
-        main(
-            [
-                "plan",
-                str(recipe),
-                "--json",
-                "--set",
-                "losses=[sft]",
-                "--set",
-                "trainer=sft",
-                "--set",
-                "weighting=uniform",
-            ]
-        )
+        main(["plan", str(recipe), "--json"])
     out, err = capsys.readouterr()
     assert (caught.value.code, err) == (0, "")
     found = json.loads(out)
@@ -112,8 +101,10 @@ def test_json_has_the_plan_and_nothing_else(recipe, capsys):
         *("reference", "memory", "time", "notes", "left_out"),
     ]
     assert list(found["memory"]) == ["peak", "at_most", "during", "parts", "stages", "token_weights", "device"]
+    assert list(found["time"]) == ["total", "at_least", "at_most", "stages", "flops", "speed"]
+    assert list(found["lengths"]) == ["prompt", "chosen", "rejected", "total"]
     assert list(found["lengths"]["prompt"]) == ["mean", "p50", "p90", "p99", "max", "bins"]
-    assert found["reference"] is None and "reference" not in found["memory"]["parts"]
+    assert found["memory"]["peak"] == planned.plan.memory.peak
 
 
 def test_a_mistake_gives_one_line(recipe, capsys):
