@@ -72,7 +72,8 @@ def _time(time: Time) -> str:
         of_stages[_group(stage)] += seconds
     said = ", ".join(f"{group} {span_of(seconds)}" for group, seconds in of_stages.items())
     about = f"{span_of(time.at_least)} to {span_of(time.at_most)}"
-    speed = f"{time.flops / 1e12:,.3g} TFLOP; tried just now: {time.speed.flops / 1e9:,.3g} GFLOP/s"
+    work = time.flops / 1e12
+    speed = f"{work:,.{0 if work >= 100 else 2}f} TFLOP; tried just now: {time.speed.flops / 1e9:,.3g} GFLOP/s"
     return f"about {span_of(time.total)} at the speed of the moment ({about}): {said}; {speed}"
 
 
