@@ -5,11 +5,12 @@
 Each case is planned, then run three times, each in a process of its own with one thread:
 
 - once with every tensor accounted for (`alignkit.plan.ledger.Ledger`, which makes it slow);
-- once as it is, for its CPU time from before the model is built to the end of the run. Other work on the machine changes
-  CPU time little; the speed that a plan tries is in CPU time here too;
-- once with `MALLOC_MMAP_THRESHOLD_=131072`, which has glibc give memory back as soon as a tensor is gone, for the growth
-  of its resident memory (`VmRSS`, looked at every 5 ms) from before the model is built to the peak. Without, blocks below
-  32 MiB may stay, in pieces that nothing fits into.
+- once as it is, for its CPU time from before the model is built to the end of the run. Other work on the machine
+  changes CPU time little; the speed that a plan tries is in CPU time here too;
+- once with `MALLOC_MMAP_THRESHOLD_=131072`, which has glibc give memory back as soon as a tensor is gone, for the
+  growth of its resident memory (`VmRSS`, looked at every 5 ms) from before the model is built to the peak. Without,
+  blocks below 32 MiB may stay, in pieces that nothing fits into. This is slow, so the world's runs are shortened to 5
+  steps and one batch of the evaluation.
 
 FOLDER holds SmolLM2-135M in the format of transformers.
 """
@@ -39,6 +40,7 @@ SHORT = ("data.max_rows=200", "data.holdout=16", "training.batch_size=4", "train
 MEASURED = ("evaluation.pairs=4", "evaluation.samples=4", "evaluation.max_new_tokens=16", "evaluation.batch_size=4")
 SMOL = ("training.steps=1", *SHORT, *MEASURED, "losses=[{name: dpo, beta: 0.1}]", "weighting={name: uniform}")
 SCRATCH = ("model={name: scratch}", "training.steps=3", *MEASURED)
+FEW = ("training.steps=5", "evaluation.pairs=32", "evaluation.samples=32")
 ADAPTER = "model.adapter.rank=16"
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "world tidpo": ("tidpo.yaml", ()),
@@ -62,17 +64,18 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
 """name -> recipe and what is set; of HH-RLHF the rows in this repository."""
 
 
-def overrides(case: str, folder: str) -> list[str]:
+def overrides(kind: str, case: str, folder: str) -> list[str]:
     """The case's `--set`."""
     recipe, changes = CASES[case]
     data = [f"data.train={HH}"] if recipe.startswith("hh/") else []
     model = [f"model.path={folder}"] if case.startswith("smollm2") else []
-    return [*data, *model, *changes]
+    short = FEW if kind == "memory" and case.startswith("world") else ()
+    return [*data, *model, *changes, *short]
 
 
 def child(kind: str, case: str, folder: str) -> dict[str, Any]:
     """One measurement, in this process."""
-    loaded = load_recipe(HERE / "recipes" / CASES[case][0], overrides(case, folder))
+    loaded = load_recipe(HERE / "recipes" / CASES[case][0], overrides(kind, case, folder))
     if kind == "plan":
         began = time.perf_counter()
         with quiet_libraries():
@@ -129,8 +132,8 @@ def measure(kind: str, case: str, folder: str, **variables: str) -> dict[str, An
 
 def row(case: str, folder: str) -> str:
     """A case's line of the table."""
-    plan, tensors, process = (measure(kind, case, folder) for kind in ("plan", "tensors", "process"))
-    tidy = measure("process", case, folder, MALLOC_MMAP_THRESHOLD_="131072")
+    plan, tensors, process = (measure(kind, case, folder) for kind in ("plan", "tensors", "time"))
+    tidy = measure("memory", case, folder, MALLOC_MMAP_THRESHOLD_="131072")
     cells = [case, f"{plan['peak'] / 2**20:.0f}"]
     for one in (tensors, tidy):
         cells += [f"{one['peak'] / 2**20:.0f}", f"{plan['peak'] / one['peak']:.2f}"]
