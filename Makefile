@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Waiting threads sleep (alignkit sets this too, but tests load torch first); tests never ask the Hub.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test test-slow test-peer check clean
+.PHONY: demo test test-slow test-peer test-editor check clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -21,11 +21,15 @@ test: check
 
 # The marker given last wins over the one in pyproject.toml.
 test-slow: .venv/installed-dev
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "slow and not peer"
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "slow and not peer and not editor"
 
 # Installs TRL in an environment of its own (some 1.5 GB) and compares with it.
 test-peer: .venv/installed-dev
 	$(BIN)/python -m pytest -m peer tests/peer
+
+# Installs yaml-language-server with npm (some 30 MB) and asks it about recipes; needs node.
+test-editor: .venv/installed-dev
+	$(BIN)/python -m pytest -m editor tests/editor
 
 check: .venv/installed-dev
 	$(BIN)/ruff check

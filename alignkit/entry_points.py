@@ -4,8 +4,32 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions
+from typing import Any, Protocol
 
 from alignkit.errors import printable
+
+
+class Point(Protocol):
+    """A component of a plugin: an entry point, or what has its shape (`alignkit.trusted`)."""
+
+    @property
+    def name(self) -> str:
+        """Of the component."""
+
+    @property
+    def group(self) -> str:
+        """`alignkit.` and its kind."""
+
+    @property
+    def value(self) -> str:
+        """`module:Class`."""
+
+    @property
+    def dist(self) -> Any:  # noqa: ANN401 -- something with a name and a version, or None
+        """Who brings it."""
+
+    def load(self) -> Any:  # noqa: ANN401 -- whatever the name stands for
+        """The class, imported now."""
 
 
 def installed() -> list[EntryPoint]:
@@ -36,13 +60,13 @@ def _folder(distribution: Distribution) -> str:
     return printable(str(getattr(distribution, "_path", "an unnamed package")))
 
 
-def claim(plugin: EntryPoint) -> str:
-    """`module:Class of package 1.0`."""
+def claim(plugin: Point) -> str:
+    """`module:Class of package 1.0`, or of a file and the hash of its content."""
     package = package_of(plugin)
     return printable(f"{plugin.value} of {' '.join(package)}" if package else plugin.value)
 
 
-def package_of(plugin: EntryPoint) -> tuple[str, str] | None:
+def package_of(plugin: Point) -> tuple[str, str] | None:
     """Name and version of the package that brings a plugin; None when its metadata does not say."""
     try:
         package = plugin.dist and (plugin.dist.name, plugin.dist.version)

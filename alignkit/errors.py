@@ -13,6 +13,9 @@ from typing import Final
 SHOWN_LENGTH: Final = 200
 """Most characters of one name or value that a message repeats."""
 
+KEY_LENGTH: Final = 100
+"""The same of a key, which its place may repeat."""
+
 LINE_LENGTH: Final = 2000
 """Most characters of one line of a message."""
 
@@ -75,7 +78,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        parts = (printable(self.where), printable(self.key), printable(self.message, LINE_LENGTH))
+        parts = (printable(self.where), printable(self.key, KEY_LENGTH), printable(self.message, LINE_LENGTH))
         return ": ".join(part for part in parts if part)
 
 
@@ -91,6 +94,10 @@ class RecipeError(AlignkitError, ValueError):
         if len(self.problems) > MOST_PROBLEMS:
             lines.append(f"and {len(self.problems) - MOST_PROBLEMS:,} more")
         super().__init__("\n".join(lines))
+
+
+class LibraryError(AlignkitError, LookupError):
+    """A recipe library, or what declares or locks it, cannot be used."""
 
 
 class DataError(AlignkitError, ValueError):
@@ -111,12 +118,20 @@ class StorageError(RunFolderError):
     exit_code = 1
 
 
+class HubError(AlignkitError, OSError):
+    """Nothing can be uploaded to the Hub: no login, no network, or the Hub says no."""
+
+
 class CheckpointError(AlignkitError, OSError):
     """No checkpoint can be resumed from."""
 
 
 class MeasureError(AlignkitError, ValueError):
     """A measure of an evaluation, which may be a plugin's, gives what it must not or asks for what there is not."""
+
+
+class CheckError(AlignkitError, ValueError):
+    """A check of the data, which may be a plugin's, gives what is no finding."""
 
 
 class NonFiniteError(AlignkitError, ArithmeticError):

@@ -107,7 +107,16 @@ class RunFolder:
 
     # --- what the run is ---
 
-    def begin(self, recipe: str, *, seed: int, command: Sequence[str], fingerprints: Mapping[str, str]) -> None:
+    def begin(
+        self,
+        recipe: str,
+        *,
+        seed: int,
+        command: Sequence[str],
+        fingerprints: Mapping[str, str],
+        plugins: Mapping[str, str] | None = None,
+        libraries: Mapping[str, str] | None = None,
+    ) -> None:
         """Records recipe and start of a new run, once; of a resumed one insists that it is the same run.
 
         Args:
@@ -115,13 +124,22 @@ class RunFolder:
             seed: the recipe's seed.
             command: the command line, one string per argument.
             fingerprints: what went in (`data`, `template`, `model`) -> hash, hex.
+            plugins: package -> version, or trusted file -> hash, of the plugins that the recipe names.
+            libraries: name -> version and commit, of the libraries that the recipe was put together from.
 
         Raises:
             RunFolderError: a value or a fingerprint differs from the run's beginning; the message names the keys.
         """
         if self._has_begun:
             return
-        self._session = Session(command=[*command], started=_now(), platform=platform.platform(), versions=versions())
+        self._session = Session(
+            command=[*command],
+            started=_now(),
+            platform=platform.platform(),
+            versions=versions(),
+            plugins={**(plugins or {})},
+            libraries={**(libraries or {})},
+        )
         self._recipe = recipe
         self._changes = self.changes(recipe) if self.resumed else []
         if not self.resumed:
@@ -133,6 +151,17 @@ class RunFolder:
         else:
             self._insist(fingerprints)
         self._has_begun = True
+
+    def record_data(self, *, is_chat: bool, revisions: Mapping[str, str | None]) -> None:
+        """Adds to a run's beginning what its data and model were, once.
+
+        Args:
+            is_chat: whether the rows are conversations.
+            revisions: what came from the Hub -> its commit, None where that is not known.
+        """
+        record = self.record()
+        if record.is_chat is None:
+            self._write(record.model_copy(update={"is_chat": is_chat, "revisions": {**revisions}}))
 
     def changes(self, recipe: str) -> list[Difference]:
         """What differs from the recipe that the run began with, as far as a resumed run may change it.
@@ -150,6 +179,8 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be read: {error.strerror}; restore it or start a new run") from None
         found = differences(values_of(recorded, str(path)), values_of(recipe.encode(), "recipe"))
+        # A record holds every option of its time: one that is absent came later, and null asks for nothing.
+        found = [one for one in found if (one.before, one.now) != ("absent", "null")]
         refused = [one for one in found if not may_change(one.key)]
         if refused:
             raise RunFolderError(

@@ -12,7 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
@@ -27,7 +27,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError, core_schema
 
-from alignkit import entry_points
+from alignkit import entry_points, trusted
+from alignkit.entry_points import Point
 from alignkit.errors import AlignkitError, printable, shown
 
 SLOT = "x-slot"
@@ -123,12 +124,18 @@ class Registry(Generic[ComponentT]):
         """
 
         def add(cls: type[ComponentT]) -> type[ComponentT]:
-            if name in self.names():
+            if name in self.names() and not self._may_take(name, cls):
                 raise RegistryError(f"{self.kind} '{name}' is already registered by {self.owner(name)}")
             self._classes[name] = cls
             return cls
 
         return add
+
+    def _may_take(self, name: str, cls: type[ComponentT]) -> bool:
+        """Whether a class is what a plugin has under this name, or that plugin is a file that changed since."""
+        points = [point for point in self._entry_points() if point.name == name]
+        is_stale = bool(points) and all(getattr(point, "complaint", None) for point in points)
+        return self.owner(name) == f"{cls.__module__}:{cls.__qualname__}" or (is_stale and name not in self._paths)
 
     def names(self) -> list[str]:
         """All names, sorted; plugins included, none of them imported."""
@@ -147,12 +154,7 @@ class Registry(Generic[ComponentT]):
             return self._own(name)
         plugin = next((point for point in self._entry_points() if point.name == name), None)
         if plugin is None:
-            broken = (
-                f"; not read: the entry points of {', '.join(entry_points.unreadable())}"
-                if entry_points.unreadable()
-                else ""
-            )
-            raise RegistryError(f"unknown {self.kind} {shown(name)}; {suggestion(name, self.names())}{broken}")
+            raise RegistryError(f"unknown {self.kind} {shown(name)}; {suggestion(name, self.names())}{_not_read()}")
         self._classes[name] = self._loaded(name, plugin)
         return self._classes[name]
 
@@ -168,17 +170,27 @@ class Registry(Generic[ComponentT]):
         return self._classes[name]
 
     def conflict(self, name: str) -> str | None:
-        """Who else claims `name`, and what to do; None when it has one owner, and nothing is imported to know."""
+        """Why nobody may use `name` and what to do: somebody else claims it, or its file is not what was trusted.
+
+        None when all is well; nothing is imported to know.
+        """
         owners = {self._paths[name]: self._paths[name]} if name in self._paths else {}
-        for point in self._entry_points():
-            if point.name == name:  # of one package seen twice, the first counts, as it does for imports
-                owners.setdefault(point.value, entry_points.claim(point))
+        plugins = [point for point in self._entry_points() if point.name == name]
+        for point in plugins:  # of one package seen twice, the first counts, as it does for imports
+            owners.setdefault(point.value, entry_points.claim(point))
+        files = [point for point in plugins if isinstance(point, trusted.TrustedPoint)]
         if len(owners) < 2:
-            return None
+            return next((point.complaint for point in files if point.complaint), None)
+        way_out = f"; or run 'alignkit plugins untrust {files[0].path}'" if files else ""
         return (
             f"{self.kind} '{name}' is registered by {' and by '.join(sorted(owners.values()))}; "
-            "uninstall one of the plugins or rename its entry point"
+            f"uninstall one of the plugins or rename its entry point{way_out}"
         )
+
+    def is_free(self, name: str, path: Path) -> bool:
+        """Whether nobody has `name`, but for a plugin that is the file or folder `path`."""
+        others = {point.name for point in self._entry_points() if getattr(point, "path", None) != path}
+        return name not in {*self._paths, *others}
 
     def synonyms(self, name: str) -> list[str]:
         """All names of a built-in component, the one that is explained first; none of any other component."""
@@ -215,10 +227,11 @@ class Registry(Generic[ComponentT]):
         """
         return self.get(name).model_validate({**values, "name": name})
 
-    def _entry_points(self) -> list[EntryPoint]:
-        return [point for point in entry_points.installed() if point.group == f"alignkit.{self.kind}"]
+    def _entry_points(self) -> list[Point]:
+        found: list[Point] = [*entry_points.installed(), *trusted.points()]
+        return [point for point in found if point.group == f"alignkit.{self.kind}"]
 
-    def _loaded(self, name: str, plugin: EntryPoint) -> type[ComponentT]:
+    def _loaded(self, name: str, plugin: Point) -> type[ComponentT]:
         try:
             cls = plugin.load()
         except KeyboardInterrupt:
@@ -270,6 +283,13 @@ class Registry(Generic[ComponentT]):
             summary = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in errors)
             context = {"registry": self, "errors": errors, "summary": summary}
             raise PydanticCustomError("slot_invalid", "{summary}", context) from None
+
+
+def _not_read() -> str:
+    """What else to say of an unknown name, where plugins could not be read."""
+    packages = entry_points.unreadable()
+    of_packages = f"; not read: the entry points of {', '.join(packages)}" if packages else ""
+    return of_packages + (f"; {said}" if (said := trusted.unreadable()) else "")
 
 
 def _described(error: BaseException) -> str:

@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from signal import Signals
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.text import Text
 
+from alignkit.asks.texts import TextValues
 from alignkit.data.naming import on_world
 from alignkit.data.preview import preview
 from alignkit.data.rows import Tables
 from alignkit.data.tables import load_tables, training_texts
 from alignkit.data.tokenising import template_fingerprint
 from alignkit.determinism import deterministic
-from alignkit.engine.method import Job
 from alignkit.engine.objective import ObjectiveStep
-from alignkit.engine.setup import Setup, build_scoring, longest_rows
+from alignkit.engine.setup import build_scoring, longest_rows
 from alignkit.engine.workbench import SideRuns
-from alignkit.errors import AlignkitError, printable
 from alignkit.evaluation.evaluate import Evaluation
-from alignkit.evaluation.records import read_records, write_records
-from alignkit.folder import RunFolder, resume_command
+from alignkit.keeping import Keeper, keeping, note
 from alignkit.lazy import accelerate, torch
 from alignkit.loop.accelerator import make_accelerator, own_state, start_trackers
 from alignkit.loop.loop import TrainResult, train
 from alignkit.loop.order import planned_steps
 from alignkit.loop.signals import Interrupted, Interruptible
-from alignkit.models.policy import Policy, build_policy
+from alignkit.models.policy import build_policy
+from alignkit.prepared import Parts, Prepared
 from alignkit.progress.display import Display, showing
 from alignkit.progress.steps import Progress
 from alignkit.quiet import quiet_libraries
@@ -44,37 +39,11 @@ from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import dotted, leaves
 from alignkit.records.fingerprints import model_fingerprint
 from alignkit.report.banner import Banner
-from alignkit.report.card import ModelCard, write_card
-from alignkit.report.outcome import show_outcome
 from alignkit.report.start import dry_run_line, show_begun, show_plan
-from alignkit.report.weights import weight_heatmaps
 from alignkit.result import RunResult
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
     from transformers import PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a recipe names, loaded."""
-
-    loaded: LoadedRecipe
-    job: Job
-    accelerator: Accelerator
-    tables: Tables
-    policy: Policy
-    fingerprints: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything a run needs before its first step."""
-
-    parts: Parts
-    step: ObjectiveStep
-    evaluation: Evaluation
-    setup: Setup
 
 
 def run(
@@ -115,29 +84,29 @@ def run(
 
 def _real_run(display: Display, loaded: LoadedRecipe, output: Path | None, *, resume: bool) -> Path:
     console = display.console
-    with Interruptible(), _folder(loaded, output, resume=resume) as (path, folder, how):
-        if how == "finished":
-            _note(console, f"{path}: this run is finished; nothing is left to do")
+    with Interruptible(), keeping(console, loaded, output, resume=resume) as keeper:
+        path = keeper.path
+        if keeper.state == "finished":
+            keeper.note(f"{path}: this run is finished; nothing is left to do")
             return path
-        begin = partial(_begin, loaded, folder)
         progress = partial(Progress, display=display)
-        side = SideRuns(path / "contrast", begin, partial(_note, console), progress, resume_command(path))
+        side = SideRuns(path / "contrast", keeper.begin, keeper.note, progress, keeper.goes_on_with)
         show_begun(console, loaded, str(path))
-        parts = load_parts(loaded, path, path / "dropped.jsonl" if folder else None, Banner(console))
+        parts = load_parts(loaded, path, path / "dropped.jsonl" if keeper.folder else None, Banner(console))
         try:
             prepared = prepare(parts, side)
-            begin(parts.fingerprints)
-            before = _evaluate(console, prepared, folder, "before")
+            keeper.begin(parts.fingerprints)
+            keeper.record_data(parts)
+            before = keeper.evaluate(prepared, "before")
             start_trackers(parts.accelerator, path, {dotted(key): value for key, value in leaves(loaded.tree())})
-            result = _train(display, prepared, path, folder, before, resume=how == "resumed")
+            result = _train(display, prepared, keeper, before)
             if result.stopped_by_signal is not None:
-                _note(console, _stopped(result.stopped_by_signal, f"after step {result.steps}", path))
+                keeper.note(keeper.stopped(result.stopped_by_signal, f"after step {result.steps}"))
                 parts.accelerator.end_training()
                 raise SystemExit(128 + result.stopped_by_signal)
-            after = _evaluate(console, prepared, folder, "after")
-            _finish(console, prepared, path, folder, before, after)
+            keeper.finish(prepared, before, keeper.evaluate(prepared, "after"))
         except Interrupted as stop:
-            stop.message = _stopped(stop.signal, "between two steps or while measuring", path)
+            stop.message = keeper.stopped(stop.signal, "between two steps or while measuring")
             raise
     return path
 
@@ -148,7 +117,7 @@ def _dry_run(console: Console, loaded: LoadedRecipe) -> None:
     parts = load_parts(loaded, Path("."), None, Banner(console))
     console.print(preview(parts.tables.train[0], parts.policy.tokenizer))
     setup = prepare(parts, SideRuns(is_dry=True)).setup
-    _note(console, dry_run_line(setup, parts.loaded.recipe))
+    note(console, dry_run_line(setup, parts.loaded.recipe))
 
 
 def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, banner: Banner | None = None) -> Parts:
@@ -205,6 +174,7 @@ def read_rows(recipe: Recipe, dropped_file: Path | None) -> tuple[PreTrainedToke
         columns=needs.columns,
         nonnegative=needs.nonnegative,
         token_columns=frozenset[str]().union(*(values.token_columns for values in needs.values)),
+        of_text={values.key: values.of_text for values in needs.values if isinstance(values, TextValues)},
         seed=recipe.seed,
         dropped_file=dropped_file,
     )
@@ -230,153 +200,25 @@ def prepare(parts: Parts, side: SideRuns) -> Prepared:
     return Prepared(parts, step, evaluation, setup)
 
 
-def _train(
-    display: Display,
-    prepared: Prepared,
-    path: Path,
-    folder: RunFolder | None,
-    before: Mapping[str, float],
-    *,
-    resume: bool,
-) -> TrainResult:
+def _train(display: Display, prepared: Prepared, keeper: Keeper, before: Mapping[str, float]) -> TrainResult:
     """Trains and saves: when it returns without a signal, the last checkpoint and `final/` are on the disk."""
-    recipe = prepared.parts.loaded.recipe
-    rows = prepared.parts.tables.train
-    total = planned_steps(prepared.parts.job.training, len(rows))
-    with Progress(total, display=display) as progress:
+    job, rows = prepared.parts.job, prepared.parts.tables.train
+    with Progress(planned_steps(job.training, len(rows)), display=display) as progress:
         return train(
             prepared.step,
             rows,
-            prepared.parts.job.training,
-            seed=recipe.seed,
-            folder=path,
+            job.training,
+            seed=prepared.parts.loaded.recipe.seed,
+            folder=keeper.path,
             accelerator=prepared.parts.accelerator,
             fingerprint=prepared.parts.fingerprints,
             on_log=progress.update,
-            on_eval=prepared.evaluation if prepared.parts.job.training.eval_every else None,
+            on_eval=prepared.evaluation if job.training.eval_every else None,
             on_note=progress.note,
-            on_start=folder.go_on if folder else lambda done: None,
-            on_trained=partial(_save, prepared, folder, before),
-            resume=resume,
+            on_start=keeper.go_on,
+            on_trained=partial(keeper.save, prepared, before),
+            resume=keeper.state == "resumed",
         )
-
-
-# --- records and what the user sees ---
-
-
-def _begin(loaded: LoadedRecipe, folder: RunFolder | None, fingerprints: Mapping[str, str]) -> None:
-    """Records what the run is, on the main process."""
-    if folder:
-        recipe = loaded.to_yaml(origin=True)
-        folder.begin(recipe, seed=loaded.recipe.seed, command=sys.argv, fingerprints=fingerprints)
-
-
-def _stopped(number: int, when: str, path: Path) -> str:
-    """What a user reads after a signal."""
-    has_begun = (path / "recipe.yaml").exists()
-    advice = f"go on with {resume_command(path)}" if has_begun else "nothing was trained"
-    return f"stopped by {Signals(number).name} {when}; {advice}"
-
-
-@contextmanager
-def _folder(
-    loaded: LoadedRecipe, output: Path | None, *, resume: bool
-) -> Iterator[tuple[Path, RunFolder | None, Literal["new", "resumed", "finished"]]]:
-    """The run folder's path and state on every process, and the folder itself on the main one."""
-    folder: RunFolder | None = None
-    outcome: list[Any] = [None]
-    if accelerate.PartialState().is_main_process:
-        try:
-            folder = RunFolder.open(output, loaded.path.name, resume=resume)
-            is_idle = folder.nothing_left(loaded.to_yaml())
-            outcome = [(folder.path, "finished" if is_idle else "resumed" if folder.resumed else "new")]
-        except AlignkitError as error:
-            outcome = [error]
-    accelerate.utils.broadcast_object_list(outcome)  # or the other processes would wait for a refused folder
-    try:
-        if isinstance(outcome[0], AlignkitError):
-            raise outcome[0]
-        path, how = outcome[0]
-        yield path, folder, how
-    finally:
-        if folder:
-            folder.remove_if_unused()
-            folder.close()
-
-
-def _evaluate(
-    console: Console, prepared: Prepared, folder: RunFolder | None, moment: Literal["before", "after"]
-) -> dict[str, float]:
-    """Measures the policy, unless an interrupted run recorded the same moment already, and records it."""
-    recorded = folder.evaluations() if folder and moment == "before" else {}
-    known: list[dict[str, float] | None] = [recorded.get(moment)]
-    while folder and folder.notes:
-        _note(console, folder.notes.pop(0))
-    accelerate.utils.broadcast_object_list(known)
-    if known[0] is not None:
-        return known[0]
-    measured = prepared.evaluation.measure()
-    if folder:
-        write_records(folder.path, moment, measured)
-        folder.record_evaluation(moment, measured.summary)
-    return measured.summary
-
-
-def _save(prepared: Prepared, folder: RunFolder | None, before: Mapping[str, float]) -> None:
-    """Saves the model, with a card that does not know yet what came of it."""
-    if folder:
-        prepared.parts.policy.save(folder.final)
-        write_card(folder.final, _card(prepared.parts, folder, before))
-
-
-def _card(
-    parts: Parts,
-    folder: RunFolder,
-    before: Mapping[str, float],
-    after: Mapping[str, float] | None = None,
-    change: Mapping[str, float] | None = None,
-) -> ModelCard:
-    record = folder.record()
-    return ModelCard(
-        recipe=parts.loaded.recipe,
-        recipe_text=parts.loaded.to_yaml(),
-        has_adapter=parts.policy.has_adapter,
-        reports=parts.tables.reports,
-        fingerprints=parts.fingerprints,
-        command=record.command,
-        versions=record.versions,
-        before=before,
-        after=after or {},
-        change=change or {},
-    )
-
-
-def _finish(
-    console: Console,
-    prepared: Prepared,
-    path: Path,
-    folder: RunFolder | None,
-    before: Mapping[str, float],
-    after: Mapping[str, float],
-) -> None:
-    """Records what came of it, shows it, and marks the run as done."""
-    if folder:
-        measures = prepared.evaluation.config.chosen
-        old, new = read_records(path, "before", before, measures), read_records(path, "after", after, measures)
-        change = new.since(old)
-        folder.record_evaluation("change", change)
-        write_card(folder.final, _card(prepared.parts, folder, before, after, change))
-        show_outcome(console, path / "metrics.jsonl", (before, after, change), old, new)
-    for panel in weight_heatmaps(prepared.step.scoring, prepared.setup.looked_up.rows[0]):
-        console.print(panel)
-    prepared.parts.accelerator.end_training()
-    if folder:
-        folder.finish()
-    console.print(Text(f"run folder: {path}"))
-
-
-def _note(console: Console, text: str) -> None:
-    console.print(Text(printable(text, limit=None)), soft_wrap=True)
 
 
 class _Callable(ModuleType):

@@ -73,7 +73,8 @@ def test_a_whole_run_leaves_these_files(tmp_path):
     assert json.loads((folder.path / "eval.json").read_text())["after"] == {"margin": 1.5, "kl": None}
     record = json.loads((folder.path / "run.json").read_text())
     assert list(record) == [
-        "command", "started", "platform", "versions", "ended", "seed", "fingerprints", "evaluations", "resumed",
+        *("command", "started", "platform", "versions", "plugins", "libraries", "ended", "seed", "fingerprints"),
+        *("revisions", "is_chat", "evaluations", "resumed"),
     ]  # fmt: skip
     assert record["command"] == ["alignkit", "run", "dpo.yaml"]
     assert record["seed"] == 7
@@ -108,6 +109,29 @@ def test_an_unfinished_run_asks_for_resume(tmp_path):
     assert refusal(path, resume=False) == (
         f"{path}: holds an unfinished run; add --resume to continue it or choose another --output"
     )
+
+
+def test_an_option_that_came_later_and_is_null_is_no_change(tmp_path):
+    path = tmp_path / "run"
+    begin(path).close()
+    with RunFolder.open(path, "dpo.yaml", resume=True) as folder:
+        assert folder.changes(f"{RECIPE}data: {{revision: null}}\n") == []
+        with pytest.raises(RunFolderError, match=r"data\.revision \(absent, now \"v1\"\)"):
+            folder.changes(f"{RECIPE}data: {{revision: v1}}\n")
+
+
+def test_what_data_and_model_were_is_recorded_once(tmp_path):
+    path = tmp_path / "run"
+    with begin(path) as folder:
+        folder.record_data(is_chat=True, revisions={"model": "c0ffee", "data.train": None})
+    with RunFolder.open(path, "dpo.yaml", resume=True) as folder:
+        folder.record_data(is_chat=True, revisions={"model": "decaf"})
+        assert folder.record().revisions == {"model": "c0ffee", "data.train": None}
+    older = json.loads((path / "run.json").read_text())
+    del older["revisions"], older["is_chat"]
+    write_json(path / "run.json", older)
+    with RunFolder.open(path, "dpo.yaml", resume=True) as folder:
+        assert (folder.record().revisions, folder.record().is_chat) == ({}, None)
 
 
 def test_a_resumed_run_keeps_its_record_and_adds_to_it(tmp_path):

@@ -6,6 +6,7 @@ run itself, so that `--help` and `validate` answer at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -14,7 +15,27 @@ from typing import Annotated
 import typer
 
 from alignkit import __version__
-from alignkit.cli import describe, diff, listing, plan, run, schema, show, validate
+from alignkit.cli import (
+    check_component,
+    completion,
+    describe,
+    diff,
+    doctor,
+    library,
+    listing,
+    merge,
+    migrate,
+    new,
+    plan,
+    plugins,
+    push,
+    recipes,
+    run,
+    sample,
+    schema,
+    show,
+    validate,
+)
 from alignkit.cli.usage import Mistake, Verb, Verbs, help_of, said_of
 from alignkit.errors import LINE_LENGTH, AlignkitError, printable
 
@@ -27,12 +48,23 @@ app = typer.Typer(
 )
 app.command("run", cls=Verb)(run.run)
 app.command("plan", cls=Verb)(plan.plan)
+app.command("sample", cls=Verb)(sample.sample)
+app.command("merge", cls=Verb)(merge.merge)
+app.command("push", cls=Verb)(push.push)
 app.command("validate", cls=Verb)(validate.validate)
+app.command("doctor", cls=Verb)(doctor.doctor)
 app.command("show", cls=Verb)(show.show)
 app.command("diff", cls=Verb)(diff.diff)
 app.command("list", cls=Verb)(listing.list_components)
 app.command("describe", cls=Verb)(describe.describe)
 app.command("schema", cls=Verb)(schema.schema)
+app.command("migrate", cls=Verb)(migrate.migrate)
+app.command("recipes", cls=Verb)(recipes.recipes)
+app.command("copy", cls=Verb)(recipes.copy)
+app.command("check-component", cls=Verb)(check_component.check_component)
+app.add_typer(new.app, name="new")
+app.add_typer(library.app, name="library")
+app.add_typer(plugins.app, name="plugins")
 
 
 def _print_version(wanted: bool) -> None:
@@ -50,11 +82,17 @@ def _options(
     """Options before the verb."""
 
 
+def _verbs() -> list[str]:
+    return [str(one.name) for one in app.registered_commands] + [str(group.name) for group in app.registered_groups]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `alignkit` command; a user's mistake ends it with one line per problem and its exit code, no traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an encoding without a character is no reason to stop
+    if completion.VARIABLE in os.environ:
+        sys.exit(completion.answer(app))
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         try:
@@ -63,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not given:  # not a mistake: `alignkit` alone asks what there is
                 typer.echo(help_of(mistake))
                 sys.exit(2)
-            raise said_of(mistake, given, [str(command.name) for command in app.registered_commands]) from None
+            raise said_of(mistake, given, _verbs()) from None
         sys.exit(code or 0)
     except typer.Abort:
         sys.exit(1)

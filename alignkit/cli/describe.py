@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from alignkit.cli import completion
 from alignkit.cli.listing import list_lines
 from alignkit.errors import RecipeError, shown
 from alignkit.lazy import LazyModule
@@ -29,11 +30,15 @@ def describe(
         str,
         typer.Argument(
             help="A kind of component (weighting, loss, model, ...), a section (data, training, evaluation, adapter, "
-            "...), or a key of either, such as training.betas."
+            "...), or a key of either, such as training.betas.",
+            autocompletion=completion.subjects,
         ),
     ],
     name: Annotated[
-        str | None, typer.Argument(help="A name that `alignkit list KIND` shows, or a key of the section.")
+        str | None,
+        typer.Argument(
+            help="A name that `alignkit list KIND` shows, or a key of the section.", autocompletion=completion.names
+        ),
     ] = None,
 ) -> None:
     """Explain a component (idea, formula, paper, parameters, needs, source), a section, or one key."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alignkit.cli import completion
+from alignkit.cli.notes import tell
 from alignkit.errors import LINE_LENGTH, printable
 from alignkit.lazy import LazyModule
 
@@ -17,7 +19,12 @@ else:
     comparing = LazyModule("alignkit.recipe.compare")
     load = LazyModule("alignkit.recipe.load")
 
-Compared = Annotated[Path, typer.Argument(help="A recipe (YAML), alignkit:NAME for a shipped one, or a run folder.")]
+Compared = Annotated[
+    Path,
+    typer.Argument(
+        help="A recipe (YAML), alignkit:NAME for a shipped one, or a run folder.", autocompletion=completion.recipes
+    ),
+]
 
 
 def diff(first: Compared, second: Compared) -> None:
@@ -26,6 +33,7 @@ def diff(first: Compared, second: Compared) -> None:
     Defaults are filled in and `extends` is merged before: what is told is what a run would do differently.
     """
     one, other = (load.load_recipe(_recipe_of(path)) for path in (first, second))
+    tell(one, other)
     found = list(comparing.compare(one, other))
     for line in found:
         typer.echo(printable(str(line), LINE_LENGTH))

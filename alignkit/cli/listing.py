@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from alignkit.cli import completion
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
+    import alignkit.recipe.describe as describing
     import alignkit.recipe.kinds as kinds
     from alignkit.registry import Registry
 else:
+    describing = LazyModule("alignkit.recipe.describe")
     kinds = LazyModule("alignkit.recipe.kinds")
 
 
@@ -19,16 +22,18 @@ def list_components(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source or measure; all."
+            help="weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure or "
+            "check; all.",
+            autocompletion=completion.kinds_of_components,
         ),
     ] = None,
 ) -> None:
-    """List the components that a recipe can name, plugins included."""
+    """List the components, plugins included; a recipe can name all but checks, which `alignkit doctor` asks."""
     if kind:
-        typer.echo("\n".join(list_lines(kinds.registry_of(kind))))
+        typer.echo("\n".join(list_lines(kinds.registry_of(kind, kinds.ALL_KINDS))))
         return
     sections = [
-        [kinds.plural(name), *(f"  {line}" for line in list_lines(found))] for name, found in kinds.KINDS.items()
+        [kinds.plural(name), *(f"  {line}" for line in list_lines(found))] for name, found in kinds.ALL_KINDS.items()
     ]
     typer.echo("\n\n".join("\n".join(lines) for lines in sections))
 
@@ -36,22 +41,4 @@ def list_components(
 def list_lines(registry: Registry[Any]) -> list[str]:
     """One line per component: its name and the first sentence about it."""
     width = max(map(len, registry.names()))
-    return [f"{name:<{width}}  {_sentence(registry, name)}" for name in registry.names()]
-
-
-def _sentence(registry: Registry[Any], name: str) -> str:
-    """What a component is; plugins are listed without being imported."""
-    cls = registry.classes().get(name)
-    said = first_sentence(cls).rstrip(".") if cls else f"Plugin {registry.owner(name)}"
-    first, *others = registry.synonyms(name) or [name]
-    if name != first:
-        said = f"Another name of {first}"
-    elif others:
-        said += f"; also called {', '.join(others)}"
-    conflict = registry.conflict(name)
-    return f"{said}." + (f" Refused when used: {conflict}." if conflict else "")
-
-
-def first_sentence(cls: type) -> str:
-    """The first sentence of a class's docstring."""
-    return " ".join((cls.__doc__ or "").split("\n\n")[0].split()).split(". ")[0]
+    return [f"{name:<{width}}  {describing.about(registry, name)}" for name in registry.names()]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alignkit.cli import completion
 from alignkit.cli.arguments import Overrides
 from alignkit.errors import RunFolderError, shown
 from alignkit.lazy import LazyModule
@@ -29,7 +30,9 @@ def run(
     recipe: Annotated[
         Path,
         typer.Argument(
-            metavar="RECIPE", help="A recipe file (YAML), alignkit:NAME for a shipped one, or a run folder to go on."
+            metavar="RECIPE",
+            help="A recipe file (YAML), alignkit:NAME for a shipped one, or a run folder to go on.",
+            autocompletion=completion.recipes,
         ),
     ],
     overrides: Overrides = None,

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alignkit.cli import completion
+from alignkit.cli.notes import note
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
     import alignkit.recipe.schema as recipe_schemas
+    import alignkit.recipe.schema_for as fitted
 else:
     recipe_schemas = LazyModule("alignkit.recipe.schema")
+    fitted = LazyModule("alignkit.recipe.schema_for")
 
 
-def schema() -> None:
+def schema(
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            "--for",
+            metavar="RECIPE",
+            help="The schema for this recipe here: with components of installed plugins, which are imported, recipes "
+            "of libraries, and dotted keys into what it extends.",
+            autocompletion=completion.recipes,
+        ),
+    ] = None,
+) -> None:
     """Print the JSON Schema of recipe files; editors complete and explain keys with it."""
-    typer.echo(json.dumps(recipe_schemas.recipe_schema(), indent=2))
+    if recipe is None:
+        found = recipe_schemas.recipe_schema()
+    else:
+        found, left_out = fitted.schema_for(recipe)
+        note(f"not in the schema: {line}" for line in left_out)
+    typer.echo(json.dumps(found, indent=2))

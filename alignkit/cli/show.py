@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alignkit.cli.arguments import Overrides, RecipeFile
+from alignkit.cli.notes import tell
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -21,4 +22,6 @@ def show(
     origin: Annotated[bool, typer.Option("--origin", help="Say beside each value who set it.")] = False,
 ) -> None:
     """Print a recipe whole: what it extends merged in, defaults filled in."""
-    typer.echo(load.load_recipe(recipe, overrides or ()).to_yaml(origin), nl=False)
+    loaded = load.load_recipe(recipe, overrides or ())
+    tell(loaded)
+    typer.echo(loaded.to_yaml(origin), nl=False)

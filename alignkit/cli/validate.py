@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alignkit.cli import completion
 from alignkit.cli.arguments import Overrides
+from alignkit.cli.notes import tell
 from alignkit.errors import LINE_LENGTH, RecipeError, printable
 from alignkit.lazy import LazyModule
 
@@ -22,7 +24,12 @@ else:
 
 def validate(
     recipes: Annotated[
-        list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files (YAML), or alignkit:NAME for shipped ones.")
+        list[Path],
+        typer.Argument(
+            metavar="RECIPE...",
+            help="Recipe files (YAML), or alignkit:NAME for shipped ones.",
+            autocompletion=completion.recipes,
+        ),
     ],
     overrides: Overrides = None,
 ) -> None:
@@ -30,10 +37,11 @@ def validate(
 
     Rows, weights and whatever lies elsewhere are not looked at; what that is for each recipe is said.
     """
-    problems = []
+    problems, read = [], []
     for path in recipes:
         try:
             loaded = load.load_recipe(path, overrides or ())
+            read.append(loaded)
             loaded.refuse(local.missing(loaded.recipe))
         except RecipeError as error:
             problems += error.problems
@@ -41,6 +49,7 @@ def validate(
             others = local.not_looked_at(loaded.recipe)
             unseen = f" (not looked at: {', '.join(others)})" if others else ""
             typer.echo(f"ok: {printable(str(path))}: {printable(summary(loaded.recipe), LINE_LENGTH)}{unseen}")
+    tell(*read)
     if problems:
         raise RecipeError(dict.fromkeys(problems))
 

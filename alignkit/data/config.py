@@ -37,6 +37,10 @@ class DataConfig(Section):
     subset: str | None = None
     """Configuration name of the Hub data sets. Refused for a file."""
 
+    revision: str | None = Field(None, min_length=1)
+    """Branch, tag or commit of the Hub data sets; null takes the newest. Give a commit to make a run repeatable.
+    Refused for a file."""
+
     holdout: int | None = Field(None, ge=0)
     """Held-out rows taken from `train` when `eval` is null; null means 256. Refused where it has no use: the world has
     `world.eval_pairs`."""

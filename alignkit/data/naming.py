@@ -56,6 +56,15 @@ def on_world(config: DataConfig) -> bool:
         return False
 
 
+def commits(config: DataConfig) -> dict[str, str | None]:
+    """`data.train`, `data.eval` -> the commit of the Hub's data set that was read; None where that is not known.
+
+    What is not the Hub's is left out.
+    """
+    found = sources_of(config)
+    return {f"data.{part}": source.commit for part, source in found.items() if isinstance(source, Hub)}
+
+
 def read_source(config: DataConfig, part: Part, seed: int, columns: Columns = None) -> list[RawRow]:
     """All rows of `data.train` or `data.eval`; the first `max_rows` of the former.
 
@@ -100,6 +109,7 @@ def refuse_misplaced(config: DataConfig) -> None:
         "split": not on_hub["train"] and "a Hub data set in data.train",
         "eval_split": not on_hub.get("eval") and "a Hub data set in data.eval",
         "subset": not any(on_hub.values()) and "a Hub data set",
+        "revision": not any(on_hub.values()) and "a Hub data set",
         "world": WORLD not in named and WORLD,
         "holdout": (config.eval is not None and "runs without data.eval")
         or (config.train == WORLD and "files and Hub data sets; set data.world.eval_pairs instead")
@@ -133,7 +143,7 @@ def _source(config: DataConfig, part: Part, given: str | Source) -> Source:
     if kind == "file":
         return File(name=kind, path=given)
     split = config.split or "train" if part == "train" else config.eval_split or "test"
-    return Hub(name=kind, id=given, subset=config.subset, split=split)
+    return Hub(name=kind, id=given, subset=config.subset, split=split, revision=config.revision)
 
 
 def _kind(part: Part, name: str) -> Literal["world", "file", "hub"]:

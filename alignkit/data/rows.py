@@ -24,7 +24,8 @@ class TokenRow:
         critical: response name -> bool per token, True on the planted critical tokens, where there are any.
         text: prompt and responses as text, for reports and rewards.
         label: whether the response is desirable; None where the responses' names say it (`chosen`, `rejected`).
-        token_columns: column suffix -> response name -> float32, one number per response token.
+        token_columns: column suffix, or key of what was read from the text -> response name -> float32, one number per
+            response token.
     """
 
     index: int
@@ -78,6 +79,7 @@ class DataReport:
             whose prompt holds turns of the assistant), ...
         fingerprint: blake2b of the token rows, hex.
         unused_columns: names of the columns that nothing reads.
+        is_chat: whether the rows are conversations, which the chat template renders.
     """
 
     source: str
@@ -88,6 +90,7 @@ class DataReport:
     counts: Mapping[str, int]
     fingerprint: str
     unused_columns: tuple[str, ...] = ()
+    is_chat: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignkit.data.budget import MOST_CHARACTERS_WORD
+from alignkit.data.characters import PerText
 from alignkit.data.checks import Dropped
 from alignkit.data.columns import read_columns, read_token_columns, refuse_absent, token_column
 from alignkit.data.config import DataConfig
@@ -42,6 +43,7 @@ class Wanted:
         token_columns: suffixes of the data columns with one number per response token.
         nonnegative: those of `columns` whose numbers must be >= 0.
         to_imitate: leave out responses that are labelled undesirable.
+        of_text: key -> what reads numbers per token from a response's text.
     """
 
     responses: tuple[str, ...]
@@ -49,6 +51,7 @@ class Wanted:
     token_columns: frozenset[str] = frozenset()
     nonnegative: frozenset[str] = frozenset()
     to_imitate: bool = False
+    of_text: Mapping[str, PerText] = field(default_factory=dict)
 
     def of_tokens(self, responses: Iterable[str]) -> frozenset[str]:
         """Names of the data columns with one number per token of these responses; a gold one has no weights."""
@@ -70,6 +73,7 @@ def load_tables(
     seed: int,
     token_columns: frozenset[str] = frozenset(),
     nonnegative: frozenset[str] = frozenset(),
+    of_text: Mapping[str, PerText] | None = None,
     dropped_file: Path | None = None,
 ) -> Tables:
     """The token rows of a run.
@@ -85,6 +89,7 @@ def load_tables(
         token_columns: suffixes: `_weight` reads one number per response token from `chosen_weight` and so on.
         seed: of the run; decides what is held out and which labels are swapped.
         nonnegative: those of `columns` whose numbers must be >= 0.
+        of_text: key -> what reads numbers per token from a response's text; rows have them under that key.
         dropped_file: gets a JSON line for each row that is dropped; written anew.
 
     Raises:
@@ -96,7 +101,8 @@ def load_tables(
             f"{', '.join(responses)}"
         )
     refuse_misplaced(config)
-    wanted = Wanted(responses, columns, token_columns, nonnegative, to_imitate=responses == ("chosen",))
+    to_imitate = responses == ("chosen",)
+    wanted = Wanted(responses, columns, token_columns, nonnegative, to_imitate, of_text or {})
     train = _load(config, "train", wanted, tokenizer, seed)
     sources = [train]
     if has_own_eval(config):
@@ -114,13 +120,17 @@ def load_tables(
         kept = unpair(kept)
         train.counts["unpaired"] = len(kept)
     if dropped_file is not None:
-        with one_line(dropped_file):
-            dropped_file.unlink(missing_ok=True)
-        for source in sources:
-            source.read.dropped.write(dropped_file)
+        _write_dropped(dropped_file, sources)
     used = [kept, held] if has_own_eval(config) else [[*kept, *held]]
     reports = tuple(source.report(rows) for source, rows in zip(sources, used, strict=True))
     return Tables(tuple(kept), tuple(held), reports, train.end)
+
+
+def _write_dropped(path: Path, sources: Sequence[_Source]) -> None:
+    with one_line(path):
+        path.unlink(missing_ok=True)
+    for source in sources:
+        source.read.dropped.write(path)
 
 
 def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
@@ -133,7 +143,7 @@ def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
     raw = read_source(config, "train", seed, COLUMNS)
     is_paired = any("rejected" in row.fields for row in raw)
     source = source_of(config, "train")
-    read = _read_examples(raw, source, Wanted(("chosen", "rejected") if is_paired else ("chosen",)))
+    read = read_examples(raw, source, Wanted(("chosen", "rejected") if is_paired else ("chosen",)))
     held_out: frozenset[int] = frozenset()
     if not has_own_eval(config):
         prompts = {example.row.index: example.prompt_key for example in read.examples}
@@ -171,7 +181,7 @@ def _with_short_words(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Read:
+class Read:
     """The rows of one source before they are tokenised."""
 
     form: Format
@@ -185,7 +195,7 @@ class _Source:
     """What became of one source's rows; `prompts` is row index -> key of its prompt, `end` what ends its responses."""
 
     name: str
-    read: _Read
+    read: Read
     num_rows: int
     rows: list[TokenRow]
     prompts: Mapping[int, str]
@@ -206,6 +216,7 @@ class _Source:
             counts=dict(self.counts),
             fingerprint=rows_fingerprint(final),
             unused_columns=self.read.unused_columns,
+            is_chat=self.read.form.is_chat,
         )
 
 
@@ -220,10 +231,10 @@ def _load(
     source = source_of(config, part)
     name = source.label
     raw = read_source(config, part, seed, wanted.all_columns)
-    read = _read_examples(raw, source, wanted)
+    read = read_examples(raw, source, wanted)
     dropped = read.dropped
     dropped.settle(config)  # before the slow part; what only tokens show is told after it
-    tokeniser = Tokeniser(tokenizer, config.separator)
+    tokeniser = Tokeniser(tokenizer, config.separator, wanted.of_text)
     rows: list[TokenRow] = []
     with counted("tokenising", len(read.examples)) as advance:
         for example, row in zip(read.examples, tokeniser.rows(read.examples), strict=True):
@@ -261,8 +272,12 @@ def _refuse_other_end(train: _Source, held: _Source, tokenizer: PreTrainedTokeni
         )
 
 
-def _read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted) -> _Read:
-    """The format, the examples, and the rows that are none."""
+def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted) -> Read:
+    """The format, the examples, and the rows that are none; no bad row stops here (`Dropped.settle`).
+
+    Raises:
+        DataError: the rows have no known format, or none of them has a column that is wanted.
+    """
     name = source.label
     form = find_format(raw, wanted.responses, name)
     responses = form.laid_out(wanted.responses)
@@ -286,7 +301,7 @@ def _read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted) -> _Re
     used = {*form.kinds, *responses, *wanted.columns, *of_tokens, *CONTEXT}.union({"label"} if is_filtered else ())
     # The world's columns are ours, and no user's mistake.
     unused = () if source.on_world else sorted(columns_of(raw) - used)
-    return _Read(form, examples, dropped, tuple(filter(None, unused)))
+    return Read(form, examples, dropped, tuple(filter(None, unused)))
 
 
 class _Undesirable(Unusable):

@@ -8,9 +8,11 @@ response and is counted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from alignkit.data.characters import PerText, offsets_of, overlaps, read_texts
 from alignkit.data.chat import ChatTemplate, Rendered
 from alignkit.data.columns import token_column
 from alignkit.data.fields import Unusable
@@ -40,10 +42,16 @@ class Tokeniser:
             where there are any, `opened_otherwise` (chat rows: generation opens with more than the row's prompt holds).
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, separator: str) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        separator: str,
+        of_text: Mapping[str, PerText] = MappingProxyType({}),
+    ) -> None:
         self.counts: Counter[str] = Counter(boundary_moved=0, bos_added=0, eos_appended=0)
         self._tokenizer = tokenizer
         self._separator = separator
+        self._of_text = of_text
         self.special = SpecialTokens.of(tokenizer)
         self._typed = TypedTokens(tokenizer, self.special)
         self._template: ChatTemplate | None = None
@@ -63,6 +71,11 @@ class Tokeniser:
             raise DataError(
                 f"tokenizer '{name}' has no EOS token, so a response could not end; set the tokenizer's eos_token"
             )
+        if self._of_text and not self._tokenizer.is_fast:
+            raise DataError(
+                f"tokenizer '{self._tokenizer.name_or_path}' does not say which characters its tokens stand for, and "
+                "token weights are to be read from the text; take a fast tokenizer (tokenizer.json)"
+            )
         for start in range(0, len(examples), _BATCH):
             yield from self._batch(examples[start : start + _BATCH])
 
@@ -77,7 +90,7 @@ class Tokeniser:
     def _batch(self, examples: Sequence[Example]) -> Iterator[TokenRow | Unusable]:
         rendered = self._render(examples)
         texts = [text for one in rendered if isinstance(one, Rendered) for text in (one.prompt, *one.full.values())]
-        needs_offsets = any(example.row.critical for example in examples)
+        needs_offsets = bool(self._of_text) or any(example.row.critical for example in examples)
         tokens = iter(self._encode(texts, needs_offsets))
         for example, one in zip(examples, rendered, strict=True):
             if isinstance(one, Unusable):
@@ -119,7 +132,7 @@ class Tokeniser:
     def _row(
         self, example: Example, rendered: Rendered, prompt: list[int], full: dict[str, tuple[list[int], Offsets]]
     ) -> TokenRow:
-        cut = min(num_shared(prompt, ids) for ids, _ in full.values())
+        cut = min((num_shared(prompt, ids) for ids, _ in full.values()), default=len(prompt))
         responses = {name: self._ended(ids[cut:], name) for name, (ids, _) in full.items()}
         begun = self._begun(prompt[:cut])
         for name, ids in responses.items():
@@ -136,23 +149,31 @@ class Tokeniser:
         self.counts["boundary_moved"] += cut < len(prompt) or opens_otherwise
         self.counts["bos_added"] += self._template is not None and len(begun) > cut
         self.counts["eos_appended"] += sum(len(responses[name]) > len(ids) - cut for name, (ids, _) in full.items())
-        critical = {
-            name: _overlaps(full[name][1][cut:], spans, rendered.start, len(responses[name]))
-            for name, spans in example.row.critical.items()
-            if name in responses
-        }
         texts = {name: text if isinstance(text, str) else text["content"] for name, text in example.responses.items()}
+        planted = {name: spans for name, spans in example.row.critical.items() if name in responses}
+        read = [name for name in responses if self._of_text and name != "gold"]
+        offsets = {
+            name: self._offsets(full[name][1][cut:], len(responses[name]), rendered, texts[name], name)
+            for name in dict.fromkeys([*planted, *read])
+        }
+        token_columns |= read_texts(self._of_text, texts, {name: offsets[name] for name in read})
         return TokenRow(
             index=example.row.index,
             where=example.row.where,
             prompt=numpy.array(begun, dtype=numpy.int32),
             responses={name: numpy.array(ids, dtype=numpy.int32) for name, ids in responses.items()},
             columns=example.columns,
-            critical=critical,
+            critical={name: overlaps(offsets[name], spans) for name, spans in planted.items()},
             text={"prompt": rendered.prompt, **texts},
             label=example.label,
             token_columns=token_columns,
         )
+
+    def _offsets(self, found: Offsets, length: int, rendered: Rendered, text: str, name: str) -> np.ndarray:
+        """[N, 2] the response's own characters that each of its tokens stands for."""
+        full = rendered.full[name]
+        end = len(full) - (self._template.kept if self._template else 0)
+        return offsets_of(found, length, full, text, (rendered.start, end), name)
 
     def _begun(self, prompt: list[int]) -> list[int]:
         """The prompt with the tokenizer's prefix, which the text or the template may hold already."""
@@ -204,11 +225,3 @@ def _per_token(numbers: np.ndarray, length: int, name: str, suffix: str) -> np.n
             f"expected {length}, or {length - 1} without one for EOS",
         )
     return numbers
-
-
-def _overlaps(offsets: Offsets, spans: Sequence[tuple[int, int]], start: int, length: int) -> np.ndarray:
-    """[length] bool; True on the tokens that hold a character of a span. Spans count from character `start`."""
-    mask = numpy.zeros(length, dtype=bool)
-    for number, (left, right) in enumerate(offsets):
-        mask[number] = any(left < start + last and right > start + first for first, last in spans)
-    return mask

@@ -59,6 +59,11 @@ class ModelSource(Component):
         """Longest prompt + response, tokens, where the recipe alone decides it."""
         return None
 
+    def commits(self) -> dict[str, str | None]:
+        """What was taken from the Hub (`model`, `model.base`, `model.tokenizer`) -> its commit, None where that is not
+        known; asked when all is loaded."""
+        return {}
+
     @abstractmethod
     def load_tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerBase:
         """The tokenizer; `texts` are the training texts, for sources that learn it from them."""

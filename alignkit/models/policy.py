@@ -17,7 +17,7 @@ from alignkit.models.lengths import Longest, notes_on_length, obstacle_of_window
 from alignkit.models.loading import loading
 from alignkit.models.probe import find_transform, obstacle_to_sharing, require_causal, require_steady
 from alignkit.models.scorer import Scorer, causal_lm
-from alignkit.records.files import clear, discard, one_line, publish
+from alignkit.records.files import staged
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -85,15 +85,8 @@ class Policy:
         Raises:
             RunFolderError: the disk is full, read-only or gone; an older folder of that name is untouched.
         """
-        staging = folder.with_name(f".{folder.name}.tmp")
-        try:
-            with one_line(folder):
-                clear(staging)
-                self.write(staging)
-        except BaseException:
-            discard(staging)
-            raise
-        publish(staging, folder)
+        with staged(folder) as staging:
+            self.write(staging)
 
     def write(self, folder: Path) -> None:
         """Writes model or adapter and tokenizer."""

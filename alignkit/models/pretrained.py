@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from alignkit.models.weights import (
     ADAPTER,
     ADAPTER_CONFIG,
     adapter_folder,
+    cached_file,
+    commit_of,
     load_whole,
     require_floats,
     require_sizes,
@@ -142,6 +145,15 @@ class Pretrained(ModelSource):
         _require_vocabulary(path, model, tokenizer)
         outlined: PreTrainedModel = model.eval()
         return outlined
+
+    def commits(self) -> dict[str, str | None]:
+        places = {"model": (self.path, self.revision)}
+        if adapter := cached_file(self.path, ADAPTER_CONFIG, self.revision):
+            config = json.loads(adapter.read_text(encoding="utf-8"))
+            places["model.base"] = (str(config["base_model_name_or_path"]), config.get("revision"))
+        if self.tokenizer:
+            places["model.tokenizer"] = (self.tokenizer, None)
+        return {name: commit_of(*place) for name, place in places.items() if not Path(place[0]).is_dir()}
 
     def _load_base(self, path: str, revision: str | None, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         config = _causal_config(path, revision)

@@ -95,6 +95,21 @@ def stored_file(path: str, name: str, revision: str | None) -> Path | None:
         return None  # where the model itself is not there, loading its configuration says so
 
 
+def cached_file(path: str, name: str, revision: str | None) -> Path | None:
+    """A file of a folder, or of a Hub id as it was downloaded last; the Hub is not asked."""
+    if Path(path).is_dir():
+        return stored_file(path, name, revision)
+    found = huggingface_hub.try_to_load_from_cache(path, name, revision=revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def commit_of(path: str, revision: str | None) -> str | None:
+    """The commit of a Hub id that was downloaded last, by which the cache names its folders."""
+    names = ("config.json", "adapter_config.json", "tokenizer_config.json")
+    found = filter(None, (cached_file(path, name, revision) for name in names))
+    return next((file.parent.name for file in found), None)
+
+
 def load_whole(loader: Any, path: str, **options: Any) -> PreTrainedModel:  # noqa: ANN401 -- as transformers has them
     """The model in a folder or of a Hub id, with every tensor of it read from .safetensors files.
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from alignkit.recipe.load import LoadedRecipe
 from alignkit.recipe.render import scalar
-from alignkit.recipe.tree import Path, dotted
+from alignkit.recipe.tree import Node, Path, dotted, nearest
 
 ABSENT = "absent"
 
@@ -31,6 +30,36 @@ class Differing:
         return f"{self.key}: {self.first} -> {self.second}"
 
 
+class Comparable(Protocol):
+    """A recipe as it is compared, such as a `LoadedRecipe`."""
+
+    def tree(self) -> dict[str, Any]:
+        """Its plain values."""
+
+    def origin_of(self, path: Path) -> str:
+        """Who gave the value at a path."""
+
+
+@dataclass(frozen=True)
+class Unfilled:
+    """What files say, without defaults; a base that is no whole recipe can be compared so.
+
+    Attributes:
+        root: the values of a file on top of what it extends.
+    """
+
+    root: Node
+
+    def tree(self) -> dict[str, Any]:
+        """The values that are given."""
+        plain: dict[str, Any] = self.root.plain()
+        return plain
+
+    def origin_of(self, path: Path) -> str:
+        """`file:line` of a value."""
+        return str(nearest(self.root, path)[0].place)
+
+
 @dataclass(frozen=True)
 class _Side:
     """A value, and its path in its own recipe; no path where it has none."""
@@ -42,7 +71,7 @@ class _Side:
         return _Side(self.value[step], (*(self.path or ()), step))
 
 
-def compare(first: LoadedRecipe, second: LoadedRecipe) -> Iterator[Differing]:
+def compare(first: Comparable, second: Comparable) -> Iterator[Differing]:
     """All differences, in the order of a recipe's keys. A component that another one stands for is one difference."""
     for key, one, other in _pairs(_Side(first.tree(), ()), _Side(second.tree(), ()), ()):
         yield Differing(dotted(key), _said(first, one), _said(second, other))
@@ -73,5 +102,5 @@ def _names(value: object) -> list[str] | None:
     return names if len(names) == len(value) == len(set(names)) else None
 
 
-def _said(loaded: LoadedRecipe, side: _Side) -> str:
+def _said(loaded: Comparable, side: _Side) -> str:
     return ABSENT if side.path is None else f"{scalar(side.value)} ({loaded.origin_of(side.path)})"

@@ -21,6 +21,23 @@ _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or fals
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
+def about(registry: Registry[Any], name: str) -> str:
+    """What a component is, in a sentence; a plugin that was not named yet is not imported for it."""
+    cls = registry.classes().get(name)
+    said = _first_sentence(cls) if cls else f"Plugin {registry.owner(name)}"
+    first, *others = registry.synonyms(name) or [name]
+    if name != first:
+        said = f"Another name of {first}"
+    elif others:
+        said += f"; also called {', '.join(others)}"
+    conflict = registry.conflict(name)
+    return f"{said}." + (f" Refused when used: {conflict}." if conflict else "")
+
+
+def _first_sentence(cls: type) -> str:
+    return " ".join((cls.__doc__ or "").split("\n\n")[0].split()).split(". ")[0].rstrip(".")
+
+
 def parameters(cls: type[Section], only: str | None = None) -> Iterator[str]:
     """Two lines or more per parameter, or for one only: name, type, range and default; then what it means."""
     for key, field in cls.model_fields.items():

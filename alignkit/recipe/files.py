@@ -9,20 +9,18 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
 from alignkit.errors import Problem, RecipeError, shown
+from alignkit.libraries.known import Libraries
 from alignkit.recipe.composing import compose, first_key, is_path
+from alignkit.recipe.header import EXTENDS_KEY, FILE_KEYS, Header
 from alignkit.recipe.libraries import Source, no_library, no_source, source
 from alignkit.recipe.tree import Node, Place, merge
 from alignkit.recipe.yaml import MAX_BYTES, TOO_LARGE, Budget, read_yaml
-
-SCHEMA_KEY = "$schema"
-EXTENDS_KEY = "extends"
-FILE_KEYS = (EXTENDS_KEY, SCHEMA_KEY)
-"""Keys at the top of a file that say how to read it; they are no part of the recipe itself."""
 
 MAX_NAME: Final = 255
 """Longest name that is compared with others."""
@@ -34,22 +32,41 @@ MAX_TOTAL_BYTES: Final = 1024 * 1024
 """Size of a recipe with everything it extends."""
 
 
-def read_recipe_tree(path: Path, keys: Collection[str] = ()) -> tuple[Node, list[Problem]]:
-    """The tree of a recipe on top of everything it extends, and what is wrong with single keys of these files.
+@dataclass(frozen=True)
+class RecipeTree:
+    """A recipe file as it was read.
+
+    Attributes:
+        root: its values on top of everything it extends.
+        problems: what is wrong with single keys of these files.
+        headers: what these files say of themselves, the recipe first.
+        files: the files, the recipe first.
+    """
+
+    root: Node
+    problems: list[Problem]
+    headers: list[Header]
+    files: list[Source]
+
+
+def read_recipe_tree(path: Path, libraries: Libraries, keys: Collection[str] = ()) -> RecipeTree:
+    """The tree of a recipe on top of everything it extends.
 
     Args:
-        path: the recipe, or NAME:PATH for one that comes with a package.
+        path: the recipe, or NAME:PATH for one of a library.
+        libraries: those that can be named.
         keys: those that a recipe has at its top. A file with none of them, or nearly so, is not a recipe, and none of
             it is repeated in messages. Empty to take any file.
 
     Raises:
-        RecipeError: a file is missing, cannot be read as YAML, extends itself, or is no recipe; or there are too many.
+        RecipeError: a file is missing, cannot be read as YAML, is of a later schema, extends itself, or is no recipe;
+            or there are too many.
     """
-    file = source(str(path))
+    file = source(str(path), libraries)
     if complaint := _unusable(file, str(path), Path()):
         raise RecipeError([Problem("", "", complaint)])
     reader = _Reader({*keys, *FILE_KEYS} if keys else frozenset())
-    return reader.read(file, ()), reader.problems
+    return RecipeTree(reader.read(file, ()), reader.problems, reader.headers, reader.files)
 
 
 class _Reader:
@@ -58,6 +75,8 @@ class _Reader:
     def __init__(self, keys: Collection[str]) -> None:
         self.keys = keys
         self.problems: list[Problem] = []
+        self.headers: list[Header] = []
+        self.files: list[Source] = []
         self._trees: dict[Path, Node] = {}
         self._names = 0
         self._bytes = 0
@@ -82,6 +101,7 @@ class _Reader:
 
     def _root(self, file: Source) -> Node:
         content = _content(file)
+        self.files.append(file)
         self._bytes += len(content)
         if self._bytes > MAX_TOTAL_BYTES:
             raise _refusal(file.name, "", f"with the files that extend it, more than {MAX_TOTAL_BYTES // 1024} KiB")
@@ -99,6 +119,9 @@ class _Reader:
         ):
             known = ", ".join(sorted(self.keys))
             raise _refusal(str(root.place), "", f"this is no recipe: it has none of the keys {known}")
+        header, found = Header.of(root)
+        self.headers.append(header)
+        self.problems += found
         return root
 
     def _bases(self, root: Node, file: Source, chain: tuple[Source, ...]) -> list[Source]:
@@ -165,7 +188,7 @@ def _unusable(file: Source, given: str, start: Path, besides: Path | None = None
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return _missing(given, path, start, besides)
+        return _missing(given, file, start, besides)
     except OSError as error:
         return f"{shown(given)} cannot be read: {error.strerror}"
     except ValueError:
@@ -177,13 +200,16 @@ def _unusable(file: Source, given: str, start: Path, besides: Path | None = None
     return f"{shown(given)} is {TOO_LARGE}" if status.st_size > MAX_BYTES else None
 
 
-def _missing(given: str, path: Path, start: Path, besides: Path | None) -> str:
+def _missing(given: str, file: Source, start: Path, besides: Path | None) -> str:
     """That a file is not there, and the nearest that is."""
+    path = file.path
     if path.is_symlink():
         return f"{shown(given)} is a link to nothing"
     folders = sorted({folder for folder in (path.parent, start) if folder.is_dir()})
-    found = [file for folder in folders for pattern in ("*.y*ml", "*/*.y*ml") for file in folder.glob(pattern)]
+    found = [near for folder in folders for pattern in ("*.y*ml", "*/*.y*ml") for near in folder.glob(pattern)]
     is_absolute = Path(given).is_absolute()
-    names = [str(file) if is_absolute else os.path.relpath(file, start) for file in found if file != besides]
-    near = get_close_matches(given, names, n=1) if len(given) <= MAX_NAME else []
-    return f"no file {shown(given)}" + (f"; did you mean {shown(near[0])}?" if near else no_library(given))
+    names = [str(near) if is_absolute else os.path.relpath(near, start) for near in found if near != besides]
+    close = get_close_matches(given, names, n=1) if len(given) <= MAX_NAME else []
+    return f"no file {shown(given)}" + (
+        f"; did you mean {shown(close[0])}?" if close else no_library(given, file.libraries)
+    )

@@ -1,29 +1,22 @@
-"""Recipes that come with an installed package, named from anywhere: `alignkit:base/world.yaml`."""
+"""Recipe files by name: beside another file, or NAME:PATH in a library, such as `alignkit:base/world.yaml`."""
 
 from __future__ import annotations
 
 import os
 import posixpath
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from alignkit.errors import printable, shown
+from alignkit.errors import LibraryError, printable, shown
+from alignkit.libraries.content import RECIPES
+from alignkit.libraries.known import Libraries
 from alignkit.registry import nearest_of
 
-_NAMED: Final = re.compile(r"([A-Za-z][\w.-]+):(.*)", re.DOTALL | re.ASCII)
+_NAMED: Final = re.compile(r"([A-Za-z][\w-]+):(.*)", re.DOTALL | re.ASCII)
 """NAME:PATH; one letter is a drive of Windows."""
-
-_ENDINGS: Final = (".yaml", ".yml")
-
-
-def libraries() -> Mapping[str, Path]:
-    """Name of each package that brings recipes -> their folder."""
-    package = Path(__file__).parents[1]
-    shipped = package / "shipped_recipes"  # what setup.py makes of the folder beside the package
-    return {"alignkit": shipped if shipped.is_dir() else package.parent / "recipes"}
 
 
 @dataclass(frozen=True)
@@ -32,41 +25,49 @@ class Source:
 
     Attributes:
         name: what messages call it: the file as the user named it, or NAME:PATH.
-        path: where it lies.
-        library: the package that brings it; empty for a file of the user's.
+        path: where it lies; nowhere when the library cannot be used.
+        libraries: those that can be named.
+        library: the one that it is of; empty for a file of the user's.
+        complaint: why the library cannot be used; empty when it can.
     """
 
     name: str
     path: Path
+    libraries: Libraries = field(repr=False, compare=False)
     library: str = ""
+    complaint: str = ""
 
     def beside(self, given: str) -> Source:
         """The file that this one calls `given`."""
-        if _library_of(given):
-            return source(given)
+        other = _library_of(given, self.libraries)
+        if other:
+            refused = self.library and self.libraries.may_extend(self.library, other)
+            return Source(given, Path(), self.libraries, other, refused) if refused else source(given, self.libraries)
         if not self.library:
             path = Path(os.path.normpath(self.path.parent / given))
-            return Source(str(path), path)
+            return Source(str(path), path, self.libraries)
         inner = self.name.partition(":")[2]
-        return _shipped(self.library, posixpath.normpath(posixpath.join(posixpath.dirname(inner), given)))
+        return _in(self.library, posixpath.normpath(posixpath.join(posixpath.dirname(inner), given)), self.libraries)
 
 
-def source(given: str) -> Source:
+def source(given: str, libraries: Libraries) -> Source:
     """The file that a user calls `given`; whether it is there is another question."""
-    library = _library_of(given)
-    return _shipped(library, given.partition(":")[2]) if library else Source(given, Path(given))
+    library = _library_of(given, libraries)
+    return _in(library, given.partition(":")[2], libraries) if library else Source(given, Path(given), libraries)
 
 
 def no_source(source: Source, given: str) -> str | None:
-    """One line about what cannot be a recipe of a package, or is none; None when it is one, or no package was named."""
+    """One line about what cannot be a recipe of a library, or is none; None when it is one, or no library was named."""
     if not source.library:
         return None
+    if source.complaint:
+        return f"{shown(given)}: {source.complaint}"
     inner = PurePosixPath(source.name.partition(":")[2])
     if inner.is_absolute() or ".." in inner.parts:
         return f"{shown(given)}: a recipe of {source.library} is named by its path below their folder, without '..'"
     if source.path.is_file():
         return None
-    names = sorted(path.relative_to(libraries()[source.library]) for path in _files(source.library))
+    names = sorted(recipe_files(source.library, source.libraries))
     known = {name.with_suffix("").as_posix(): name.as_posix() for name in names}
     wanted = str(inner).removesuffix(inner.suffix)
     near = nearest_of(wanted, known)
@@ -74,33 +75,52 @@ def no_source(source: Source, given: str) -> str | None:
     return f"no recipe {shown(given)}{hint} {source.library} brings {_listed(names)}"
 
 
-def no_library(given: str) -> str:
+def no_library(given: str, libraries: Libraries) -> str:
     """What to say besides of a missing file whose name looks like NAME:PATH; empty for others."""
     named = _NAMED.fullmatch(given)
     if not named or named[2].startswith(("/", "\\")):
         return ""
-    known = libraries()
-    if near := nearest_of(named[1], known):
+    if near := nearest_of(named[1], libraries.names):
         return f"; did you mean {shown(f'{near}:{named[2]}')}?"
-    return f"; no package {shown(named[1])} brings recipes, only {', '.join(known)}"
+    return f"; there is no library {shown(named[1])}, only {', '.join(libraries.names)}"
 
 
-def _library_of(given: str) -> str:
+def recipe_files(library: str, libraries: Libraries) -> Iterator[Path]:
+    """The recipes of a library, relative to its folder; no link is followed.
+
+    Raises:
+        LibraryError: it cannot be used.
+    """
+    folder = libraries.folder(library)
+    for top, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(top, name).relative_to(folder) for name in sorted(files) if name.endswith(RECIPES))
+
+
+def recipe_names(library: str, libraries: Libraries) -> list[str]:
+    """What the recipes of a library are called, NAME:PATH; none where it cannot be used."""
+    try:
+        return [f"{library}:{path.as_posix()}" for path in recipe_files(library, libraries)]
+    except LibraryError:
+        return []
+
+
+def _library_of(given: str, libraries: Libraries) -> str:
     named = _NAMED.fullmatch(given)
-    return named[1] if named and named[1] in libraries() else ""
+    return named[1] if named and named[1] in libraries.names else ""
 
 
-def _shipped(library: str, given: str) -> Source:
+def _in(library: str, given: str, libraries: Libraries) -> Source:
     inner = given.replace("\\", "/")  # Windows has made them of ours
     if inner and ".." not in inner.split("/"):
         inner = posixpath.normpath(inner)
-    if not inner.endswith(_ENDINGS):
-        inner += _ENDINGS[0]
-    return Source(f"{library}:{inner}", libraries()[library] / inner, library)
-
-
-def _files(library: str) -> list[Path]:
-    return [path for ending in _ENDINGS for path in libraries()[library].rglob(f"*{ending}")]
+    if not inner.endswith(RECIPES):
+        inner += RECIPES[0]
+    name = f"{library}:{inner}"
+    try:
+        return Source(name, libraries.folder(library) / inner, libraries, library)
+    except LibraryError as error:
+        return Source(name, Path(), libraries, library, str(error))
 
 
 def _listed(names: list[Path]) -> str:

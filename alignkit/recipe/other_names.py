@@ -118,8 +118,7 @@ INSTEAD: Final[Mapping[str, str]] = {
     "fsdp": _SHARDED,
     "push_to_hub": _HUB,
     "hub_model_id": _HUB,
-    "data.revision": "a Hub data set is read as it is now; for another revision download its file and name that",
-    "plugins": "a plugin is an installed package; name its component where it belongs",
+    "plugins": "a plugin is an installed package or a trusted file (alignkit plugins); name its component in its slot",
 }
 """Key without a single counterpart -> what to do."""
 

@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from alignkit.errors import Problem, RecipeError, shown
 from alignkit.recipe.composing import REMOVE, remove_at, set_at, steps_of
-from alignkit.recipe.files import FILE_KEYS
+from alignkit.recipe.header import FILE_KEYS
 from alignkit.recipe.tree import Node, Place
 from alignkit.recipe.yaml import read_yaml
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from alignkit.recipe.composing import REMOVE
-from alignkit.recipe.files import EXTENDS_KEY, SCHEMA_KEY
+from alignkit.recipe.describe import about
+from alignkit.recipe.header import DEPRECATED_KEY, EXTENDS_KEY, REQUIRES_KEY, SCHEMA, SCHEMA_KEY, VERSION_KEY
 from alignkit.recipe.kinds import KINDS
 from alignkit.recipe.recipe import Recipe
 from alignkit.registry import SLOT, Registry
@@ -25,6 +26,21 @@ def recipe_schema() -> Schema:
     names = {"type": "string"}
     root["properties"] = {
         SCHEMA_KEY: {"type": "string", "description": "Where editors find this schema."},
+        VERSION_KEY: {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": SCHEMA,
+            "default": 1,
+            "description": "What the keys of this file are called; `alignkit migrate` brings an older file up to date.",
+        },
+        DEPRECATED_KEY: {
+            "type": "string",
+            "description": "What to use in place of this recipe; told to whoever runs, checks or extends it.",
+        },
+        REQUIRES_KEY: {
+            "anyOf": [names, {"type": "array", "items": names}],
+            "description": "Plugin packages that must be there, such as `acme-weights>=1.2`; never installed for you.",
+        },
         EXTENDS_KEY: {
             "anyOf": [names, {"type": "array", "items": names}],
             "description": "Recipe files that this one is merged onto, relative to it; later ones win.",
@@ -50,10 +66,15 @@ def _slot(registry: Registry[Any], definitions: Schema) -> Schema:
     components = []
     for name, cls in registry.classes().items():
         schema = _lifted(cls.model_json_schema(), definitions)
-        schema["properties"]["name"] = {"const": name, "description": f"Names {registry.one}."}
+        # A constant, as editors join those of all components into one message; and its description stands beside the
+        # value and, as long as no value is there, beside the key.
+        said = f"Names the {registry.kind} `{name}`: {about(registry, name)}"
+        schema["properties"]["name"] = {"const": name, "description": said}
         definitions[f"{registry.kind}.{name}"] = schema | {"title": name}
         components.append({"$ref": f"#/$defs/{registry.kind}.{name}"})
-    return {"anyOf": [{"enum": registry.names(), "type": "string"}, *components]}
+    names = registry.names()
+    bare = {"enum": names, "enumDescriptions": [about(registry, name) for name in names], "type": "string"}
+    return {"anyOf": [bare, *components]}
 
 
 def _lifted(schema: Schema, definitions: Schema) -> Schema:

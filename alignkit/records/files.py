@@ -92,6 +92,24 @@ def read_record(path: Path, kind: type[R]) -> R:
 _ADVICE = "restore it or start a new run elsewhere"
 
 
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """Gives a name beside `target` for a folder to be made under; it becomes `target` when all went well.
+
+    Raises:
+        RunFolderError: the disk is full, read-only or gone; an older `target` is untouched.
+    """
+    staging = target.with_name(f".{target.name}.tmp")
+    try:
+        with one_line(target):
+            clear(staging)
+            yield staging
+    except BaseException:
+        discard(staging)
+        raise
+    publish(staging, target)
+
+
 def publish(staging: Path, target: Path) -> None:
     """Gives a folder its name when everything in it is durable; an older one of that name goes when it does.
 

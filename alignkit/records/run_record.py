@@ -26,6 +26,12 @@ class Session(Record):
     versions: dict[str, str]
     """Of Python and packages."""
 
+    plugins: dict[str, str] = Field(default_factory=dict)
+    """Package -> version, or file -> hash, of what the recipe's components come from beside alignkit."""
+
+    libraries: dict[str, str] = Field(default_factory=dict)
+    """Recipe library -> version, revision, commit and hash, of those that the recipe was put together from."""
+
 
 class Resumption(Session):
     """A session that went on with what others had begun."""
@@ -45,6 +51,13 @@ class RunRecord(Session):
 
     fingerprints: dict[str, str]
     """What went in (`data`, `template`, `model`) -> hash, hex."""
+
+    revisions: dict[str, str | None] = Field(default_factory=dict)
+    """What the first session took from the Hub (`model`, `model.base`, `model.tokenizer`, `data.train`, `data.eval`) ->
+    its commit; null where that is not known."""
+
+    is_chat: bool | None = None
+    """Whether the training rows are conversations, which the chat template renders; null in older records."""
 
     evaluations: dict[str, str] = Field(default_factory=dict)
     """`before`, `after`, `change` -> sha256 of their values in `eval.json`."""

@@ -90,7 +90,7 @@ class Banner:
         self._print("model", f"{name}: {parameters:,} parameters, {trained}")
 
     def note(self, text: str) -> None:
-        """What the user should know of the model."""
+        """What the user should know of the recipe or the model."""
         self._print("", text)
 
     def plan(self, batch: Batch, *, steps: int, epochs: float) -> None:

@@ -31,6 +31,7 @@ class ModelCard:
         fingerprints: of data, template and starting model.
         command: the command line, one string per argument.
         versions: package -> version.
+        revisions: what came from the Hub, by its key of the recipe -> commit, None where that is not known.
         before: evaluation before training.
         after: evaluation after it; empty while that is still to come.
         change: paired differences of the two.
@@ -46,6 +47,7 @@ class ModelCard:
     before: Mapping[str, float]
     after: Mapping[str, float] = field(default_factory=dict)
     change: Mapping[str, float] = field(default_factory=dict)
+    revisions: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def base(self) -> str:
@@ -104,6 +106,9 @@ class ModelCard:
         yield from ("", "The command:", "")
         name, *arguments = self.command or ("alignkit",)
         yield from _fenced("sh", shlex.join([Path(name).name, *arguments]))
+        if self.revisions:
+            taken = (f"{_code(key)} at commit {_code(commit or 'unknown')}" for key, commit in self.revisions.items())
+            yield from ("", f"From the Hub: {', '.join(taken)}")
         yield from ("", "Versions: " + ", ".join(f"{name} {version}" for name, version in self.versions.items()), "")
 
 

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 def show_begun(console: Console, loaded: LoadedRecipe, folder: str) -> None:
     """What is known before anything is loaded; `folder` is the run folder, in words."""
-    recipe = loaded.recipe
-    Banner(console).begun(
+    recipe, banner = loaded.recipe, Banner(console)
+    banner.begun(
         recipe=str(loaded.path),
         method=method_line(recipe),
         folder=folder,
         loading=f"data {', '.join(recipe.data.labels)}; model {model_name(recipe)}",
     )
+    for note in loaded.notes:
+        banner.note(note)
 
 
 def show_plan(

@@ -12,7 +12,7 @@ import pytest
 from alignkit import __version__
 from alignkit.cli import main
 from alignkit.errors import NonFiniteError
-from alignkit.recipe.kinds import KINDS
+from alignkit.recipe.kinds import ALL_KINDS, KINDS
 from alignkit.recipe.load import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +37,8 @@ def alignkit(capsys, tmp_path, monkeypatch):
 
 BAD = (
     "bad.yaml:5: seed: must be at least 0, got -1\n"
-    "bad.yaml:6: sede: unknown key; did you mean 'seed'? known keys: data, evaluation, extends, losses, model, "
-    "pair_weighting, seed, trainer, training, weighting\n"
+    "bad.yaml:6: sede: unknown key; did you mean 'seed'? known keys: data, deprecated, evaluation, extends, losses, "
+    "model, pair_weighting, requires, schema, seed, trainer, training, weighting\n"
 )
 
 
@@ -115,9 +115,9 @@ def test_list_names_all_kinds(alignkit):
     code, out, _ = alignkit("list")
     headings = [line for line in out.splitlines() if line and not line.startswith(" ")]
     kinds = ["weightings", "pair_weightings", "losses", "trainers", "anchors", "contrasts", "statistics"]
-    kinds += ["models", "sources", "measures"]
+    kinds += ["models", "sources", "measures", "checks"]
     assert (code, headings) == (0, kinds)
-    assert out.count("\n  ") == sum(len(registry.names()) for registry in KINDS.values())
+    assert out.count("\n  ") == sum(len(registry.names()) for registry in ALL_KINDS.values())
 
 
 @pytest.mark.parametrize("kind", ["weighting", "weightings"])
@@ -140,9 +140,9 @@ def test_describe_gives_formula_paper_parameters_and_source(alignkit):
     assert "alignkit/losses/dpo.py:" in lines[-1]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_every_component_can_be_described(alignkit, kind):
-    for name in KINDS[kind].names():
+    for name in ALL_KINDS[kind].names():
         code, out, err = alignkit("describe", kind, name)
         assert (code, err) == (0, "") and f"{kind} {name}\n" in out
         assert "<class" not in out and "typing." not in out
@@ -176,9 +176,8 @@ def test_describe_of_sections_slots_and_keys(alignkit, arguments, lines):
 
 def test_describe_of_what_there_is_not(alignkit):
     known = (
-        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure, recipe, "
-        "model.adapter, "
-        "data, data.world, training, evaluation"
+        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure, check, "
+        "recipe, model.adapter, data, data.world, training, evaluation"
     )
     said = f"unknown kind or section 'trianing'; did you mean 'training'? {known}\n"
     assert alignkit("describe", "trianing") == (2, "", said)
@@ -200,7 +199,9 @@ def test_two_names_of_one_loss_have_distinct_lines(alignkit):
 
 
 def test_unknown_kinds_and_names(alignkit):
-    kinds = "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure"
+    kinds = (
+        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure, check"
+    )
     assert alignkit("list", "lose") == (2, "", f"unknown kind 'lose'; did you mean 'loss'? {kinds}\n")
     names = (
         "known: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kto, nll, orpo, robust, sft, sigmoid_norm, simpo, "

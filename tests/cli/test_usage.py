@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from alignkit import __version__
-from alignkit.cli import main
+from alignkit.cli import _verbs, main
 
-KNOWN = "known: run, plan, validate, show, diff, list, describe, schema"
+KNOWN = f"known: {', '.join(_verbs())}"
 
 
 def alignkit(capsys, *arguments):

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from alignkit.data.config import DataConfig
-from alignkit.data.naming import read_source, refuse_misplaced
+from alignkit.data.naming import commits, read_source, refuse_misplaced
 from alignkit.errors import DataError
 from alignkit.world.config import WorldConfig
 
@@ -36,7 +36,7 @@ def test_parquet(folder, pairs):
 def test_hub(monkeypatch, pairs):
     calls = []
 
-    def fake(name, subset, split):
+    def fake(name, subset, split, revision):
         calls.append((name, subset, split))
         return datasets.Dataset.from_list(pairs)
 
@@ -54,6 +54,57 @@ def test_hub(monkeypatch, pairs):
         ("some/pairs", None, "test_prefs"),
         ("some/pairs", None, "test"),
     ]
+
+
+COMMIT, OTHER = "c0ffee" * 6 + "abcd", "decaf0" * 6 + "abcd"
+
+
+@pytest.fixture
+def cached(monkeypatch, tmp_path, pairs):
+    """The datasets library gives a table of its cache, made from `COMMIT`; the revisions that it was asked for."""
+    asked = []
+    datasets.Dataset.from_list(pairs).save_to_disk(tmp_path / "cache" / "some___pairs" / "default" / "0.0.0" / COMMIT)
+
+    def fake(name, subset, split, revision):
+        asked.append(revision)
+        return datasets.load_from_disk(tmp_path / "cache" / "some___pairs" / "default" / "0.0.0" / COMMIT)
+
+    monkeypatch.setattr("datasets.load_dataset", fake)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return asked
+
+
+def test_the_commit_of_a_hub_data_set_is_known_when_it_was_read(cached):
+    config = DataConfig(train="some/pairs", revision="v1", eval={"name": "hub", "id": "some/pairs", "split": "dev"})
+    assert commits(config) == {"data.train": None, "data.eval": None}
+    read_source(config, "train", 0)
+    assert commits(config) == {"data.train": COMMIT, "data.eval": None}
+    read_source(config, "eval", 0)
+    assert commits(config) == {"data.train": COMMIT, "data.eval": COMMIT}
+    assert cached == ["v1", None]
+    assert commits(DataConfig(train="a.jsonl", eval="builtin:world")) == {}
+
+
+def test_a_table_that_is_in_no_cache_has_no_known_commit(monkeypatch, pairs):
+    monkeypatch.setattr("datasets.load_dataset", lambda *args, **options: datasets.Dataset.from_list(pairs))
+    config = DataConfig(train="some/unknown")
+    read_source(config, "train", 0)
+    assert commits(config) == {"data.train": None}
+
+
+@pytest.mark.parametrize("revision", [OTHER, "v1"])
+def test_another_revision_of_the_cache_is_not_taken_in_its_place(revision, cached, tmp_path):
+    """Without the Hub the datasets library takes the newest of its cache."""
+    place = tmp_path / "hub" / "datasets--some--pairs"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "v1").write_text(OTHER)  # what the tag was when the Hub last answered
+    with pytest.raises(DataError) as caught:
+        read("some/pairs", revision=revision)
+    assert str(caught.value) == (
+        f"Hub data set 'some/pairs': revision '{revision}' is commit {OTHER}, but commit {COMMIT} is what the cache "
+        "holds and the Hub cannot be reached; try again with a network"
+    )
+    assert len(read("some/pairs", revision=COMMIT)) == 5
 
 
 def test_hub_out_of_reach(monkeypatch):
@@ -125,6 +176,10 @@ MISTAKES = [
     (
         {"train": "data.jsonl", "subset": "main"},
         "data.subset: 'main' belongs to a Hub data set; the data is data.jsonl",
+    ),
+    (
+        {"train": "data.jsonl", "revision": "v1"},
+        "data.revision: 'v1' belongs to a Hub data set; the data is data.jsonl",
     ),
     (
         {"train": "some/pairs", "eval": "data.jsonl", "eval_split": "dev"},

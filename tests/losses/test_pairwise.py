@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from each_tensor import each_tensor
 from pydantic import ValidationError
 
 from alignkit.asks.needs import Needs
+from alignkit.conformance.scored import each_tensor
 from alignkit.losses import losses
 from alignkit.losses.calibrated_nll import CalibratedNLL
 from alignkit.losses.cdpo import CDPO

@@ -1,4 +1,4 @@
-"""What holds for every loss: padding, order, detach points, derivatives."""
+"""What holds for every loss and every branch of one: what the conformance kit checks, and derivatives."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from each_tensor import each_tensor
 
+from alignkit.conformance import check_component
+from alignkit.conformance.scored import each_tensor
 from alignkit.losses import losses
 from alignkit.losses.base import Loss
 from alignkit.losses.dpo import DPO
@@ -114,32 +115,9 @@ def test_every_built_in_loss_is_tested_here() -> None:
     assert {variant["name"] for variant in VARIANTS.values()} == built_in
 
 
-def test_one_value_per_example(loss, trio) -> None:
-    assert value_B(loss, trio).shape == (3,)
-
-
-@pytest.mark.parametrize("pad", [(0, 2), (3, 0), (1, 1)], ids=["right", "left", "both"])
-def test_padding_does_not_matter(loss, trio, pad) -> None:
-    padded = mapped(trio, lambda x_BT: torch.nn.functional.pad(x_BT, pad))
-    torch.testing.assert_close(value_B(loss, padded), value_B(loss, trio), rtol=1e-12, atol=1e-12)
-
-
-def test_masked_equals_removed(loss, trio) -> None:
-    """A column that is padding for every row may as well not be there, nor other rows: each example stands alone."""
-    expected_B = value_B(loss, trio)
-    for row in range(3):
-        alone = {}
-        for side, scores in trio.items():
-            kept_T = scores.mask_BT[row]
-            of_prompt = scores.prompt_mask_BP[row]
-            kept = {"prompt_BP": of_prompt, "prompt_mask_BP": of_prompt}
-            alone[side] = each_tensor(scores, lambda name, value: value[row : row + 1, kept.get(name, kept_T)])  # noqa: B023
-        torch.testing.assert_close(value_B(loss, alone), expected_B[row : row + 1], rtol=1e-12, atol=1e-12)
-
-
-def test_permuting_examples_permutes_losses(loss, trio) -> None:
-    order = [2, 0, 1]
-    assert torch.equal(value_B(loss, mapped(trio, lambda x_BT: x_BT[order])), value_B(loss, trio)[order])
+def test_it_keeps_what_all_losses_promise(loss) -> None:
+    """Padding, order, neighbours, one token, far log-ratios, what is asked for, the reference: the conformance kit."""
+    check_component(loss)
 
 
 def test_one_token_gives_no_nan(loss) -> None:
@@ -148,32 +126,6 @@ def test_one_token_gives_no_nan(loss) -> None:
     values_B = value_B(loss, trio)
     (gradient,) = torch.autograd.grad(values_B.sum(), leaf)
     assert torch.isfinite(values_B).all() and torch.isfinite(gradient).all() and (gradient != 0).all()
-
-
-def test_huge_log_ratios_stay_finite(loss, trio) -> None:
-    far = {side: replace(s, policy_BT=s.policy_BT * 1e4) for side, s in trio.items()}
-    for scores in far.values():
-        scores.policy_BT.requires_grad_()
-    values_B = value_B(loss, far)
-    gradient = torch.autograd.grad(values_B.sum(), far["chosen"].policy_BT)[0]
-    assert torch.isfinite(values_B).all() and torch.isfinite(gradient).all()
-
-
-def test_what_is_read_is_declared(loss, trio) -> None:
-    """Without what the loss does not need, its value is the same, so the step need not compute it."""
-    needs = loss.needs()
-    bare = {
-        side: replace(
-            s,
-            reference_BT=s.reference_BT if needs.reference else None,
-            statistics={statistic: s.statistics[statistic] for statistic in needs.statistics},
-            prompt_BP=s.prompt_BP if needs.prompt else None,
-        )
-        for side, s in trio.items()
-    }
-    bare["sampled"] = bare["sampled"] if needs.anchor else None
-    bare["gold_response"] = bare["gold_response"] if needs.gold else None
-    assert torch.equal(value_B(loss, bare), value_B(loss, trio))
 
 
 def test_derivatives_match_finite_differences(loss, trio) -> None:
@@ -207,16 +159,6 @@ def written(scores: TokenScores, leaf: str | Statistic, value: torch.Tensor) -> 
     if isinstance(leaf, str):
         return replace(scores, **{leaf: value})
     return replace(scores, statistics={**scores.statistics, leaf: value})
-
-
-def test_the_reference_is_a_constant(loss, trio) -> None:
-    """Even a reference that could carry a gradient gets none."""
-    for scores in trio.values():
-        scores.policy_BT.requires_grad_()
-        scores.reference_BT.requires_grad_()
-    value_B(loss, trio).sum().backward()
-    assert [s.reference_BT.grad for s in trio.values()] == [None] * 4
-    assert (trio["chosen"].policy_BT.grad[trio["chosen"].mask_BT] != 0).any()
 
 
 @pytest.mark.parametrize(

@@ -404,6 +404,22 @@ def test_model_of_the_hub(hub, saved):
     assert torch.equal(model.model.norm.weight, load_file(saved / WEIGHTS)[NORM])
 
 
+def test_what_was_taken_from_the_hub_has_a_commit(hub, saved, adapter, tmp_path):
+    hub(saved)
+    assert Pretrained(name="pretrained", path="owner/name").commits() == {"model": "c0ffee"}
+    assert Pretrained(name="pretrained", path="owner/name", revision="v1").commits() == {"model": None}
+    assert Pretrained(name="pretrained", path=str(saved)).commits() == {}
+    assert Pretrained(name="pretrained", path=str(saved), tokenizer="owner/name").commits() == {
+        "model.tokenizer": "c0ffee"
+    }
+    mine = shutil.copytree(adapter, tmp_path / "adapter")
+    config = json.loads((mine / "adapter_config.json").read_text())
+    for base, revision, found in (("owner/name", None, "c0ffee"), ("owner/name", "v1", None)):
+        config |= {"base_model_name_or_path": base, "revision": revision}
+        (mine / "adapter_config.json").write_text(json.dumps(config))
+        assert Pretrained(name="pretrained", path=str(mine)).commits() == {"model.base": found}
+
+
 def test_index_of_the_hub_to_a_pickle(hub, saved):
     index(norm="pytorch_model.bin")(hub(saved))
     assert hub_complaint() == (

@@ -8,7 +8,7 @@ import pytest
 
 from alignkit.errors import RecipeError
 from alignkit.folder import RunFolder
-from alignkit.recipe import libraries
+from alignkit.libraries import known
 from alignkit.recipe.load import load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -29,7 +29,7 @@ def small_library(tmp_path, monkeypatch):
     (folder / "base" / "up.yaml").write_text("extends: ../tidpo.yaml\n")
     (folder / "base" / "out.yaml").write_text("\nextends: ../../mine.yaml\n")
     (tmp_path / "mine.yaml").write_text("seed: 3\n")
-    monkeypatch.setattr(libraries, "libraries", lambda: {"alignkit": folder})
+    monkeypatch.setattr(known, "shipped", lambda: folder)
 
 
 def complaint(*arguments):
@@ -82,7 +82,7 @@ BRINGS = "alignkit brings tidpo; base/: out, up, world"
             for name in ("alignkit:../mine.yaml", "alignkit:base/../tidpo.yaml", "alignkit:/etc/passwd")
         ),
         ("algnkit:base/x.yaml", "no file 'algnkit:base/x.yaml'; did you mean 'alignkit:base/x.yaml'?"),
-        ("acme:dpo/lora.yaml", "no file 'acme:dpo/lora.yaml'; no package 'acme' brings recipes, only alignkit"),
+        ("acme:dpo/lora.yaml", "no file 'acme:dpo/lora.yaml'; there is no library 'acme', only alignkit"),
         ("c:x.yaml", "no file 'c:x.yaml'"),
     ],
 )

@@ -123,8 +123,8 @@ def test_a_problem_is_placed_in_the_file_that_has_it(write):
     write(child="extends: base.yaml\nweighting: {mix: 7}\n", base=BASE.replace("max_rows", "maxrows"))
     assert complaint("child.yaml").splitlines() == [
         "base.yaml:2: data.maxrows: unknown key; did you mean 'max_rows'? known keys: eval, eval_split, holdout, "
-        "label_noise, max_bad_rows, max_length, max_rows, on_bad_row, on_overflow, separator, split, subset, train, "
-        "world",
+        "label_noise, max_bad_rows, max_length, max_rows, on_bad_row, on_overflow, revision, separator, split, "
+        "subset, train, world",
         "child.yaml:2: weighting.mix: must be at most 1, got 7",
     ]
 

@@ -27,8 +27,8 @@ WEIGHTINGS = (
 # What is put on line 5 of the recipe above -> the line it gives.
 ADDED = {
     "weigting: uniform": (
-        "weigting: unknown key; did you mean 'weighting'? known keys: data, evaluation, extends, losses, model, "
-        "pair_weighting, seed, trainer, training, weighting"
+        "weigting: unknown key; did you mean 'weighting'? known keys: data, deprecated, evaluation, extends, losses, "
+        "model, pair_weighting, requires, schema, seed, trainer, training, weighting"
     ),
     "weighting: hybird": f"weighting: unknown weighting 'hybird'; did you mean 'hybrid'? known: {WEIGHTINGS}",
     "weighting: {name: hybird}": (
@@ -109,7 +109,7 @@ REPLACED = {
         "2: data.train: missing required key: A file (.jsonl, .json, .csv, each also with .gz, or .parquet), a Hub "
         "data set id, or `builtin:world`",
         "2: data.trian: unknown key; did you mean 'train'? known keys: eval, eval_split, holdout, label_noise, "
-        "max_bad_rows, max_length, max_rows, on_bad_row, on_overflow, separator, split, subset, train, world",
+        "max_bad_rows, max_length, max_rows, on_bad_row, on_overflow, revision, separator, split, subset, train, world",
     ],
     ("model: world", "model: {name: world, adapter: {rank: 0, targets: 5}}"): [
         "1: model.adapter.rank: must be greater than 0, got 0",

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from alignkit.recipe.describe import about
 from alignkit.recipe.kinds import KINDS
 from alignkit.recipe.schema import recipe_schema
 from alignkit.registry import SLOT
@@ -36,7 +37,8 @@ def test_every_reference_has_a_definition_and_every_definition_a_reference(schem
 def test_a_slot_is_a_bare_name_or_one_of_its_components(schema):
     for kind, registry in KINDS.items():
         names, *members = schema["$defs"][kind]["anyOf"]
-        assert names == {"type": "string", "enum": registry.names()}
+        assert (names["type"], names["enum"]) == ("string", registry.names())
+        assert names["enumDescriptions"] == [about(registry, name) for name in registry.names()]
         assert [member["$ref"] for member in members] == [f"#/$defs/{kind}.{name}" for name in registry.names()]
         for name in registry.names():
             assert schema["$defs"][f"{kind}.{name}"]["properties"]["name"]["const"] == name
@@ -60,4 +62,4 @@ def test_fields_carry_their_docstrings_and_bounds(schema):
 
 
 def test_files_may_extend_and_name_their_schema(schema):
-    assert list(schema["properties"])[:2] == ["$schema", "extends"]
+    assert list(schema["properties"])[:5] == ["$schema", "schema", "deprecated", "requires", "extends"]

@@ -68,6 +68,15 @@ def test_whole_but_the_method():
     ]
 
 
+def test_what_came_from_the_hub():
+    lines = str(replace(CARD, revisions={"model": "c0ffee", "data.train": None})).splitlines()
+    assert lines[-3:] == [
+        "From the Hub: `model` at commit `c0ffee`, `data.train` at commit `unknown`",
+        "",
+        "Versions: python 3.11.7, alignkit 0.1.0",
+    ]
+
+
 def test_the_method():
     lines = str(CARD).splitlines()
     assert "# `org/base-1b`, trained with alignkit" in lines

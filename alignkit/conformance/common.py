@@ -1,0 +1,53 @@
+"""What every component promises, whatever its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from alignkit.asks.needs import Needs
+from alignkit.registry import Component, dump_component
+
+
+def _is_closed(component: Component) -> Iterator[str]:
+    """has fixed parameters and refuses unknown ones"""
+    config = type(component).model_config
+    for key, wanted, why in (
+        ("frozen", True, "parameters can change after they were checked"),
+        ("extra", "forbid", "a mistyped parameter is not noticed"),
+        ("strict", True, "text passes for a number"),
+    ):
+        if config.get(key) != wanted:
+            yield f"model_config['{key}'] is {config.get(key)!r}, so {why}; leave it to the base class"
+
+
+def _is_explained(component: Component) -> Iterator[str]:
+    """says what it and its parameters are"""
+    cls = type(component)
+    if not (cls.__doc__ or "").strip():
+        yield f"{cls.__name__} has no docstring, which 'alignkit list' and 'describe' show"
+    for name, field in cls.model_fields.items():
+        if not field.description:
+            yield f"parameter '{name}' has no text below it, which editors and 'alignkit describe' show"
+
+
+def _is_built_again(component: Component) -> Iterator[str]:
+    """is built again from what a record of it holds"""
+    record = dump_component(component)
+    again = type(component).model_validate(record)
+    if again != component:
+        changed = [name for name in record if getattr(again, name) != getattr(component, name)]
+        yield f"built again from {record} it is another component; differing: {', '.join(changed) or 'private values'}"
+
+
+def _asks_always_the_same(component: Component) -> Iterator[str]:
+    """asks for the same each time"""
+    if (ask := getattr(component, "needs", None)) is None:
+        return
+    first, again = ask(), type(component).model_validate(dump_component(component)).needs()  # type: ignore[attr-defined]
+    if not isinstance(first, Needs):
+        yield f"needs() gives {type(first).__name__}, not Needs"
+    elif not first == ask() == again:
+        yield "needs() asks for something else each time; make it depend on the parameters only"
+
+
+CHECKS = (_is_closed, _is_explained, _is_built_again, _asks_always_the_same)

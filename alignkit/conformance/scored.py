@@ -1,0 +1,149 @@
+"""Made-up scores of a few examples, as the engine hands them to a trainer, and changes made to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from alignkit.asks.needs import Needs
+from alignkit.lazy import torch
+from alignkit.registry import RegistryError
+from alignkit.scores import RowScores, Sees, TokenScores
+from alignkit.views import trainers
+from alignkit.views.base import Trainer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LENGTHS = ((3, 5, 1, 4), (4, 2, 3, 6), (5, 3, 2, 1), (2, 4, 3, 5))
+"""Tokens of the responses of four examples, response by response; further ones begin again."""
+
+
+def trainer_of(sees: Sees) -> Trainer | None:
+    """A trainer that gives this; None when nobody knows one."""
+    for name in trainers.names():
+        try:
+            if trainers.get(name).gives == sees:
+                return trainers.build(name, {})
+        except RegistryError:  # another plugin's trouble
+            continue
+    return None
+
+
+def response(lengths: tuple[int, ...], seed: int, needs: Needs) -> TokenScores:
+    """Random scores with random weights of mean 1, padded on the right, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(lengths), max(lengths))
+    mask_BT = torch.arange(shape[1]) < torch.tensor(lengths)[:, None]
+
+    def draw() -> Tensor:
+        return torch.rand(shape, generator=generator, dtype=torch.float64).masked_fill(~mask_BT, 0.0)
+
+    weights_BT = draw()
+    prompt_mask_BP = torch.arange(4) < torch.tensor(lengths)[:, None].clamp_max(3)
+    return TokenScores(
+        policy_BT=-3 * draw(),
+        mask_BT=mask_BT,
+        weights_BT=weights_BT * (mask_BT.sum(-1) / weights_BT.sum(-1))[:, None],
+        reference_BT=-3 * draw(),
+        statistics={s: -draw() if s.can_be_negative else draw() for s in sorted(needs.statistics, key=repr)},
+        prompt_BP=-torch.rand(prompt_mask_BP.shape, generator=generator, dtype=torch.float64) * prompt_mask_BP,
+        prompt_mask_BP=prompt_mask_BP,
+    )
+
+
+def scored(trainer: Trainer, needs: Needs, lengths: tuple[tuple[int, ...], ...] = LENGTHS) -> RowScores:
+    """What the rows of a micro-batch scored to, with all that was asked for."""
+    made = [
+        response(lengths[n % len(lengths)], seed, needs) for seed, n in enumerate(range(len(trainer.responses) + 2))
+    ]
+    first = made[0].length_B
+    return RowScores(
+        responses=tuple(made[:-2]),
+        spans=(),
+        desirable_B=first != 5,
+        sampled=made[-2],
+        gold=made[-1],
+        columns={name: 2.0 + first.double() for name in sorted(needs.columns)},
+        mismatch=torch.tensor(0.3, dtype=torch.float64),
+    )
+
+
+def each_tensor(scores: TokenScores, change: Callable[[str, Tensor], Tensor]) -> TokenScores:
+    """The scores with `change(name, tensor)` in the place of each tensor, those of statistics included."""
+    changed: dict[str, Any] = {
+        name: {key: change(name, of_key) for key, of_key in value.items()}
+        if isinstance(value, Mapping)
+        else value
+        if value is None
+        else change(name, value)
+        for name, value in vars(scores).items()
+    }
+    return TokenScores(**changed)
+
+
+def each_response(scores: RowScores, change: Callable[[TokenScores], TokenScores]) -> RowScores:
+    """The scores with every response changed."""
+    return replace(
+        scores,
+        responses=tuple(map(change, scores.responses)),
+        sampled=None if scores.sampled is None else change(scores.sampled),
+        gold=None if scores.gold is None else change(scores.gold),
+    )
+
+
+def padded(scores: RowScores, left: int, right: int) -> RowScores:
+    """With columns of padding on both sides."""
+    pad = (left, right)
+    return each_response(scores, lambda one: each_tensor(one, lambda _, x: torch.nn.functional.pad(x, pad)))
+
+
+def picked(scores: RowScores, examples: list[int]) -> RowScores:
+    """These examples, in this order."""
+    found = each_response(scores, lambda one: each_tensor(one, lambda _, x: x[examples]))
+    columns = {name: values_B[examples] for name, values_B in scores.columns.items()}
+    return replace(found, desirable_B=scores.desirable_B[examples], columns=columns)
+
+
+def alone(scores: RowScores, example: int) -> RowScores:
+    """One example, without the columns that are padding then."""
+
+    def cut(one: TokenScores) -> TokenScores:
+        kept = {"prompt_BP": one.prompt_mask_BP, "prompt_mask_BP": one.prompt_mask_BP}
+
+        def change(name: str, value: Tensor) -> Tensor:
+            mask = kept.get(name, one.mask_BT)
+            assert mask is not None
+            return value[:, mask[0]]
+
+        return each_tensor(one, change)
+
+    return each_response(picked(scores, [example]), cut)
+
+
+def bare(scores: RowScores, needs: Needs) -> RowScores:
+    """Without what was not asked for."""
+
+    def strip(one: TokenScores) -> TokenScores:
+        reference_BT = one.reference_BT if needs.reference or needs.live_reference else None
+        prompt = (one.prompt_BP, one.prompt_mask_BP) if needs.prompt else (None, None)
+        return replace(one, reference_BT=reference_BT, prompt_BP=prompt[0], prompt_mask_BP=prompt[1])
+
+    found = each_response(scores, strip)
+    return replace(
+        found,
+        sampled=found.sampled if needs.anchor else None,
+        gold=found.gold if needs.gold else None,
+        mismatch=found.mismatch if needs.mismatched else None,
+    )
+
+
+def at_start(scores: RowScores) -> RowScores:
+    """As before the first step, when the policy is the reference."""
+    return each_response(scores, lambda one: replace(one, reference_BT=one.policy_BT.detach()))
+
+
+def leaves(scores: RowScores) -> list[Tensor]:
+    """The policy's log-probs of the responses that carry weights, from here on with a gradient."""
+    return [one.policy_BT.requires_grad_() for one in scores.responses]

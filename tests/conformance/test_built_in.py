@@ -1,0 +1,47 @@
+"""Every built-in component keeps what its kind promises."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+
+from alignkit.conformance import check_component
+from alignkit.conformance.kit import CHECKS
+from alignkit.models.world import FOLDER
+from alignkit.quiet import quiet_libraries
+from alignkit.recipe.kinds import KINDS
+
+PARAMETERS = {
+    ("pair_weighting", "column"): {"column": "trust"},
+    ("contrast", "dpo"): {"steps": 1},
+    ("contrast", "sft"): {"steps": 1},
+    ("contrast", "prompts"): {"positive": "good", "negative": "bad"},
+    ("model", "pretrained"): {"path": str(FOLDER)},
+    ("source", "file"): {"path": "pairs.jsonl"},
+    ("source", "hub"): {"id": "owner/pairs"},
+    ("source", "world"): {"pairs": 4, "eval_pairs": 2},
+}
+"""Of those that need some, or are slow without."""
+
+ROWS = [{"prompt": f"Q{n}:", "chosen": " yes", "rejected": " no"} for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, registry in KINDS.items() for name in registry.classes()]
+)
+def test_it_keeps_its_promises(kind, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    monkeypatch.setattr("gc.collect", lambda *_: 0)  # half a second for each model that is trained on the side
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: datasets.Dataset.from_list(ROWS))
+    component = KINDS[kind].build(name, PARAMETERS.get((kind, name), {}))
+    with quiet_libraries():
+        check_component(component)
+
+
+def test_every_kind_has_promises_of_its_own():
+    assert CHECKS.keys() == KINDS.keys()
+    assert all(check.__doc__ for checks in CHECKS.values() for check in checks)

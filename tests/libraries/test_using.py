@@ -1,0 +1,146 @@
+"""`alignkit recipes`, `copy`, `library show`, `library check`: finding a recipe, starting from it, sharing it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from alignkit.authoring import SMOKE
+from alignkit.libraries.known import Libraries
+from alignkit.recipe.load import load_recipe
+
+HEAD = 'name = "house"\nversion = "1.2"\nschema = 1\n'
+
+
+@pytest.fixture
+def house(project, alignkit):
+    """A library in a folder beside the project, and in it."""
+    folder = project.parent / "house"
+    (folder / "base").mkdir(parents=True)
+    (folder / "library.toml").write_text(HEAD + 'licence = "MIT"\nmaintainers = ["the team"]\n')
+    (folder / "base" / "hh.yaml").write_text(
+        "# base/hh.yaml: what our HH recipes share.\nextends: alignkit:base/world.yaml\n"
+    )
+    (folder / "tidpo.yaml").write_text(
+        "# TI-DPO as the house uses it.\n# alignkit run house:tidpo\n# Needs: one GPU of 24 GB\n"
+        "extends: [alignkit:tidpo.yaml, base/hh.yaml]\nmodel: {name: pretrained, path: owner/model}\n"
+    )
+    (folder / "old.yaml").write_text("# As it was.\ndeprecated: use house:tidpo\nextends: tidpo.yaml\n")
+    assert alignkit("library", "add", "house", "path:../house")[0] == 0
+    return folder
+
+
+def test_recipes_are_found_with_purpose_and_needs(house, alignkit):
+    code, told, errors = alignkit("recipes", "HOUSE")
+    assert (code, errors) == (0, "")
+    assert told.splitlines() == [
+        "house:old.yaml      As it was. [needs model owner/model] (deprecated: use house:tidpo)",
+        "house:tidpo.yaml    TI-DPO as the house uses it. [needs one GPU of 24 GB, model owner/model]",
+        "house:base/hh.yaml  what our HH recipes share.",
+    ]
+    (first, *_) = json.loads(alignkit("recipes", "house:tidpo", "--json")[1])
+    assert first == {
+        "name": "house:tidpo.yaml",
+        "version": "1.2",
+        "purpose": "TI-DPO as the house uses it.",
+        "needs": "one GPU of 24 GB, model owner/model",
+        "deprecated": "",
+        "problem": "",
+    }
+    assert alignkit("recipes", "no such thing") == (0, "", "")
+
+
+def test_every_shipped_recipe_is_listed_with_a_purpose(project, alignkit):
+    found = json.loads(alignkit("recipes", "--json")[1])
+    assert len(found) > 80
+    assert all(one["purpose"] and not one["problem"] for one in found)
+
+
+def test_a_recipe_that_cannot_be_read_does_not_hide_the_others(house, alignkit):
+    (house / "tidpo.yaml").write_text("# Broken.\nextends: nowhere.yaml\n")
+    assert alignkit("library", "update")[0] == 0
+    lines = alignkit("recipes", "house")[1].splitlines()
+    assert lines[1].split(maxsplit=1)[1].startswith("house:tidpo.yaml:2: extends: no recipe 'nowhere.yaml'")
+    assert len(lines) == 3
+
+
+def test_a_library_shows_itself(house, alignkit):
+    told = alignkit("library", "show", "house")[1].splitlines()
+    assert told[0].startswith("house 1.2 (sha256:")
+    assert told[1:3] == ["  licence: MIT", "  maintainers: the team"]
+    assert told[-1] == "  house:base/hh.yaml  what our HH recipes share."
+    said = "unknown library 'hous'; did you mean 'house'? known: alignkit, house\n"
+    assert alignkit("library", "show", "hous") == (2, "", said)
+
+
+def test_a_copy_extends_and_is_no_fork(house, alignkit):
+    said = "mine.yaml: extends 'house:tidpo.yaml'; run it with alignkit run mine.yaml\n"
+    assert alignkit("copy", "house:tidpo", "mine.yaml") == (0, said, "")
+    assert Path("mine.yaml").read_text() == (
+        "# mine.yaml, from house:tidpo.yaml@1.2: TI-DPO as the house uses it.\n# alignkit run mine.yaml\n"
+        "extends: house:tidpo.yaml\n"
+    )
+    assert load_recipe("mine.yaml").recipe == load_recipe("house:tidpo").recipe
+    code, _, errors = alignkit("copy", "house:tidpo", "mine.yaml")
+    assert (code, errors) == (2, "mine.yaml: is there already; give another name\n")
+
+
+def test_a_flat_copy_needs_nothing_else(house, alignkit):
+    assert alignkit("copy", "house:tidpo", "flat.yaml", "--flat")[0] == 0
+    text = Path("flat.yaml").read_text()
+    assert text.startswith("# flat.yaml, from house:tidpo.yaml@1.2: TI-DPO as the house uses it.\n")
+    assert "extends" not in text
+    assert load_recipe("flat.yaml").recipe == load_recipe("house:tidpo").recipe
+
+
+def test_a_copy_of_a_file_names_it_from_where_it_is(project, alignkit):
+    Path("a.yaml").write_text("# A.\nextends: alignkit:tidpo.yaml\n")
+    Path("sub").mkdir()
+    assert alignkit("copy", "a.yaml", "sub/b.yaml")[0] == 0
+    assert "extends: ../a.yaml\n" in Path("sub/b.yaml").read_text()
+    assert load_recipe("sub/b.yaml").recipe == load_recipe("a.yaml").recipe
+
+
+def test_an_author_is_told_what_others_would_meet(house, alignkit):
+    (house / "headless.yaml").write_text("extends: tidpo.yaml\n")
+    (house / "wrong.yaml").write_text("# W.\nextends: tidpo.yaml\nweighting: {name: hybrid, mixx: 0.5}\n")
+    (house / "place.yaml").write_text("# P.\nextends: tidpo.yaml\ndata.train: path:hh\n~data.world:\n")
+    (house / "lost.yaml").write_text("# L.\nextends: beta:x.yaml\n")
+    code, told, _ = alignkit("library", "check", str(house), "--no-smoke")
+    lines = told.splitlines()
+    assert code == 1
+    assert lines[0] == f"ok: {house}/library.toml"
+    assert "error: house:headless.yaml: has no head; begin it with a comment that says what it is for" in lines
+    assert any(
+        line.startswith("error: house:wrong.yaml: house:wrong.yaml:3: weighting.mixx: unknown key") for line in lines
+    )
+    assert any(line.startswith("note: house:place.yaml: house:place.yaml:3: data.train: 'path:hh'") for line in lines)
+    assert any(line.startswith("error: house:lost.yaml: house:lost.yaml:2: extends: no") for line in lines)
+    assert "ok: house:base/hh.yaml: a base: has no losses, trainer" in lines
+    assert "ok: house:tidpo.yaml" in lines
+
+
+def test_two_steps_on_the_world_find_what_reading_does_not(house, alignkit):
+    for name in ("old.yaml", "base/hh.yaml"):
+        (house / name).unlink()
+    (house / "tidpo.yaml").write_text(
+        "# T.\nextends: alignkit:tidpo.yaml\nmodel: {name: pretrained, path: owner/model}\n"
+    )
+    (house / "column.yaml").write_text("# C.\nextends: tidpo.yaml\npair_weighting: {name: column, column: worth}\n")
+    code, told, _ = alignkit("library", "check", str(house))
+    assert code == 0
+    (_, column, tidpo) = told.splitlines()
+    assert column.startswith(
+        "note: house:column.yaml: not run: the built-in world is not its data: builtin:world: no column 'worth'"
+    )
+    assert tidpo == "ok: house:tidpo.yaml: ran two steps"
+
+
+def test_a_run_records_the_libraries_that_it_was_put_together_from(house, alignkit):
+    settings = [word for one in (*SMOKE, "training.steps=1") for word in ("--set", one)]
+    assert alignkit("run", "house:tidpo", "--output", "out", *settings)[0] == 0
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["libraries"] == {"house": Libraries.here().version("house")}
+    assert "# alignkit:tidpo.yaml:5" in Path("out/recipe.yaml").read_text()
