@@ -11,20 +11,29 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from alignkit.errors import AlignkitError as AlignkitError
+    from alignkit.pipeline import run_pipeline as run_pipeline
     from alignkit.recipe.load import LoadedRecipe as LoadedRecipe
     from alignkit.recipe.load import load_recipe as load_recipe
+    from alignkit.recipe.pipeline import LoadedPipeline as LoadedPipeline
+    from alignkit.recipe.pipeline import load_pipeline as load_pipeline
     from alignkit.result import RunResult as RunResult
     from alignkit.run import run as run
 
 __version__ = "0.1.0"
 
-__all__ = ["AlignkitError", "LoadedRecipe", "RunResult", "__version__", "load_recipe", "run"]
+__all__ = [
+    *("AlignkitError", "LoadedPipeline", "LoadedRecipe", "RunResult", "__version__"),
+    *("load_pipeline", "load_recipe", "run", "run_pipeline"),
+]
 
 _HOMES = {
     "AlignkitError": "alignkit.errors",
+    "LoadedPipeline": "alignkit.recipe.pipeline",
     "LoadedRecipe": "alignkit.recipe.load",
     "RunResult": "alignkit.result",
+    "load_pipeline": "alignkit.recipe.pipeline",
     "load_recipe": "alignkit.recipe.load",
+    "run_pipeline": "alignkit.pipeline",
 }
 
 if not TYPE_CHECKING:

@@ -12,10 +12,11 @@ from alignkit.errors import AlignkitError, DataError, RecipeError
 from alignkit.libraries.config import FILE
 from alignkit.libraries.content import Description, describe, read_folder
 from alignkit.libraries.known import Libraries
+from alignkit.pipeline import run_pipeline
 from alignkit.recipe.catalogue import comments_of
 from alignkit.recipe.files import read_recipe_tree
 from alignkit.recipe.libraries import recipe_files
-from alignkit.recipe.load import load_recipe
+from alignkit.recipe.pipeline import LoadedPipeline, load
 from alignkit.run import run
 
 SMOKE: Final = (
@@ -81,11 +82,11 @@ def _recipe(name: str, path: Path, libraries: Libraries, *, smoke: bool) -> Iter
         yield Checked("error", name, str(error).replace("\n", "; "))
         return
     missing = sorted({"model", "data", "losses", "trainer"} - set(tree.root.value))
-    if missing:
+    if missing and not tree.roots.stages:
         yield Checked("ok", name, f"a base: has no {', '.join(missing)}")
         return
     try:
-        load_recipe(name, libraries=libraries)
+        load(name, libraries=libraries)
     except RecipeError as error:
         of_machine = all(problem.message.startswith("'path:") for problem in error.problems)
         yield Checked("note" if of_machine else "error", name, str(error).replace("\n", "; "))
@@ -99,9 +100,12 @@ def _recipe(name: str, path: Path, libraries: Libraries, *, smoke: bool) -> Iter
 
 def _smoked(name: str, libraries: Libraries) -> Iterator[Checked]:
     try:
-        loaded = load_recipe(name, SMOKE, libraries)
+        loaded = load(name, SMOKE, libraries)
         with tempfile.TemporaryDirectory(prefix="alignkit-check-") as folder:
-            run(loaded, Path(folder, "run"), quiet=True)
+            if isinstance(loaded, LoadedPipeline):
+                run_pipeline(loaded, Path(folder, "run"), quiet=True)
+            else:
+                run(loaded, Path(folder, "run"), quiet=True)
     except DataError as error:
         yield Checked("note", name, f"not run: the built-in world is not its data: {error}")
     except AlignkitError as error:

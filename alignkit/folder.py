@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self, get_args
 
 import filelock
+from pydantic import JsonValue
 
 from alignkit.errors import RunFolderError
 from alignkit.loop.config import FREE_ON_RESUME
@@ -172,13 +173,7 @@ class RunFolder:
         Raises:
             RunFolderError: something else differs, or the recorded recipe cannot be read.
         """
-        path = self.path / RECIPE
-        try:
-            with path.open("rb") as file:
-                recorded = file.read(MAX_RECIPE_BYTES + 1)
-        except OSError as error:
-            raise RunFolderError(f"{path}: cannot be read: {error.strerror}; restore it or start a new run") from None
-        found = differences(values_of(recorded, str(path)), values_of(recipe.encode(), "recipe"))
+        found = differences(recorded_recipe(self.path), values_of(recipe.encode(), "recipe"))
         # A record holds every option of its time: one that is absent came later, and null asks for nothing.
         found = [one for one in found if (one.before, one.now) != ("absent", "null")]
         refused = [one for one in found if not may_change(one.key)]
@@ -222,8 +217,7 @@ class RunFolder:
         known, _ = self._evaluations()
         if known.keys() - {"before"}:  # of the shorter training
             self._write_evaluations({moment: known[moment] for moment in known if moment == "before"})
-        with one_line(self.path / DONE):
-            (self.path / DONE).unlink(missing_ok=True)
+        self.reopen()
 
     def _insist(self, fingerprints: Mapping[str, str]) -> None:
         found = differences(self.record().fingerprints, fingerprints)
@@ -285,7 +279,16 @@ class RunFolder:
         """Records the end in `run.json`, then writes `DONE`: the last write of a run that took all its steps."""
         ended = _now()
         self._write(self.record().model_copy(update={"ended": ended}))
-        write_text(self.path / DONE, f"{ended}\n")
+        self.mark_done(ended)
+
+    def mark_done(self, ended: str | None = None) -> None:
+        """Writes `DONE` with the time of the end, now unless it is given."""
+        write_text(self.path / DONE, f"{ended or _now()}\n")
+
+    def reopen(self) -> None:
+        """Takes `DONE` away, as there is work to do again."""
+        with one_line(self.path / DONE):
+            (self.path / DONE).unlink(missing_ok=True)
 
     def record(self) -> RunRecord:
         """What `run.json` holds.
@@ -297,6 +300,21 @@ class RunFolder:
 
     def _write(self, record: RunRecord) -> None:
         write_json(self.path / RUN, record.model_dump(mode="json"))
+
+
+def recorded_recipe(path: Path) -> JsonValue:
+    """The values of the recipe that a run folder recorded.
+
+    Raises:
+        RunFolderError: it cannot be read.
+    """
+    file = path / RECIPE
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_RECIPE_BYTES + 1)
+    except OSError as error:
+        raise RunFolderError(f"{file}: cannot be read: {error.strerror}; restore it or start a new run") from None
+    return values_of(content, str(file))
 
 
 def resume_command(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,19 @@ State = Literal["new", "resumed", "finished"]
 
 
 @dataclass(frozen=True)
+class Whole:
+    """The pipeline that a run is a stage of.
+
+    Attributes:
+        path: its folder.
+        record: writes what it is; called on the main process when a stage begins or goes on.
+    """
+
+    path: Path
+    record: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class Keeper:
     """The records of one run, written by its main process; the others call the same methods and write nothing.
 
@@ -37,7 +50,7 @@ class Keeper:
         path: the run folder.
         folder: the same, open; None on other processes than the main one.
         state: what was found in it.
-        goes_on_with: the command that goes on after a signal.
+        whole: the pipeline that it is a stage of, if it is one.
     """
 
     console: Console
@@ -45,12 +58,19 @@ class Keeper:
     path: Path
     folder: RunFolder | None
     state: State
-    goes_on_with: str
+    whole: Whole | None = None
+
+    @property
+    def goes_on_with(self) -> str:
+        """The command that goes on after a signal."""
+        return resume_command(self.whole.path if self.whole else self.path)
 
     def begin(self, fingerprints: Mapping[str, str]) -> None:
         """Records what the run is."""
         if self.folder:
             loaded = self.loaded
+            if self.whole and not self.folder.resumed:
+                self.whole.record()  # first, as a stage without its pipeline could not be resumed
             self.folder.begin(
                 loaded.to_yaml(origin=True),
                 seed=loaded.recipe.seed,
@@ -71,6 +91,8 @@ class Keeper:
         """Records that a resumed run goes on after so many steps."""
         if self.folder:
             self.folder.go_on(done)
+            if self.whole and self.folder.resumed:
+                self.whole.record()
 
     def note(self, text: str) -> None:
         """Tells the user, in one line."""
@@ -115,7 +137,11 @@ class Keeper:
             show_outcome(self.console, self.path / "metrics.jsonl", (before, after, change), old, new)
         for panel in weight_heatmaps(prepared.step.scoring, prepared.setup.looked_up.rows[0]):
             self.console.print(panel)
-        prepared.parts.accelerator.end_training()
+        if self.whole is None:
+            prepared.parts.accelerator.end_training()
+        else:  # the next stage needs the group of the processes
+            for tracker in prepared.parts.accelerator.trackers:
+                tracker.finish()
         if self.folder:
             self.folder.finish()
         self.console.print(Text(f"run folder: {self.path}"))
@@ -123,7 +149,7 @@ class Keeper:
 
 @contextmanager
 def keeping(
-    console: Console, loaded: LoadedRecipe, output: Path | None, *, resume: bool, whole: Path | None = None
+    console: Console, loaded: LoadedRecipe, output: Path | None, *, resume: bool, whole: Whole | None = None
 ) -> Iterator[Keeper]:
     """The run's folder, found or made and locked, as long as it is entered.
 
@@ -132,7 +158,7 @@ def keeping(
         loaded: the recipe.
         output: run folder; None makes a new one below `runs/`.
         resume: go on with the run in `output`, or begin one there when there is none yet.
-        whole: folder of the pipeline that the run is a stage of.
+        whole: the pipeline that the run is a stage of.
 
     Raises:
         AlignkitError: the folder cannot be had; on every process.
@@ -151,7 +177,7 @@ def keeping(
         if isinstance(outcome[0], AlignkitError):
             raise outcome[0]
         path, state = outcome[0]
-        yield Keeper(console, loaded, path, folder, state, resume_command(whole or path))
+        yield Keeper(console, loaded, path, folder, state, whole)
     finally:
         if folder:
             folder.remove_if_unused()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -23,7 +24,7 @@ from alignkit.engine.objective import ObjectiveStep
 from alignkit.engine.setup import build_scoring, longest_rows
 from alignkit.engine.workbench import SideRuns
 from alignkit.evaluation.evaluate import Evaluation
-from alignkit.keeping import Keeper, keeping, note
+from alignkit.keeping import Keeper, Whole, keeping, note
 from alignkit.lazy import accelerate, torch
 from alignkit.loop.accelerator import make_accelerator, own_state, start_trackers
 from alignkit.loop.loop import TrainResult, train
@@ -71,20 +72,45 @@ def run(
         SystemExit: 128 + signal, after a signal was answered with a checkpoint.
     """
     loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe)
-    state = accelerate.PartialState(cpu=not torch.accelerator.is_available())
-    console = Console(quiet=quiet or not state.is_main_process)
-    display = Display(console)
-    with quiet_libraries(), own_state(), showing(display), deterministic(loaded.recipe.training.deterministic):
+    with surroundings(loaded, quiet=quiet) as display:
         if dry_run:
-            _dry_run(console, loaded)
+            _dry_run(display.console, loaded)
             return RunResult(None)
         folder = None if output is None else Path(output)
         return RunResult(_real_run(display, loaded, folder, resume=resume))
 
 
-def _real_run(display: Display, loaded: LoadedRecipe, output: Path | None, *, resume: bool) -> Path:
+def run_stage(loaded: LoadedRecipe, output: Path, whole: Whole, quiet: bool = False) -> RunResult:
+    """A run as a stage of a pipeline: gone on with where it was begun, left alone where it is finished.
+
+    Args:
+        loaded: the stage, with the folders of earlier stages' models.
+        output: its run folder.
+        whole: the pipeline.
+        quiet: print nothing.
+
+    Raises:
+        AlignkitError: as of a run.
+        SystemExit: as of a run; what the user reads then names the pipeline.
+    """
+    with surroundings(loaded, quiet=quiet) as display:
+        return RunResult(_real_run(display, loaded, output, resume=True, whole=whole))
+
+
+@contextmanager
+def surroundings(loaded: LoadedRecipe, *, quiet: bool) -> Iterator[Display]:
+    """What a run needs around it, put back afterwards; gives where to show things."""
+    state = accelerate.PartialState(cpu=not torch.accelerator.is_available())
+    display = Display(Console(quiet=quiet or not state.is_main_process))
+    with quiet_libraries(), own_state(), showing(display), deterministic(loaded.recipe.training.deterministic):
+        yield display
+
+
+def _real_run(
+    display: Display, loaded: LoadedRecipe, output: Path | None, *, resume: bool, whole: Whole | None = None
+) -> Path:
     console = display.console
-    with Interruptible(), keeping(console, loaded, output, resume=resume) as keeper:
+    with Interruptible(), keeping(console, loaded, output, resume=resume, whole=whole) as keeper:
         path = keeper.path
         if keeper.state == "finished":
             keeper.note(f"{path}: this run is finished; nothing is left to do")

@@ -12,14 +12,17 @@ import pytest
 
 from alignkit import run
 from alignkit.contrasts.base import TrainedContrast
+from alignkit.pipeline import run_pipeline
 from alignkit.recipe.load import load_recipe
+from alignkit.recipe.pipeline import load_pipeline
 from alignkit.recipe.schema import recipe_schema
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "recipes"
 DATA = ROOT / "tests" / "data"
 FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml"))
-RECIPES = [name for name in FILES if not name.startswith("base/")]
+PIPELINES = ["world/sft_then_tidpo.yaml"]
+RECIPES = [name for name in FILES if not name.startswith("base/") and name not in PIPELINES]
 
 PAIRS = {"hh": "hh_harmless.jsonl.gz", "gsm8k": "gsm8k_pairs.jsonl.gz"}
 
@@ -155,7 +158,7 @@ def swaps(name: str) -> list[str]:
 
 
 def test_all_recipes_are_here():
-    assert (len(RECIPES), len(FILES) - len(RECIPES)) == (85, 4)
+    assert (len(RECIPES), len(PIPELINES), len(FILES) - len(RECIPES)) == (85, 1, 5)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -182,6 +185,20 @@ def test_a_recipe_differs_from_its_base_in_these_keys_only(base: str, name: str)
 @pytest.mark.parametrize("path", sorted((FOLDER / "methods").iterdir()), ids=lambda path: path.stem)
 def test_a_method_takes_fifteen_lines_at_most(path: Path):
     assert len(path.read_text().splitlines()) <= 15
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_pipeline_trains_two_steps_a_stage_and_leaves_whole_run_folders(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALIGNKIT_CACHE", str(tmp_path / "cache"))
+    results = run_pipeline(load_pipeline(FOLDER / name, [*SMALL, *WORLD]), "out", quiet=True)
+    for number, (stage, result) in enumerate(results.items(), 1):
+        assert result.finished and result.folder == Path("out") / f"{number}-{stage}"
+        assert [line["step"] for line in result.metrics] == [1, 2]
+        assert set(result.evaluations) == {"before", "after", "change"}
+    assert Path("out/DONE").is_file()
 
 
 def test_the_shipped_schema_is_the_one_that_alignkit_schema_prints():

@@ -30,6 +30,7 @@ from alignkit.cli import (
     plugins,
     push,
     recipes,
+    reproduce,
     run,
     sample,
     schema,
@@ -47,6 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback is a bug of ours and should look like one
 )
 app.command("run", cls=Verb)(run.run)
+app.command("reproduce", cls=Verb)(reproduce.reproduce)
 app.command("plan", cls=Verb)(plan.plan)
 app.command("sample", cls=Verb)(sample.sample)
 app.command("merge", cls=Verb)(merge.merge)

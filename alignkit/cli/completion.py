@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import alignkit.recipe.overrides as overriding
     import alignkit.recipe.render as rendering
     import alignkit.recipe.settings as setting
+    import alignkit.recipe.stages as stages
     import alignkit.recipe.tree as tree
 else:
     known = LazyModule("alignkit.libraries.known")
@@ -40,6 +41,7 @@ else:
     overriding = LazyModule("alignkit.recipe.overrides")
     rendering = LazyModule("alignkit.recipe.render")
     setting = LazyModule("alignkit.recipe.settings")
+    stages = LazyModule("alignkit.recipe.stages")
     tree = LazyModule("alignkit.recipe.tree")
 
 VARIABLE: Final = "_ALIGNKIT_COMPLETE"
@@ -108,14 +110,15 @@ def _overrides(root: tree.Node, incomplete: str) -> Offers:
 
 def _recipe(context: typer.Context) -> tree.Node:
     """The tree of the recipe that the line gives, with the overrides before the cursor, as far as they can be read."""
-    root = tree.Node({}, tree.Place(""))
+    roots = stages.Roots(tree.Node({}, tree.Place("")))
     # Behind a `--set` without its value the words that are no options are not yet given to their arguments.
     arguments = [context.params.get("recipe"), *(context.params.get("recipes") or ()), *context.args]
     with suppress(AlignkitError, StopIteration):
-        root = files.read_recipe_tree(Path(next(filter(None, arguments))), known.Libraries.here()).root
+        roots = files.read_recipe_tree(Path(next(filter(None, arguments))), known.Libraries.here()).roots
     for argument in context.params.get("overrides") or ():
         with suppress(AlignkitError):
-            root = overriding.override(root, argument)
+            roots = overriding.override(roots, argument)
+    root: tree.Node = roots.root
     return root
 
 

@@ -17,12 +17,14 @@ from alignkit.lazy import LazyModule
 if TYPE_CHECKING:
     import alignkit.recipe.describe as describing
     import alignkit.recipe.kinds as kinds
+    import alignkit.recipe.users as users
     import alignkit.registry as registries
     from alignkit.registry import Registry, Section
 else:
     describing = LazyModule("alignkit.recipe.describe")
     kinds = LazyModule("alignkit.recipe.kinds")
     registries = LazyModule("alignkit.registry")
+    users = LazyModule("alignkit.recipe.users")
 
 
 def describe(
@@ -41,7 +43,7 @@ def describe(
         ),
     ] = None,
 ) -> None:
-    """Explain a component (idea, formula, paper, parameters, needs, source), a section, or one key."""
+    """Explain a component (idea, formula, paper, parameters, needs, source, recipes), a section, or one key."""
     if kind == "section" and name is not None:
         kind, name = name, None
     typer.echo("\n\n".join(block for block in _blocks(kind, name) if block))
@@ -74,6 +76,7 @@ def _component(registry: Registry[Any], name: str) -> Iterator[str]:
     yield _parameters(cls)
     yield f"Needs: {needs}" if needs else ""
     yield f"Source: {place}:{line}"
+    yield f"Used by: {users.used_by(registry, name)}"
 
 
 def _kind(registry: Registry[Any]) -> Iterator[str]:

@@ -14,10 +14,10 @@ from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
     import alignkit.recipe.compare as comparing
-    import alignkit.recipe.load as load
+    import alignkit.recipe.pipeline as load
 else:
     comparing = LazyModule("alignkit.recipe.compare")
-    load = LazyModule("alignkit.recipe.load")
+    load = LazyModule("alignkit.recipe.pipeline")
 
 Compared = Annotated[
     Path,
@@ -32,7 +32,7 @@ def diff(first: Compared, second: Compared) -> None:
 
     Defaults are filled in and `extends` is merged before: what is told is what a run would do differently.
     """
-    one, other = (load.load_recipe(_recipe_of(path)) for path in (first, second))
+    one, other = (load.load(_recipe_of(path)) for path in (first, second))
     tell(one, other)
     found = list(comparing.compare(one, other))
     for line in found:

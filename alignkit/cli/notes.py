@@ -11,9 +11,10 @@ from alignkit.errors import LINE_LENGTH, printable
 
 if TYPE_CHECKING:
     from alignkit.recipe.load import LoadedRecipe
+    from alignkit.recipe.pipeline import LoadedPipeline
 
 
-def tell(*recipes: LoadedRecipe) -> None:
+def tell(*recipes: LoadedRecipe | LoadedPipeline) -> None:
     """Tells the notes of recipes."""
     note(line for loaded in recipes for line in loaded.notes)
 

@@ -63,10 +63,9 @@ def copy(
     source = read.files[0]
     name = source.name if source.library else _beside(target, recipe)
     version = f"@{libraries.description(source.library).version}" if source.library else ""
-    comments = catalogue.comments_of(source.path)[:1]
-    purpose = f", from {name}{version}: {comments[0]}" if comments else f", from {name}{version}"
+    head = [catalogue.purpose_of(source.path) or target.name, f"from {name}{version}", f"alignkit run {target}"]
     body = rendering.render(read.root.plain(), {}) if flat else f"extends: {rendering.scalar(name)}\n"
-    text = f"# {printable(f'{target.name}{purpose}', LINE_LENGTH)}\n# alignkit run {printable(str(target))}\n{body}"
+    text = "".join(f"# {printable(line, LINE_LENGTH)}\n" for line in head) + body
     if target.exists() or target.is_symlink():
         raise RecipeError(f"{target}: is there already; give another name")
     records.write_text(target, text)

@@ -15,10 +15,12 @@ from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
     import alignkit.loop.processes as processes
-    import alignkit.recipe.load as load
+    import alignkit.pipeline as pipelines
+    import alignkit.recipe.pipeline as load
     import alignkit.run as runs
 else:
-    load = LazyModule("alignkit.recipe.load")
+    load = LazyModule("alignkit.recipe.pipeline")
+    pipelines = LazyModule("alignkit.pipeline")
     processes = LazyModule("alignkit.loop.processes")
     runs = LazyModule("alignkit.run")
 
@@ -43,11 +45,24 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop before the first training step.")] = False,
 ) -> None:
     """Train what a recipe says, and measure before and after."""
-    if output is not None and (complaint := _unusable(output)):
-        raise RunFolderError(f"--output {shown(str(output))}: {complaint}")
+    refuse_output(output)
     recipe, output = _of_run(recipe, output)
     with processes.joined():
-        runs.run(load.load_recipe(recipe, overrides or ()), output, resume, dry_run)
+        loaded = load.load(recipe, overrides or ())
+        if isinstance(loaded, load.LoadedPipeline):
+            pipelines.run_pipeline(loaded, output, resume, dry_run)
+        else:
+            runs.run(loaded, output, resume, dry_run)
+
+
+def refuse_output(output: Path | None) -> None:
+    """Refuses a folder that cannot be made.
+
+    Raises:
+        RunFolderError: its name is too long or would not survive in messages.
+    """
+    if output is not None and (complaint := _unusable(output)):
+        raise RunFolderError(f"--output {shown(str(output))}: {complaint}")
 
 
 def _unusable(folder: Path) -> str | None:

@@ -11,9 +11,9 @@ from alignkit.cli.notes import tell
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
-    import alignkit.recipe.load as load
+    import alignkit.recipe.pipeline as load
 else:
-    load = LazyModule("alignkit.recipe.load")
+    load = LazyModule("alignkit.recipe.pipeline")
 
 
 def show(
@@ -22,6 +22,6 @@ def show(
     origin: Annotated[bool, typer.Option("--origin", help="Say beside each value who set it.")] = False,
 ) -> None:
     """Print a recipe whole: what it extends merged in, defaults filled in."""
-    loaded = load.load_recipe(recipe, overrides or ())
+    loaded = load.load(recipe, overrides or ())
     tell(loaded)
     typer.echo(loaded.to_yaml(origin), nl=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +15,14 @@ from alignkit.errors import LINE_LENGTH, RecipeError, printable
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
-    import alignkit.recipe.load as load
     import alignkit.recipe.local as local
+    import alignkit.recipe.pipeline as pipelines
+    from alignkit.recipe.load import LoadedRecipe
+    from alignkit.recipe.pipeline import LoadedPipeline
     from alignkit.recipe.recipe import Recipe
 else:
-    load = LazyModule("alignkit.recipe.load")
     local = LazyModule("alignkit.recipe.local")
+    pipelines = LazyModule("alignkit.recipe.pipeline")
 
 
 def validate(
@@ -40,18 +43,40 @@ def validate(
     problems, read = [], []
     for path in recipes:
         try:
-            loaded = load.load_recipe(path, overrides or ())
+            loaded = pipelines.load(path, overrides or ())
             read.append(loaded)
-            loaded.refuse(local.missing(loaded.recipe))
+            lines = list(_lines(loaded))
         except RecipeError as error:
             problems += error.problems
         else:
-            others = local.not_looked_at(loaded.recipe)
-            unseen = f" (not looked at: {', '.join(others)})" if others else ""
-            typer.echo(f"ok: {printable(str(path))}: {printable(summary(loaded.recipe), LINE_LENGTH)}{unseen}")
+            typer.echo("\n".join(f"ok: {printable(str(path))}: {line}" for line in lines))
     tell(*read)
     if problems:
         raise RecipeError(dict.fromkeys(problems))
+
+
+def _lines(loaded: LoadedRecipe | LoadedPipeline) -> Iterator[str]:
+    """What a recipe is, or each of its stages; refused when something that it names here is missing."""
+    if isinstance(loaded, pipelines.LoadedPipeline):
+        problems = []
+        for name, stage in loaded.stages.items():
+            results = pipelines.results_of(stage)
+            try:
+                stage.refuse(misfit for misfit in local.missing(stage.recipe) if misfit[0] not in results)
+            except RecipeError as error:
+                problems += error.problems
+            yield f"stage {name}: {_line(stage)}"
+        if problems:
+            raise RecipeError(problems)
+    else:
+        loaded.refuse(local.missing(loaded.recipe))
+        yield _line(loaded)
+
+
+def _line(loaded: LoadedRecipe) -> str:
+    others = local.not_looked_at(loaded.recipe)
+    unseen = f" (not looked at: {', '.join(others)})" if others else ""
+    return f"{printable(summary(loaded.recipe), LINE_LENGTH)}{unseen}"
 
 
 def summary(recipe: Recipe) -> str:

@@ -16,6 +16,7 @@ from alignkit.errors import RecipeError, printable
 from alignkit.recipe.kinds import KINDS
 from alignkit.recipe.messages import problems_of
 from alignkit.recipe.overrides import override
+from alignkit.recipe.stages import Roots
 from alignkit.recipe.tree import Node, Place
 from alignkit.registry import Component
 from alignkit.trusted import TrustError, modules_of, read_files
@@ -46,9 +47,10 @@ def built(name: str, cls: type[Component], settings: Sequence[str]) -> Component
     Raises:
         RecipeError: they do not fit; with all problems.
     """
-    root = Node({}, Place("alignkit check-component"))
+    roots = Roots(Node({}, Place("alignkit check-component")))
     for setting in settings:
-        root = override(root, setting)
+        roots = override(roots, setting)
+    root = roots.root
     try:
         return cls.model_validate({**root.plain(), "name": name})
     except ValidationError as error:

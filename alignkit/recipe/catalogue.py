@@ -62,7 +62,7 @@ def _of_library(library: str, libraries: Libraries) -> Iterator[Entry]:
     for path in recipe_files(library, libraries):
         name = f"{library}:{path.as_posix()}"
         comments = comments_of(libraries.folder(library) / path)
-        purpose = printable(_NAMED.sub("", comments[0], count=1)) if comments else ""
+        purpose = purpose_of(libraries.folder(library) / path)
         try:
             read = read_recipe_tree(Path(name), libraries)
         except RecipeError as error:
@@ -72,6 +72,12 @@ def _of_library(library: str, libraries: Libraries) -> Iterator[Entry]:
         notes = read.headers[0].notes
         deprecated = notes[0].partition("deprecated: ")[2] if notes else ""
         yield Entry(name, version, purpose, ", ".join(filter(None, (said, *_outside(read.root)))), deprecated)
+
+
+def purpose_of(path: Path) -> str:
+    """The first comment of a file, without the file's own name before it; empty where there is none."""
+    comments = comments_of(path)
+    return printable(_NAMED.sub("", comments[0], count=1)) if comments else ""
 
 
 def comments_of(path: Path) -> list[str]:

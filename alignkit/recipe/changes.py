@@ -43,8 +43,9 @@ def values_of(content: bytes, source: str) -> JsonValue:
 
 
 def may_change(key: str) -> bool:
-    """Whether a resumed run may have another value under a dotted key."""
-    section, _, rest = key.partition(".")
+    """Whether a resumed run may have another value under a dotted key; of a stage, `stages.NAME.` comes before it."""
+    inner = key.split(".", 2)[2] if key.startswith("stages.") else key
+    section, _, rest = inner.partition(".")
     return section == "evaluation" or (section == "training" and rest.partition(".")[0] in FREE_ON_RESUME | SCHEDULE)
 
 

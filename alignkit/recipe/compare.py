@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from alignkit.recipe.render import scalar
+from alignkit.recipe.stages import STAGES_KEY
 from alignkit.recipe.tree import Node, Path, dotted, nearest
 
 ABSENT = "absent"
@@ -75,6 +76,10 @@ def compare(first: Comparable, second: Comparable) -> Iterator[Differing]:
     """All differences, in the order of a recipe's keys. A component that another one stands for is one difference."""
     for key, one, other in _pairs(_Side(first.tree(), ()), _Side(second.tree(), ()), ()):
         yield Differing(dotted(key), _said(first, one), _said(second, other))
+    orders = [list(side.tree().get(STAGES_KEY, {})) for side in (first, second)]
+    common = [[name for name in order if name in orders[0] and name in orders[1]] for order in orders]
+    if common[0] != common[1]:
+        yield Differing(STAGES_KEY, *map(scalar, common))
 
 
 def _pairs(one: _Side, other: _Side, key: Path) -> Iterator[tuple[Path, _Side, _Side]]:

@@ -28,29 +28,42 @@ def first_key(key: str) -> str:
     return key.removeprefix(REMOVE).partition(".")[0]
 
 
-def compose(root: Node, paths: dict[str, Node]) -> tuple[Node, list[Problem]]:
+def compose(root: Node, paths: dict[str, Node], below: Node | None = None) -> tuple[Node, list[Problem]]:
     """`root` with each path's value set, or what it names removed, in their order; and what is wrong with single ones.
 
     Args:
         root: what a file extends, with its own keys on top.
         paths: path -> value, as the file gives them.
+        below: what `root` was without those keys, where the same file has a part in that too.
     """
     problems = []
     for key, node in paths.items():
         try:
-            root = _composed(root, key, node)
+            if not key.startswith(REMOVE):
+                _refuse_twice(root, key, node, below)
+            root = applied(root, key, node)
         except RecipeError as error:
             problems += error.problems
     return root, problems
 
 
-def _composed(root: Node, key: str, node: Node) -> Node:
+def _refuse_twice(root: Node, key: str, node: Node, below: Node | None) -> None:
+    steps = [int(step) if _is_number(step) else step for step in steps_of(key, node.place)]
+    at, depth = nearest(root, steps)
+    was = None if below is None else nearest(below, steps)[0]
+    if depth == len(steps) and at.place.source == node.place.source and at != was:
+        message = f"given twice; first on line {at.place.line}"
+        raise RecipeError([Problem(str(node.place), printable(key), message)])
+
+
+def applied(root: Node, key: str, node: Node) -> Node:
+    """`root` with one path set or, with `~` before it, taken away.
+
+    Raises:
+        RecipeError: the path leads nowhere.
+    """
     steps = steps_of(key.removeprefix(REMOVE), node.place)
     if not key.startswith(REMOVE):
-        at, depth = nearest(root, [int(step) if _is_number(step) else step for step in steps])
-        if depth == len(steps) and at.place.source == node.place.source:
-            message = f"given twice; first on line {at.place.line}"
-            raise RecipeError([Problem(str(node.place), printable(key), message)])
         return set_at(root, steps, node)
     if node.value is not None:
         message = f"'{REMOVE}' takes away what a recipe extends, so no value can follow; got {shown(node.plain())}"

@@ -16,10 +16,11 @@ from typing import Final
 
 from alignkit.errors import Problem, RecipeError, shown
 from alignkit.libraries.known import Libraries
-from alignkit.recipe.composing import compose, first_key, is_path
+from alignkit.recipe.composing import first_key
 from alignkit.recipe.header import EXTENDS_KEY, FILE_KEYS, Header
 from alignkit.recipe.libraries import Source, no_library, no_source, source
-from alignkit.recipe.tree import Node, Place, merge
+from alignkit.recipe.stages import STAGES_KEY, Roots, layered, own_of
+from alignkit.recipe.tree import Node, Place
 from alignkit.recipe.yaml import MAX_BYTES, TOO_LARGE, Budget, read_yaml
 
 MAX_NAME: Final = 255
@@ -37,16 +38,21 @@ class RecipeTree:
     """A recipe file as it was read.
 
     Attributes:
-        root: its values on top of everything it extends.
+        roots: its values on top of everything it extends, stage by stage.
         problems: what is wrong with single keys of these files.
         headers: what these files say of themselves, the recipe first.
         files: the files, the recipe first.
     """
 
-    root: Node
+    roots: Roots
     problems: list[Problem]
     headers: list[Header]
     files: list[Source]
+
+    @property
+    def root(self) -> Node:
+        """All its values in one tree; those of a pipeline below `stages`."""
+        return self.roots.root
 
 
 def read_recipe_tree(path: Path, libraries: Libraries, keys: Collection[str] = ()) -> RecipeTree:
@@ -65,7 +71,7 @@ def read_recipe_tree(path: Path, libraries: Libraries, keys: Collection[str] = (
     file = source(str(path), libraries)
     if complaint := _unusable(file, str(path), Path()):
         raise RecipeError([Problem("", "", complaint)])
-    reader = _Reader({*keys, *FILE_KEYS} if keys else frozenset())
+    reader = _Reader({*keys, *FILE_KEYS, STAGES_KEY} if keys else frozenset())
     return RecipeTree(reader.read(file, ()), reader.problems, reader.headers, reader.files)
 
 
@@ -77,27 +83,38 @@ class _Reader:
         self.problems: list[Problem] = []
         self.headers: list[Header] = []
         self.files: list[Source] = []
-        self._trees: dict[Path, Node] = {}
+        self._trees: dict[Path, Roots] = {}
         self._names = 0
         self._bytes = 0
         self._budget = Budget()
 
-    def read(self, file: Source, chain: tuple[Source, ...]) -> Node:
-        """The tree of a file on top of what it extends; `chain` leads to it."""
+    def read(self, file: Source, chain: tuple[Source, ...]) -> Roots:
+        """The trees of a file on top of what it extends; `chain` leads to it."""
         resolved = file.path.resolve()
         if resolved not in self._trees:
             self._trees[resolved] = self._merged(file, chain)
         return self._trees[resolved]
 
-    def _merged(self, file: Source, chain: tuple[Source, ...]) -> Node:
+    def _merged(self, file: Source, chain: tuple[Source, ...]) -> Roots:
         root = self._root(file)
-        body = Node({k: n for k, n in root.value.items() if k not in FILE_KEYS and not is_path(k)}, root.place)
-        merged, *rest = [*(self.read(base, (*chain, file)) for base in self._bases(root, file, (*chain, file))), body]
-        for layer in rest:
-            merged = merge(merged, layer)
-        composed, problems = compose(merged, {key: node for key, node in root.value.items() if is_path(key)})
-        self.problems += problems
-        return composed
+        chain = (*chain, file)
+        own, problems = own_of(root, FILE_KEYS)
+        bases = [self.read(base, chain) for base in self._bases(root, file, chain)]
+        extended = {name: self._of_stage(stage.node, file, chain) for name, stage in own.stages.items()}
+        roots, more = layered(bases, own, extended)
+        self.problems += [*problems, *more]
+        return roots
+
+    def _of_stage(self, stage: Node, file: Source, chain: tuple[Source, ...]) -> list[Node]:
+        """What a stage of `file` extends."""
+        found = []
+        for base in self._bases(stage, file, chain):
+            roots = self.read(base, chain)
+            if roots.stages:
+                message = f"{shown(base.name)} has stages itself; a stage extends single recipes"
+                raise _refusal(str(stage.value[EXTENDS_KEY].place), EXTENDS_KEY, message)
+            found.append(roots.shared)
+        return found
 
     def _root(self, file: Source) -> Node:
         content = _content(file)

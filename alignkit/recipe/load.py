@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from alignkit.errors import Problem, RecipeError
+from alignkit.errors import Problem, RecipeError, shown
 from alignkit.libraries.content import DESCRIPTION
 from alignkit.libraries.known import SHIPPED, Libraries
 from alignkit.recipe.compose import Misfit, misfits
@@ -22,9 +22,12 @@ from alignkit.recipe.overrides import arguments_of, override
 from alignkit.recipe.places import Stood, as_written, found_files
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.render import render
+from alignkit.recipe.stages import Roots, inside
 from alignkit.recipe.tree import Node, dotted, leaves, nearest
 from alignkit.recipe.tree import Path as TreePath
 from alignkit.registry import Component, Section
+
+R = TypeVar("R")
 
 DEFAULT = "default"
 """Origin of a value that no file and no `--set` gives."""
@@ -41,6 +44,7 @@ class LoadedRecipe:
         notes: what the files say of themselves that their user should know.
         stood: the values that stand for a file of this machine.
         libraries: name -> version and commit of each library that a file is of; alignkit's own apart.
+        stage: its name in the pipeline that it is a stage of, or empty.
     """
 
     path: Path
@@ -49,6 +53,7 @@ class LoadedRecipe:
     notes: tuple[str, ...] = ()
     stood: Mapping[TreePath, Stood] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
+    stage: str = ""
 
     def tree(self) -> dict[str, Any]:
         """The whole recipe as plain values, defaults included; files as they were written, such as `path:hh`."""
@@ -84,6 +89,7 @@ class LoadedRecipe:
             RecipeError: with all of them, sorted by place.
         """
         problems = [placed(self.root, where, message) for where, message in misfits]
+        problems = [inside(self.stage, problem) for problem in problems] if self.stage else problems
         if problems:
             raise RecipeError(sorted(problems, key=_by_place))
 
@@ -93,10 +99,14 @@ class LoadedRecipe:
         Args:
             origin: add a comment to each value that says where it came from.
         """
-        comments = dict(self.origins) if origin else {}
-        for path, one in self.stood.items() if origin else ():
+        return render(self.tree(), self.comments() if origin else {})
+
+    def comments(self) -> dict[str, str]:
+        """Dotted path of each single value -> where it came from, and the file here that it stands for."""
+        comments = dict(self.origins)
+        for path, one in self.stood.items():
             comments[dotted(path)] += f", here {one.means}"
-        return render(self.tree(), comments)
+        return comments
 
 
 def load_recipe(
@@ -115,27 +125,84 @@ def load_recipe(
         RecipeError: with every problem found, sorted by place.
         LibraryError: alignkit.toml or alignkit.lock cannot be used.
     """
+    read = read_roots(path, overrides, libraries)
+    if read.roots.stages:
+        message = (
+            f"{shown(str(path))} has the stages {', '.join(read.roots.stages)}; alignkit.load_pipeline loads them all"
+        )
+        raise RecipeError([*read.problems, Problem("", "", message)])
+    loaded, problems = checked(read, read.roots.shared)
+    return whole(loaded, [*read.problems, *problems])
+
+
+@dataclass(frozen=True)
+class Read:
+    """A recipe file with overrides on top, not checked yet.
+
+    Attributes:
+        path: the file.
+        roots: what it gives, stage by stage.
+        problems: what is wrong with single keys.
+        notes: what the files say of themselves.
+        used: name -> version of each library that a file is of.
+        libraries: those that could be named.
+    """
+
+    path: Path
+    roots: Roots
+    problems: list[Problem]
+    notes: tuple[str, ...]
+    used: Mapping[str, str]
+    libraries: Libraries
+
+
+def read_roots(path: Path | str, overrides: Sequence[str] | Mapping[str, object], libraries: Libraries | None) -> Read:
+    """What a recipe file gives, with overrides on top.
+
+    Raises:
+        RecipeError: a file cannot be read at all.
+        LibraryError: alignkit.toml or alignkit.lock cannot be used.
+    """
     libraries = libraries or Libraries.here()
     read = read_recipe_tree(Path(path), libraries, Recipe.model_fields)
-    root, problems = read.root, [*read.problems, *_unmet_of(read.files)]
+    roots, problems = read.roots, [*read.problems, *_unmet_of(read.files)]
     for argument in arguments_of(overrides):
         try:
-            root = override(root, argument)
+            roots = override(roots, argument)
         except RecipeError as error:
             problems += error.problems
-    root, stood, unfound = found_files(root, libraries)
-    problems += unfound
+    notes = tuple(note for header in read.headers for note in header.notes)
+    used = {name: libraries.version(name) for name in _libraries_of(read.files)}
+    return Read(Path(path), roots, problems, notes, used, libraries)
+
+
+def checked(read: Read, root: Node, stage: str = "") -> tuple[LoadedRecipe | None, list[Problem]]:
+    """The recipe that a tree is, if it is one, and all that is wrong with it.
+
+    Args:
+        read: the file that it is of.
+        root: the recipe, or one of its stages.
+        stage: the name of that.
+    """
+    root, stood, problems = found_files(root, read.libraries)
     try:
         recipe = Recipe.model_validate(root.plain())
     except ValidationError as error:
-        problems += problems_of(error, Recipe, root)
-    else:
-        problems += [placed(root, where, message) for where, message in misfits(recipe)]
-    if problems:
-        raise RecipeError(sorted(set(problems), key=_by_place))
-    notes = tuple(note for header in read.headers for note in header.notes)
-    used = {name: libraries.version(name) for name in _libraries_of(read.files)}
-    return LoadedRecipe(Path(path), recipe, root, notes, stood, used)
+        return None, [*problems, *problems_of(error, Recipe, root)]
+    problems += [placed(root, where, message) for where, message in misfits(recipe)]
+    return LoadedRecipe(read.path, recipe, root, read.notes, stood, read.used, stage), problems
+
+
+def whole(loaded: R | None, problems: Iterable[Problem]) -> R:
+    """What was loaded, when nothing is wrong with it.
+
+    Raises:
+        RecipeError: with every problem, sorted by place.
+    """
+    if problems := sorted(set(problems), key=_by_place):
+        raise RecipeError(problems)
+    assert loaded is not None, "what is no recipe has a problem"
+    return loaded
 
 
 def _libraries_of(files: Sequence[Source]) -> list[str]:

@@ -33,7 +33,7 @@ def not_looked_at(recipe: Recipe) -> list[str]:
     model = recipe.model
     found = [said for source in sources_of(recipe.data).values() if (said := source.elsewhere())]
     if isinstance(model, Pretrained):
-        names = dict.fromkeys(name for name in (model.path, model.tokenizer) if name and not os.path.isdir(name))
+        names = dict.fromkeys(name for name in (model.path, model.tokenizer) if name and _is_elsewhere(name))
         found += [f"{printable(name)} on the Hub" for name in names]
     return list(dict.fromkeys(found))
 
@@ -60,6 +60,10 @@ def _missing_model(recipe: Recipe) -> Iterator[Misfit]:
         yield ("model", "path"), f"folder {shown(model.path)} holds no config.json or adapter_config.json{hint}"
     if model.chat_template is not None and (complaint := no_file(model.chat_template)):
         yield ("model", "chat_template"), complaint
+
+
+def _is_elsewhere(name: str) -> bool:
+    return bool(_HUB_MODEL.fullmatch(name)) and not os.path.isdir(name)
 
 
 def _holds_model(folder: str) -> bool:

@@ -143,6 +143,8 @@ def instead_of_component(kind: str, name: str, known: Collection[str]) -> str | 
         name: as it was given.
         known: names of the components of this kind; one that is nearly `name` is left to be suggested.
     """
+    if kind == "model" and name.startswith("stage:"):
+        return f"the result of a stage is written {{name: pretrained, path: {printable(name)}}}"
     if ":" in name:
         return "a class of your own is a plugin, installed and named in its package (docs/add-a-weighting.md)"
     if kind == "model" and nearest_of(name, known) is None:

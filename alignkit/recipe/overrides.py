@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
 from alignkit.errors import Problem, RecipeError, shown
-from alignkit.recipe.composing import REMOVE, remove_at, set_at, steps_of
+from alignkit.recipe.composing import REMOVE, steps_of
 from alignkit.recipe.header import FILE_KEYS
+from alignkit.recipe.stages import Roots, changed
 from alignkit.recipe.tree import Node, Place
 from alignkit.recipe.yaml import read_yaml
 
@@ -33,8 +34,8 @@ def arguments_of(overrides: Sequence[str] | Mapping[str, object]) -> Iterator[st
         yield f"{key}={text}"
 
 
-def override(root: Node, argument: str) -> Node:
-    """`root` with one `KEY=VALUE` merged on top, or with one `~KEY` taken away, as a recipe that extends it could.
+def override(roots: Roots, argument: str) -> Roots:
+    """`roots` with one `KEY=VALUE` merged on top, or with one `~KEY` taken away, as a recipe that extends it could.
 
     The value is read as YAML. Keys that are not there yet are made; items of a list are named by index or component.
 
@@ -51,8 +52,8 @@ def override(root: Node, argument: str) -> Node:
     if steps[0] in FILE_KEYS:
         raise RecipeError([Problem(str(place), "", f"'{steps[0]}' can only stand in a recipe file")])
     if removes:
-        return remove_at(root, steps, place)
+        return changed(roots, key, Node(None, place))
     value, problems = read_yaml(text, str(place), first_line=0)
     if problems:
         raise RecipeError(problems)
-    return set_at(root, steps, Node(value and value.value, place))
+    return changed(roots, key, Node(value and value.value, place))

@@ -9,6 +9,7 @@ from alignkit.recipe.describe import about
 from alignkit.recipe.header import DEPRECATED_KEY, EXTENDS_KEY, REQUIRES_KEY, SCHEMA, SCHEMA_KEY, VERSION_KEY
 from alignkit.recipe.kinds import KINDS
 from alignkit.recipe.recipe import Recipe
+from alignkit.recipe.stages import MAX_STAGES, NAME, STAGES_KEY
 from alignkit.registry import SLOT, Registry
 
 Schema = dict[str, Any]
@@ -24,6 +25,11 @@ def recipe_schema() -> Schema:
     for kind, registry in KINDS.items():
         definitions[kind] = _slot(registry, definitions)
     names = {"type": "string"}
+    properties = root["properties"]
+    extends = {
+        "anyOf": [names, {"type": "array", "items": names}],
+        "description": "Recipe files that this one is merged onto, relative to it; later ones win.",
+    }
     root["properties"] = {
         SCHEMA_KEY: {"type": "string", "description": "Where editors find this schema."},
         VERSION_KEY: {
@@ -41,11 +47,16 @@ def recipe_schema() -> Schema:
             "anyOf": [names, {"type": "array", "items": names}],
             "description": "Plugin packages that must be there, such as `acme-weights>=1.2`; never installed for you.",
         },
-        EXTENDS_KEY: {
-            "anyOf": [names, {"type": "array", "items": names}],
-            "description": "Recipe files that this one is merged onto, relative to it; later ones win.",
+        EXTENDS_KEY: extends,
+        **properties,
+        STAGES_KEY: {
+            "type": "object",
+            "description": "Recipes that run one after the other: name -> what it says besides the keys at the top, "
+            "which all share. `path: stage:NAME` of a pretrained model is the result of an earlier one.",
+            "maxProperties": MAX_STAGES,
+            "patternProperties": {f"^{NAME}$": {"$ref": "#/$defs/stage"}},
+            "additionalProperties": False,
         },
-        **root["properties"],
     }
     root["patternProperties"] = {
         rf"^{REMOVE}": {
@@ -53,6 +64,14 @@ def recipe_schema() -> Schema:
             "description": "Takes away what is inherited: `~losses.triplet:`.",
         },
         r"^[^~].*\.": {"description": "Sets one value: `losses.0.beta: 0.2`, `losses.triplet.margin: 1.0`."},
+    }
+    definitions["stage"] = {
+        "type": "object",
+        "title": "stage",
+        "description": "What one stage says besides what all stages share; any key of a recipe.",
+        "properties": {EXTENDS_KEY: extends, **properties},
+        "patternProperties": root["patternProperties"],
+        "additionalProperties": False,
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -10,6 +10,7 @@ from alignkit.recipe import migrations
 from alignkit.recipe.header import FILE_KEYS, SCHEMA_KEY
 from alignkit.recipe.other_names import CALLED, INSTEAD
 from alignkit.recipe.parts import Part
+from alignkit.recipe.stages import STAGES_KEY
 from alignkit.recipe.tree import Node, Path, component_name, dotted, nearest
 from alignkit.registry import suggestion
 
@@ -34,7 +35,7 @@ def unknown_key(path: Path, root: Node, known: Mapping[Path, Part]) -> str:
     homes = [other.path for other in known.values() if key in other.cls.model_fields and key != "name"]
     if homes:
         return _belongs_under(min(homes, key=len))
-    keys = part.keys if path[:-1] else sorted({*part.keys, *FILE_KEYS} - {SCHEMA_KEY})
+    keys = part.keys if path[:-1] else sorted({*part.keys, *FILE_KEYS, STAGES_KEY} - {SCHEMA_KEY})
     return f"unknown key; {suggestion(key, keys, 'known keys')}"
 
 

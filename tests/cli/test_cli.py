@@ -13,7 +13,7 @@ from alignkit import __version__
 from alignkit.cli import main
 from alignkit.errors import NonFiniteError
 from alignkit.recipe.kinds import ALL_KINDS, KINDS
-from alignkit.recipe.load import load_recipe
+from alignkit.recipe.pipeline import LoadedPipeline, load
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -38,7 +38,7 @@ def alignkit(capsys, tmp_path, monkeypatch):
 BAD = (
     "bad.yaml:5: seed: must be at least 0, got -1\n"
     "bad.yaml:6: sede: unknown key; did you mean 'seed'? known keys: data, deprecated, evaluation, extends, losses, "
-    "model, pair_weighting, requires, schema, seed, trainer, training, weighting\n"
+    "model, pair_weighting, requires, schema, seed, stages, trainer, training, weighting\n"
 )
 
 
@@ -61,7 +61,9 @@ def test_set_applies_to_validate(alignkit):
 def test_every_shipped_recipe_validates_where_the_files_that_it_names_are(alignkit):
     runnable = [path for path in RECIPES if path.parent.name != "base"]
     for path in runnable:
-        recipe = load_recipe(path).recipe
+        if isinstance(loaded := load(path), LoadedPipeline):
+            continue
+        recipe = loaded.recipe
         names = [name for name in (recipe.data.train, recipe.data.eval) if name and name.endswith(".jsonl.gz")]
         for name in names:  # a user's own data, or what an earlier recipe leaves
             Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,7 @@ def test_every_shipped_recipe_validates_where_the_files_that_it_names_are(alignk
             (Path(recipe.model.path) / "config.json").touch()
     code, out, err = alignkit("validate", *map(str, runnable))
     assert (code, err) == (0, "")
-    assert len(out.splitlines()) == len(runnable) > 10
+    assert len(out.splitlines()) == len(runnable) + 1 > 10  # a line for each of two stages
 
 
 def test_validate_says_what_is_missing_here_and_what_it_did_not_look_at(alignkit):
@@ -137,7 +139,26 @@ def test_describe_gives_formula_paper_parameters_and_source(alignkit):
     assert "  beta: number > 0, default 0.1" in lines
     assert "      Strength of the pull to the reference, per nat of log-ratio; usual 0.01 to 0.5." in lines
     assert "Needs: a trainer that gives pairs, log-probs of the reference" in lines
-    assert "alignkit/losses/dpo.py:" in lines[-1]
+    assert "alignkit/losses/dpo.py:" in lines[-3]
+    named = lines[-1].removeprefix("Used by: ").split(", ")
+    assert named[0] == "alignkit:dpo.yaml" and "alignkit:methods/dpo.yaml" in named  # the latter by what it extends
+    assert not {"alignkit:tidpo.yaml", "alignkit:methods/sft.yaml"} & set(named)
+
+
+def test_describe_counts_users_that_are_too_many_and_says_that_there_are_none(alignkit):
+    many = alignkit("describe", "weighting", "hybrid")[1].splitlines()[-1]
+    assert many.startswith("Used by: alignkit:eq8_raw.yaml, ") and many.count(", ") == 11
+    assert many.endswith(" more") and int(many.split()[-2]) > 10
+    assert alignkit("describe", "source", "file")[1].splitlines()[-1] == "Used by: no recipe of alignkit"
+
+
+def test_a_recipe_uses_what_it_names_in_a_slot_of_that_kind(alignkit):
+    """`uniform` is a weighting and a pair weighting, and stages use what they name."""
+    weighted, paired = (
+        alignkit("describe", kind, "uniform")[1].splitlines()[-1] for kind in ("weighting", "pair_weighting")
+    )
+    assert "alignkit:ablations/uniform.yaml" in weighted and paired == "Used by: no recipe of alignkit"
+    assert "alignkit:world/sft_then_tidpo.yaml" in alignkit("describe", "loss", "sft")[1].splitlines()[-1]
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)

@@ -66,8 +66,8 @@ def test_recipes_of_libraries(tab):
     """bash replaces what comes after the colon."""
     assert tab("alignkit run alignkit:tid") == ["tidpo.yaml", "tidpo_b13.yaml"]
     assert {"base/", "methods/", "tidpo.yaml"} <= set(tab("alignkit run alignkit:"))
-    assert tab("alignkit run alignkit:world/s") == ["world/sft.yaml"]
-    assert tab("alignkit validate r.yaml alignkit:world/") == ["world/sft.yaml"]
+    assert tab("alignkit run alignkit:world/s") == ["world/sft.yaml", "world/sft_then_tidpo.yaml"]
+    assert tab("alignkit validate r.yaml alignkit:world/sft_") == ["world/sft_then_tidpo.yaml"]
     assert {"alignkit:base/", "alignkit:tidpo.yaml"} <= set(tab("alignkit run al"))  # as nothing else begins so
 
 

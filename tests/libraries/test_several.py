@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 from libraries.conftest import Repository
 
-from alignkit.lazy import huggingface_hub
 from alignkit.libraries.lock import read_lock
 from alignkit.recipe.load import load_recipe
 
@@ -227,9 +226,8 @@ def hub(tmp_path, monkeypatch):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(files[path])
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "__new__", lambda cls: Api())
-    real = sys.modules["huggingface_hub"]
-    monkeypatch.setattr(real, "hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)  # not its `__new__`: put back, that takes no argument any more
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     return asked
 
 

@@ -79,7 +79,7 @@ def test_a_copy_extends_and_is_no_fork(house, alignkit):
     said = "mine.yaml: extends 'house:tidpo.yaml'; run it with alignkit run mine.yaml\n"
     assert alignkit("copy", "house:tidpo", "mine.yaml") == (0, said, "")
     assert Path("mine.yaml").read_text() == (
-        "# mine.yaml, from house:tidpo.yaml@1.2: TI-DPO as the house uses it.\n# alignkit run mine.yaml\n"
+        "# TI-DPO as the house uses it.\n# from house:tidpo.yaml@1.2\n# alignkit run mine.yaml\n"
         "extends: house:tidpo.yaml\n"
     )
     assert load_recipe("mine.yaml").recipe == load_recipe("house:tidpo").recipe
@@ -90,7 +90,7 @@ def test_a_copy_extends_and_is_no_fork(house, alignkit):
 def test_a_flat_copy_needs_nothing_else(house, alignkit):
     assert alignkit("copy", "house:tidpo", "flat.yaml", "--flat")[0] == 0
     text = Path("flat.yaml").read_text()
-    assert text.startswith("# flat.yaml, from house:tidpo.yaml@1.2: TI-DPO as the house uses it.\n")
+    assert text.startswith("# TI-DPO as the house uses it.\n# from house:tidpo.yaml@1.2\n")
     assert "extends" not in text
     assert load_recipe("flat.yaml").recipe == load_recipe("house:tidpo").recipe
 
@@ -128,14 +128,19 @@ def test_two_steps_on_the_world_find_what_reading_does_not(house, alignkit):
     (house / "tidpo.yaml").write_text(
         "# T.\nextends: alignkit:tidpo.yaml\nmodel: {name: pretrained, path: owner/model}\n"
     )
+    (house / "two.yaml").write_text(
+        "# Two.\nextends: alignkit:base/world.yaml\nstages:\n  a: {losses: [sft], trainer: sft}\n"
+        "  b: {extends: tidpo.yaml, model.path: 'stage:a'}\n"
+    )
     (house / "column.yaml").write_text("# C.\nextends: tidpo.yaml\npair_weighting: {name: column, column: worth}\n")
     code, told, _ = alignkit("library", "check", str(house))
     assert code == 0
-    (_, column, tidpo) = told.splitlines()
+    (_, column, tidpo, two) = told.splitlines()
     assert column.startswith(
         "note: house:column.yaml: not run: the built-in world is not its data: builtin:world: no column 'worth'"
     )
     assert tidpo == "ok: house:tidpo.yaml: ran two steps"
+    assert two == "ok: house:two.yaml: ran two steps"
 
 
 def test_a_run_records_the_libraries_that_it_was_put_together_from(house, alignkit):

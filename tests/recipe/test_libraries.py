@@ -10,6 +10,7 @@ from alignkit.errors import RecipeError
 from alignkit.folder import RunFolder
 from alignkit.libraries import known
 from alignkit.recipe.load import load_recipe
+from alignkit.recipe.pipeline import load
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -48,7 +49,7 @@ def test_every_shipped_recipe_can_be_named():
     for path in RECIPES.rglob("*.yaml"):
         inner = path.relative_to(RECIPES).as_posix()
         if path.parent.name != "base":
-            assert load_recipe(f"alignkit:{inner}").recipe == load_recipe(path).recipe
+            assert load(f"alignkit:{inner}").tree() == load(path).tree()
 
 
 def test_origins_and_messages_show_the_name_that_works_everywhere():

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from alignkit import entry_points
 from alignkit.errors import RecipeError
 from alignkit.recipe.load import load_recipe
+from alignkit.recipe.pipeline import load
 from alignkit.recipe.recipe import Recipe
 from alignkit.weighting import weightings
 
@@ -240,10 +241,10 @@ def test_the_resolved_recipe_says_who_set_each_value(write):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(RECIPES).as_posix())
 @pytest.mark.parametrize("origin", [False, True], ids=["plain", "origin"])
 def test_the_resolved_recipe_is_the_same_recipe(path, origin, tmp_path):
-    loaded = load_recipe(path)
+    loaded = load(path)
     (tmp_path / "resolved.yaml").write_text(loaded.to_yaml(origin))
-    again = load_recipe(tmp_path / "resolved.yaml")
-    assert again.recipe == loaded.recipe
+    again = load(tmp_path / "resolved.yaml")
+    assert again.tree() == loaded.tree()
     assert again.to_yaml() == loaded.to_yaml()
     assert "default" not in again.origins.values()
 

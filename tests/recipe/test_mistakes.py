@@ -28,7 +28,7 @@ WEIGHTINGS = (
 ADDED = {
     "weigting: uniform": (
         "weigting: unknown key; did you mean 'weighting'? known keys: data, deprecated, evaluation, extends, losses, "
-        "model, pair_weighting, requires, schema, seed, trainer, training, weighting"
+        "model, pair_weighting, requires, schema, seed, stages, trainer, training, weighting"
     ),
     "weighting: hybird": f"weighting: unknown weighting 'hybird'; did you mean 'hybrid'? known: {WEIGHTINGS}",
     "weighting: {name: hybird}": (

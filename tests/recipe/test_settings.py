@@ -13,6 +13,7 @@ from alignkit.recipe.parts import parts
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.render import scalar
 from alignkit.recipe.settings import filled, settings, spellings, values_of, written
+from alignkit.recipe.stages import Roots
 from alignkit.recipe.tree import Node, Place, nearest
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -32,7 +33,7 @@ def test_each_path_sets_the_value_that_it_names(name):
         if depth > len(setting.part.path):
             for path in setting.paths:
                 found += 1
-                assert override(whole, f"{path}={scalar(node.plain())}").plain() == whole.plain(), path
+                assert override(Roots(whole), f"{path}={scalar(node.plain())}").root.plain() == whole.plain(), path
     assert found > 80
 
 
@@ -40,7 +41,7 @@ def test_what_is_written_can_be_taken_away_by_each_spelling():
     root = given("tidpo")
     for path in written(root):
         for spelled in spellings(root, path):
-            assert nearest(override(root, f"~{spelled}"), path)[0] != nearest(root, path)[0], spelled
+            assert nearest(override(Roots(root), f"~{spelled}").root, path)[0] != nearest(root, path)[0], spelled
 
 
 def test_items_are_named_where_the_name_is_of_one_only():
@@ -51,7 +52,7 @@ def test_items_are_named_where_the_name_is_of_one_only():
 
 
 def test_a_recipe_with_a_mistake_is_left_as_it_is():
-    root = override(given("tidpo"), "seed=-1")
+    root = override(Roots(given("tidpo")), "seed=-1").root
     assert filled(root) is root
     assert filled(given("tidpo")).child("pair_weighting").plain()["name"] == "uniform"
 
