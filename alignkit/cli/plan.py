@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alignkit.cli.arguments import Overrides, RecipeFile
+from alignkit.cli.notes import tell
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def plan(
 ) -> None:
     """Tell what a run will take: lengths, truncation, steps, parameters, peak memory, time. Reads no weights."""
     loaded = load.load_recipe(recipe, overrides or ())
+    tell(loaded)
     console = consoles.Console(quiet=as_json)
     with quieting.quiet_libraries(), displays.showing(displays.Display(console)):
         planned = plans.make_plan(loaded)
