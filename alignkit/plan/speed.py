@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from alignkit.lazy import torch, transformers
 from alignkit.plan.ledger import Ledger, Stage
 
-FACTOR = 2.0
+FACTOR = 2.5
 """A run may take so many times longer or shorter: docs/plan.md has what was measured."""
 
 MOST_PLACES = 4096

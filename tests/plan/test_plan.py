@@ -15,6 +15,7 @@ from alignkit.models.world import FOLDER
 from alignkit.plan.ledger import Ledger
 from alignkit.plan.plan import make_plan
 from alignkit.plan.show import show, size_of, span_of
+from alignkit.plan.speed import FACTOR
 from alignkit.recipe.load import load_recipe
 from alignkit.run import run
 
@@ -74,7 +75,7 @@ def test_the_memory_is_the_run_s(planned, recipe, tmp_path):
 def test_the_time_is_the_sum_of_its_stages(planned):
     time = planned.plan.time
     assert 0 < time.total == pytest.approx(sum(time.stages.values()))
-    assert (time.at_least, time.at_most) == (time.total / 2, time.total * 2)
+    assert (time.at_least, time.at_most) == (time.total / FACTOR, time.total * FACTOR)
     assert time.stages.keys() < planned.plan.memory.stages.keys()
 
 
