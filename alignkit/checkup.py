@@ -13,7 +13,8 @@ from rich.text import Text
 from alignkit.data.config import DataConfig
 from alignkit.data.naming import has_own_eval
 from alignkit.data.preview import preview
-from alignkit.data.tables import Wanted, training_texts
+from alignkit.data.texts import training_texts
+from alignkit.data.wanted import Wanted
 from alignkit.doctor.case import Case
 from alignkit.doctor.diagnosis import Diagnosis, diagnose
 from alignkit.doctor.reading import MOST_TOKENISED, read_case, read_prompts
@@ -83,6 +84,7 @@ def _wanted(recipe: Recipe) -> Wanted:
         token_columns=frozenset[str]().union(*(values.token_columns for values in needs.values)),
         nonnegative=needs.nonnegative,
         to_imitate=responses == ("chosen",),
+        every_turn=recipe.data.train_on == "all_turns",
     )
 
 

@@ -64,9 +64,9 @@ def run_pipeline(
             try:
                 results[name] = run_stage(_with_models(stage, folder), folder.stages[name], folder.whole, quiet=quiet)
             except Interrupted as stop:
-                stop.message = f"stopped by {Signals(stop.signal).name} in stage '{name}'; go on with {folder.go_on}"
+                stop.message = f"stopped by {Signals(stop.signal).name} in stage '{name}'; {folder.advice}"
                 raise
-            gc.collect()  # models are in circles, and two of them may be more than a device holds
+            gc.collect()  # a model that stands in a circle of references would take room from the next one
         folder.finish()
         state.destroy_process_group()
         note(console, f"pipeline folder: {folder.path}")
@@ -81,10 +81,10 @@ def _dry_run(console: Console, loaded: LoadedPipeline, *, quiet: bool) -> Mappin
         note(console, f"stage {number} of {len(loaded.stages)}: {name}")
         if not results:
             run(stage, dry_run=True, quiet=quiet)
+            gc.collect()
             continue
         models = " and ".join(f"'{model}'" for model in dict.fromkeys(results.values()))
         note(console, f"dry run: only the recipe was checked; a dry run leaves no model of stage {models} to load")
-        gc.collect()
     return {name: RunResult(None) for name in loaded.stages}
 
 
@@ -105,8 +105,10 @@ class _Folder:
     opened: RunFolder | None
 
     @property
-    def go_on(self) -> str:
-        return resume_command(self.path)
+    def advice(self) -> str:
+        """What to do after a signal."""
+        has_begun = (self.path / RECIPE).exists()
+        return f"go on with {resume_command(self.path)}" if has_begun else "nothing was trained"
 
     def finish(self) -> None:
         """Writes `DONE`, if it is not there: the last write of a pipeline."""

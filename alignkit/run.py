@@ -17,7 +17,8 @@ from alignkit.asks.texts import TextValues
 from alignkit.data.naming import on_world
 from alignkit.data.preview import preview
 from alignkit.data.rows import Tables
-from alignkit.data.tables import load_tables, training_texts
+from alignkit.data.tables import load_tables
+from alignkit.data.texts import training_texts
 from alignkit.data.tokenising import template_fingerprint
 from alignkit.determinism import deterministic
 from alignkit.engine.objective import ObjectiveStep

@@ -18,8 +18,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from alignkit.data.config import DataConfig
-from alignkit.data.naming import read_source, source_of
-from alignkit.data.tables import Wanted, read_examples, training_texts
+from alignkit.data.naming import read_for, read_source
+from alignkit.data.reading import read_examples
+from alignkit.data.texts import training_texts
+from alignkit.data.turns import Turns
+from alignkit.data.wanted import Wanted
 from alignkit.doctor import checks
 from alignkit.doctor.reading import read_case
 from alignkit.models.scratch import Scratch
@@ -31,7 +34,9 @@ SHARE = 0.4
 
 def rows(config: DataConfig, number: int) -> Iterator[dict[str, str]]:
     """So many rows of prompt, chosen and rejected."""
-    read = read_examples(read_source(config, "train", 0), source_of(config, "train"), PAIRS)
+    (named,) = read_for(config, "train")
+    raw = read_source(config, named, 0)
+    read = read_examples(raw, named.source, PAIRS, {}, Turns("never", None, ""))
     texts = [{"prompt": str(one.prompt), **{k: str(v) for k, v in one.responses.items()}} for one in read.examples]
     words = [word for row in texts for word in row["prompt"].split() if ":" not in word]
     rng = random.Random(0)

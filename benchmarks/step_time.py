@@ -22,7 +22,8 @@ from alignkit.asks.reference_logps import ReferenceLogps
 from alignkit.asks.table import Table
 from alignkit.data.config import DataConfig
 from alignkit.data.rows import TokenRow
-from alignkit.data.tables import load_tables, training_texts
+from alignkit.data.tables import load_tables
+from alignkit.data.texts import training_texts
 from alignkit.determinism import deterministic
 from alignkit.engine.objective import ObjectiveStep
 from alignkit.engine.scoring import Scoring

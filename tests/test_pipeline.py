@@ -154,17 +154,21 @@ def test_a_death_between_two_stages_changes_nothing(monkeypatch):
     assert same_as_whole("cut")
 
 
-def test_a_signal_while_something_loads_names_the_stage(monkeypatch, command):
+@pytest.mark.parametrize(
+    ("stage", "advice"), [("sft", "nothing was trained"), ("dpo", "go on with alignkit run cut --resume")]
+)
+def test_a_signal_while_something_loads_names_the_stage(stage, advice, monkeypatch, command):
     real = run.load_parts
 
     def stopped(loaded, *arguments):
-        if loaded.stage == "dpo":
+        if loaded.stage == stage:
             os.kill(os.getpid(), signal.SIGINT)
         return real(loaded, *arguments)
 
     monkeypatch.setattr(run, "load_parts", stopped)
     code, _, err = command("run", "both.yaml", "--output", "cut")
-    assert (code, err) == (130, "stopped by SIGINT in stage 'dpo'; go on with alignkit run cut --resume\n")
+    assert (code, err) == (130, f"stopped by SIGINT in stage '{stage}'; {advice}\n")
+    assert Path("cut").exists() == (stage == "dpo")
 
 
 def test_a_finished_pipeline_has_nothing_left_to_do_however_it_is_called(folder, command):
@@ -243,7 +247,7 @@ def test_the_models_of_a_stage_are_gone_when_the_next_begins(monkeypatch):
     monkeypatch.setattr(run, "build_policy", build)
     gc.disable()  # nothing but the pipeline itself may clear what stands in circles
     try:
-        go("new")
+        go("new", "stages.sft.model.adapter={rank: 2}")
     finally:
         gc.enable()
     assert alive == [0, 0]

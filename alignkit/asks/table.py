@@ -78,7 +78,8 @@ def load_table(values: TokenValues, rows: Sequence[TokenRow], bench: Bench, need
         if path is not None and is_main:
             _write(path, flat_N, lengths, bench)
     pieces = torch.split(flat_N, lengths)
-    return Table({row.key: piece for row, piece in zip(rows, pieces, strict=False)})
+    # A row that comes several times has the values of its first time, however many follow.
+    return Table({row.key: piece for row, piece in reversed(list(zip(rows, pieces, strict=False)))})
 
 
 def _whole_batches(values: TokenValues, bench: Bench, needed: int, num_rows: int) -> int:

@@ -93,23 +93,31 @@ def overrides(context: typer.Context, incomplete: str) -> Offers:
         return _overrides(_recipe(context), incomplete)
 
 
-def _overrides(root: tree.Node, incomplete: str) -> Offers:
+def _overrides(roots: stages.Roots, incomplete: str) -> Offers:
+    root = roots.root
     if incomplete.startswith("~"):
         given = {f"~{spelled}" for path in setting.written(root) for spelled in setting.spellings(root, path)}
         return [(path, "") for path in _steps(lambda start: given, incomplete, ".")]
-    whole = setting.filled(root)
-    keys = {f"{path}=": one for one in setting.settings(whole) for path in one.paths}
+    starts = {f"stages.{name}.": setting.filled(stage) for name, stage in roots.stages.items()}
+    wholes = {"": setting.filled(roots.shared), **starts}
+    offered = {
+        f"{start}{path}=": (whole, one)
+        for start, whole in wholes.items()
+        for one in setting.settings(whole)
+        for path in one.paths
+    }
+    keys = {key: one for key, (_, one) in offered.items()}
     key, equals, _ = incomplete.partition("=")
     found = [] if equals else _steps(lambda start: keys, incomplete, ".")
     offers = [(path, _first_line(keys[path].field) if path in keys else "") for path in found]
     if equals or len(found) == 1:
         only = f"{key}=" if equals else found[0]
-        offers += [(only + value, "") for value in _values(whole, keys[only])] if only in keys else []
+        offers += [(only + value, "") for value in _values(*offered[only])] if only in keys else []
     return offers
 
 
-def _recipe(context: typer.Context) -> tree.Node:
-    """The tree of the recipe that the line gives, with the overrides before the cursor, as far as they can be read."""
+def _recipe(context: typer.Context) -> stages.Roots:
+    """The trees of the recipe that the line gives, with the overrides before the cursor, as far as they can be read."""
     roots = stages.Roots(tree.Node({}, tree.Place("")))
     # Behind a `--set` without its value the words that are no options are not yet given to their arguments.
     arguments = [context.params.get("recipe"), *(context.params.get("recipes") or ()), *context.args]
@@ -118,8 +126,7 @@ def _recipe(context: typer.Context) -> tree.Node:
     for argument in context.params.get("overrides") or ():
         with suppress(AlignkitError):
             roots = overriding.override(roots, argument)
-    root: tree.Node = roots.root
-    return root
+    return roots
 
 
 def _values(whole: tree.Node, one: setting.Setting) -> Iterator[str]:

@@ -76,7 +76,7 @@ def _component(registry: Registry[Any], name: str) -> Iterator[str]:
     yield _parameters(cls)
     yield f"Needs: {needs}" if needs else ""
     yield f"Source: {place}:{line}"
-    yield f"Used by: {users.used_by(registry, name)}"
+    yield f"Used by: {users.used_by(registry, name)}" if registry.kind in kinds.KINDS else ""
 
 
 def _kind(registry: Registry[Any]) -> Iterator[str]:

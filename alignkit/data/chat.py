@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,7 @@ T = TypeVar("T")
 Tools = list[dict[Any, Any] | Callable[..., Any]] | None
 
 _PROBE = "zebra"
+_QUESTION: Message = {"role": "user", "content": "horse"}
 _DAY = datetime(2024, 7, 26)
 """Templates that write today's date get this one (Llama 3.1's own default), or rows would differ from day to day."""
 
@@ -37,6 +39,10 @@ class Rendered:
     prompt: str
     full: dict[str, str]
     start: int
+
+    def mapped(self, change: Callable[[str], str]) -> Rendered:
+        """The same with other signs, as many of them."""
+        return Rendered(change(self.prompt), {name: change(text) for name, text in self.full.items()}, self.start)
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ class ChatTemplate:
                 f"the data is conversations, but tokenizer '{_name(tokenizer)}' has no chat template; "
                 "take an instruct model's tokenizer or give prompt, chosen and rejected as text"
             )
-        probe = _watched(tokenizer, lambda watch: _probe(tokenizer, watch))
+        reply: Message = {"role": "assistant", "content": _PROBE}
+        probe = _watched(tokenizer, lambda watch: _probe(tokenizer, watch, [_QUESTION, reply]))
         _, found, tail = probe.rpartition(_PROBE)
         if not found:
             raise DataError(
@@ -100,11 +107,12 @@ class ChatTemplate:
         tools: Tools = getattr(example, "tools", None)
         prompt = self._render_row(example.prompt, tools, watch, is_open=True)
         self._require_shown(example.prompt, tools, prompt)
-        full, replies = {}, {}
-        for name, message in example.responses.items():
-            assert isinstance(message, dict)
-            full[name] = self._cut(self._render_row([*example.prompt, message], tools, watch), name)
-            replies[name] = message["content"]
+        self._require_calls(example.prompt, tools, watch, prompt, "prompt")
+        messages = {name: message for name, message in example.responses.items() if isinstance(message, dict)}
+        full = {
+            name: self._cut(self._render_row([*example.prompt, message], tools, watch), name)
+            for name, message in messages.items()
+        }
         start = len(prompt)
         if not all(text.startswith(prompt) for text in full.values()):
             # The header that opens a turn may differ (a thinking block, say), the conversation before it may not.
@@ -114,7 +122,8 @@ class ChatTemplate:
                 raise Unusable("template moves the prompt", detail)
             start = len(closed)
         for name, text in full.items():
-            if _bare(replies[name]) not in _bare(text[start:]):
+            self._require_calls([*example.prompt, messages[name]], tools, watch, text, name)
+            if _bare(messages[name]["content"]) not in _bare(text[start:]):
                 # Some templates cut the thinking off the last reply too, which is what the row is there to teach.
                 detail = f"'{name}': the template leaves out a part of the response; give one that keeps it"
                 raise Unusable("template drops text", f"{detail} with model.chat_template")
@@ -126,9 +135,29 @@ class ChatTemplate:
             raise Unusable("template drops tools", "the chat template has no place for 'tools'")
         shown = _bare(prompt)
         for number, message in enumerate(messages, start=1):
-            if message["role"] in ("system", "user") and _bare(message["content"]) not in shown:
+            said = _bare(message["content"])
+            if message["role"] == "tool":
+                said = said if said in shown else _bare(json.dumps(message["content"], ensure_ascii=False)[1:-1])
+            if message["role"] in ("system", "user", "tool") and said not in shown:
                 detail = f"'prompt': the template leaves out a part of message {number}, the {message['role']}'s"
                 raise Unusable("template drops text", detail)
+
+    def _require_calls(self, messages: Sequence[Message], tools: Tools, watch: Watch, text: str, column: str) -> None:
+        """Calls of tools are shown: without them the text is another, and each is in it as it stands in the row."""
+        calls = [call.get("function", call) for message in messages for call in message.get("tool_calls") or ()]
+        if not calls or (column != "prompt" and not messages[-1].get("tool_calls")):
+            return
+        try:
+            bare = [{key: value for key, value in message.items() if key != "tool_calls"} for message in messages]
+            dropped = self._render_row(bare, tools, watch, is_open=column == "prompt").startswith(text)
+        except Unusable:  # a result without a call, say
+            dropped = False
+        if dropped or not all(call["name"] in text for call in calls):
+            raise Unusable("template drops tool calls", f"'{column}': the chat template has no place for 'tool_calls'")
+        for arguments in (call.get("arguments") for call in calls):
+            if isinstance(arguments, str) and _bare(arguments) not in _bare(text):
+                detail = f"'{column}': the template writes the text of 'arguments' otherwise; give an object instead"
+                raise Unusable("template changes tool calls", detail)
 
     def _render_row(self, messages: Sequence[Message], tools: Tools, watch: Watch, is_open: bool = False) -> str:
         try:
@@ -144,6 +173,20 @@ class ChatTemplate:
         return text[: len(text) - len(self.tail) + self.kept]
 
 
+def question_marks(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """How a user's question begins and ends as the chat template writes it: its first control token after BOS, or what
+    stands in its place, and all from the question to where the assistant is to speak.
+
+    Raises:
+        DataError: the template cannot be used.
+    """
+    text = _watched(tokenizer, lambda watch: _probe(tokenizer, watch, [_QUESTION], is_open=True))
+    before, _, after = text.partition(_QUESTION["content"])
+    before = before.strip().removeprefix(tokenizer.bos_token or "").lstrip()
+    opening = max((text for text in special_texts(tokenizer) if text and before.startswith(text)), key=len, default="")
+    return opening or before, after.strip()
+
+
 def _watched(tokenizer: PreTrainedTokenizerBase, work: Callable[[Watch], T]) -> T:
     watch = Watch()
     try:
@@ -154,10 +197,9 @@ def _watched(tokenizer: PreTrainedTokenizerBase, work: Callable[[Watch], T]) -> 
         raise DataError(f"the chat template of tokenizer '{_name(tokenizer)}' {watch.excess}") from None
 
 
-def _probe(tokenizer: PreTrainedTokenizerBase, watch: Watch) -> str:
-    messages: list[Message] = [{"role": "user", "content": "horse"}, {"role": "assistant", "content": _PROBE}]
+def _probe(tokenizer: PreTrainedTokenizerBase, watch: Watch, messages: Sequence[Message], is_open: bool = False) -> str:
     try:
-        return _render(tokenizer, messages, watch)
+        return _render(tokenizer, messages, watch, is_open=is_open)
     except Exception as error:  # as for rows
         name = _name(tokenizer)
         raise DataError(f"the chat template of tokenizer '{name}' cannot be used: {_reason(error)}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from alignkit.data.fields import Fields, Message, Unusable, read_text, shown
+from alignkit.data.fields import Fields, Message, Unusable, read_text, shown, without_null
 from alignkit.data.json_rows import parse_json
 from alignkit.data.raw import RawRow
 from alignkit.errors import DataError
@@ -40,8 +40,7 @@ def read_tools(fields: Fields) -> list[dict[str, Any]] | None:
     if not _is_given(fields, "tools"):
         return None
     value = fields["tools"]
-    # A table gives each tool all keys that any tool has, null where this one has none.
-    tools = parse_json(value, "tools") if isinstance(value, str) else _without_null(value)
+    tools = parse_json(value, "tools") if isinstance(value, str) else without_null(value)
     if not isinstance(tools, list) or not all(isinstance(tool, dict) and tool for tool in tools):
         raise Unusable("wrong type", f"'tools': expected a list of objects, or its JSON text, got {shown(value)}")
     return tools or None
@@ -66,9 +65,3 @@ def refuse_context(rows: Sequence[RawRow], format_name: str, name: str) -> None:
 def _is_given(fields: Fields, column: str) -> bool:
     value = fields.get(column)
     return value is not None and value != [] and not (isinstance(value, str) and not value.strip())
-
-
-def _without_null(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _without_null(part) for key, part in value.items() if part is not None}
-    return [_without_null(part) for part in value] if isinstance(value, list) else value

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from alignkit.data import budget
 
@@ -14,6 +15,14 @@ Fields = Mapping[str, object]
 LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 """How a label may be written, in whatever case: as text in a CSV, as a float where a table had gaps."""
 
+SPEAKERS = {
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "chatgpt", "model", "bot"), "assistant"),
+    "system": "system",
+    **dict.fromkeys(("observation", "tool"), "tool"),
+}
+"""Who speaks in messages of ShareGPT -> the role."""
+
 
 class Unusable(Exception):
     """A row cannot be used: why, in a few words that are counted, and what exactly."""
@@ -22,6 +31,19 @@ class Unusable(Exception):
         self.reason = reason
         self.detail = detail
         super().__init__(f"{reason}: {detail}")
+
+
+_COLUMN_FIRST = re.compile(r"'([^']*)'")
+
+
+def in_other_words(detail: str, names: Mapping[str, str]) -> str:
+    """The detail of an `Unusable` that begins with a column, with the name that the data has for it."""
+    found = _COLUMN_FIRST.match(detail)
+    return f"'{names[found[1]]}'{detail[found.end() :]}" if found and found[1] in names else detail
+
+
+class LeftOut(Unusable):
+    """Nothing is wrong with the row, but it has nothing for this trainer: it is counted, and stops nothing."""
 
 
 def read_value(fields: Fields, column: str) -> object:
@@ -38,7 +60,7 @@ def read_text(fields: Fields, column: str) -> str:
     """Text, also empty."""
     value = read_value(fields, column)
     if not isinstance(value, str):
-        hint = "; messages stand in lists, those of the prompt too" if _is_message(value) else ""
+        hint = "; messages stand in lists, those of the prompt too" if is_message(value) else ""
         raise Unusable("wrong type", f"'{column}': expected text, got {shown(value)}{hint}")
     return value
 
@@ -56,25 +78,82 @@ def is_label(value: object) -> bool:
     return isinstance(value, bool | int | float | str) and str(value).lower() in LABELS
 
 
+def read_number(fields: Fields, column: str) -> int:
+    """A whole number, as itself, as a float where a table had gaps, or as text in a CSV."""
+    value = read_value(fields, column)
+    if not is_number(value):
+        raise Unusable("wrong type", f"'{column}': expected a whole number, got {shown(value)}")
+    return int(float(value))  # type: ignore[arg-type]  # as `is_number` says
+
+
+def is_number(value: object) -> bool:
+    """Whether `read_number` takes it."""
+    if isinstance(value, str):
+        return re.fullmatch(r"\s*[+-]?\d{1,15}(\.0+)?\s*", value, re.ASCII) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1 and abs(value) < 1e15
+
+
 def read_messages(fields: Fields, column: str) -> list[Message]:
     """At least one message, each with a role and text."""
     value = read_value(fields, column)
     if not isinstance(value, list):
-        hint = "; put the one message into a list" if _is_message(value) else ""
-        raise Unusable("wrong type", f"'{column}': expected a list of messages, got {shown(value)}{hint}")
+        raise Unusable("wrong type", f"'{column}': expected a list of messages, got {shown(value)}")
     if not value:
         raise Unusable("empty conversation", f"'{column}' holds no messages")
-    for number, message in enumerate(value, start=1):
-        if _is_message(message) and isinstance(message.get("content"), str):
-            continue
-        place = f"'{column}', message {number}"
-        if _is_message(message) and message.get("content") is None and message.get("tool_calls"):
-            raise Unusable("tool calls without text", f"{place}: say in 'content' what is said along with the calls")
-        raise Unusable("wrong type", f"{place}: expected {{role: text, content: text}}, got {shown(message)}")
-    return value
+    return [_message(message, f"'{column}', message {number}") for number, message in enumerate(value, start=1)]
 
 
-def _is_message(value: object) -> bool:
+def _message(value: object, place: str) -> Message:
+    if isinstance(value, dict) and isinstance(value.get("from"), str) and isinstance(value.get("value"), str):
+        if value["from"] not in SPEAKERS:
+            raise Unusable("unknown speaker", f"{place}: {shown(value['from'])}; known: {', '.join(SPEAKERS)}")
+        return {"role": SPEAKERS[value["from"]], "content": value["value"]}
+    if is_message(value) and (calls := value.get("tool_calls")):
+        content = "" if value.get("content") is None else value["content"]
+        if isinstance(content, str):
+            return {**value, "content": content, "tool_calls": _calls(calls, place)}
+    elif is_message(value) and isinstance(value.get("content"), str):
+        return value
+    raise Unusable("wrong type", f"{place}: expected {{role: text, content: text}}, got {shown(value)}")
+
+
+def _calls(value: object, place: str) -> list[dict[str, Any]]:
+    """Calls of tools, each with the name of a function; of a table's keys those with a value."""
+    calls = without_null(value)
+    for number, call in enumerate(calls if isinstance(calls, list) else [calls], start=1):
+        function = call.get("function", call) if isinstance(call, dict) and isinstance(calls, list) else None
+        if not (isinstance(function, dict) and isinstance(function.get("name"), str)):
+            detail = f"{place}, tool call {number}: expected {{function: {{name: text, arguments: ...}}}}"
+            raise Unusable("wrong type", f"{detail}, got {shown(call)}")
+    return calls  # type: ignore[return-value]  # checked above
+
+
+def without_null(value: object) -> object:
+    """The value without keys that have none: a table gives each object all keys that any has."""
+    if isinstance(value, dict):
+        return {key: without_null(part) for key, part in value.items() if part is not None}
+    return [without_null(part) for part in value] if isinstance(value, list) else value
+
+
+def read_replies(fields: Fields, column: str) -> list[Message]:
+    """The messages of a response, of which one may stand in no list, or be its text alone."""
+    value = read_value(fields, column)
+    if isinstance(value, str):
+        return [{"role": "assistant", "content": value}]
+    return read_messages({column: [value]} if isinstance(value, dict) else fields, column)
+
+
+def is_reply(value: object) -> bool:
+    """Whether it is one message of the assistant, in a list or not."""
+    message = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if not isinstance(message, dict):
+        return False
+    speaker = message.get("role", message.get("from"))
+    return isinstance(speaker, str) and SPEAKERS.get(speaker) == "assistant"
+
+
+def is_message(value: object) -> TypeGuard[Message]:
+    """Whether it says who speaks."""
     return isinstance(value, dict) and isinstance(value.get("role"), str)
 
 

@@ -23,6 +23,7 @@ class RawRow:
         unread: (reason, detail) when it could not be read.
         critical: characters of the planted critical words, of a source that plants them.
         others: names of columns that it has too and that nobody asked for.
+        given: its columns under the data's own names, where `data.columns` renamed some.
     """
 
     index: int
@@ -31,6 +32,7 @@ class RawRow:
     unread: tuple[str, str] | None = None
     critical: Spans = field(default_factory=dict)
     others: tuple[str, ...] = ()
+    given: Mapping[str, object] | None = None
 
 
 def columns_of(rows: Iterable[RawRow]) -> set[str]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from alignkit.data.sources.base import Part
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -79,6 +81,9 @@ class DataReport:
             whose prompt holds turns of the assistant), ...
         fingerprint: blake2b of the token rows, hex.
         unused_columns: names of the columns that nothing reads.
+        part: what the rows are for.
+        weight: how many times each training row comes in one pass; where it is not 1, `counts` has `weighted`, the
+            training rows of one pass.
         is_chat: whether the rows are conversations, which the chat template renders.
     """
 
@@ -90,6 +95,8 @@ class DataReport:
     counts: Mapping[str, int]
     fingerprint: str
     unused_columns: tuple[str, ...] = ()
+    part: Part = "train"
+    weight: float = 1.0
     is_chat: bool = False
 
 

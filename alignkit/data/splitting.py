@@ -55,6 +55,18 @@ def choose_held_out(prompts: Mapping[int, str], config: DataConfig, seed: int) -
     return frozenset(held)
 
 
+def repeat(rows: Sequence[TokenRow], weight: float, seed: int) -> list[TokenRow]:
+    """The rows as often as the weight says, one pass after the other: each as many whole times, and once more with the
+    chance that is left.
+
+    The draw belongs to the row's number, so no other option changes it, and the rows that a small weight draws are
+    among those of a larger one with the same whole part.
+    """
+    whole, rest = int(weight), weight - int(weight)
+    drawn = [row for row in rows if derive(seed, "weight", row.index) < rest * 2**63]
+    return [*rows] * whole + drawn
+
+
 def swap_labels(rows: Sequence[TokenRow], share: float, seed: int) -> tuple[list[TokenRow], int]:
     """Swaps chosen and rejected of each row, or flips its label, with chance `share`; says how many were swapped.
 

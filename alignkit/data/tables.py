@@ -2,66 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alignkit.data.budget import MOST_CHARACTERS_WORD
 from alignkit.data.characters import PerText
-from alignkit.data.checks import Dropped
-from alignkit.data.columns import read_columns, read_token_columns, refuse_absent, token_column
 from alignkit.data.config import DataConfig
-from alignkit.data.context import CONTEXT, refuse_context
-from alignkit.data.fields import Unusable, is_label, read_label
-from alignkit.data.formats import COLUMNS, Example, Format, find_format, read_example
-from alignkit.data.naming import has_own_eval, read_source, refuse_misplaced, source_of
+from alignkit.data.fields import Unusable
+from alignkit.data.naming import Named, has_own_eval, names_of, read_for, read_source, refuse_misplaced
 from alignkit.data.overflow import fit, refuse_long
-from alignkit.data.raw import RawRow, columns_of
+from alignkit.data.reading import Read, read_examples
 from alignkit.data.rows import DataReport, Tables, TokenRow
-from alignkit.data.sources.base import Part, Source
-from alignkit.data.splitting import choose_held_out, rows_fingerprint, swap_labels
+from alignkit.data.sources.base import Part
+from alignkit.data.splitting import choose_held_out, repeat, rows_fingerprint, swap_labels
 from alignkit.data.tokenising import Tokeniser
+from alignkit.data.turns import Turns
 from alignkit.data.unpairing import refuse_one_sided, unpair
+from alignkit.data.wanted import Wanted
 from alignkit.errors import DataError
 from alignkit.progress.display import counted
 from alignkit.records.files import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a run reads of a row.
-
-    Attributes:
-        responses: names of the responses to lay out.
-        columns: data columns that components need.
-        token_columns: suffixes of the data columns with one number per response token.
-        nonnegative: those of `columns` whose numbers must be >= 0.
-        to_imitate: leave out responses that are labelled undesirable.
-        of_text: key -> what reads numbers per token from a response's text.
-    """
-
-    responses: tuple[str, ...]
-    columns: frozenset[str] = frozenset()
-    token_columns: frozenset[str] = frozenset()
-    nonnegative: frozenset[str] = frozenset()
-    to_imitate: bool = False
-    of_text: Mapping[str, PerText] = field(default_factory=dict)
-
-    def of_tokens(self, responses: Iterable[str]) -> frozenset[str]:
-        """Names of the data columns with one number per token of these responses; a gold one has no weights."""
-        weighted = [name for name in responses if name != "gold"]
-        return frozenset(token_column(name, suffix) for name in weighted for suffix in self.token_columns)
-
-    @property
-    def all_columns(self) -> frozenset[str]:
-        """Every column that may be read, whatever the format."""
-        return COLUMNS | self.columns | self.of_tokens(("chosen", "rejected", "completion"))
 
 
 def load_tables(
@@ -100,30 +65,40 @@ def load_tables(
             f"data.label_noise: {config.label_noise} needs pairs or labelled responses; this trainer reads "
             f"{', '.join(responses)}"
         )
+    wanted = Wanted(
+        responses,
+        columns,
+        token_columns,
+        nonnegative,
+        to_imitate=responses == ("chosen",),
+        of_text=of_text or {},
+        every_turn=config.train_on == "all_turns",
+    )
+    if wanted.every_turn:
+        _refuse_every_turn(wanted)
     refuse_misplaced(config)
-    to_imitate = responses == ("chosen",)
-    wanted = Wanted(responses, columns, token_columns, nonnegative, to_imitate, of_text or {})
-    train = _load(config, "train", wanted, tokenizer, seed)
-    sources = [train]
-    if has_own_eval(config):
-        sources.append(_load(config, "eval", wanted, tokenizer, seed))
-        _refuse_other_end(train, sources[1], tokenizer)
-        kept, held = train.rows, sources[1].rows
-    else:
-        chosen = choose_held_out(train.prompts, config, seed)
-        kept = [row for row in train.rows if row.index not in chosen]
-        held = [row for row in train.rows if row.index in chosen]
-        train.counts["held_out"] = len(held)
-    refuse_one_sided(kept, train.name)
-    kept, train.counts["labels_swapped"] = swap_labels(kept, config.label_noise, seed)
-    if "completion" in responses and not train.read.form.is_labelled:
-        kept = unpair(kept)
-        train.counts["unpaired"] = len(kept)
+    sources = _load_all(config, "train", wanted, tokenizer, seed)
+    evaluated = _load_all(config, "eval", wanted, tokenizer, seed) if has_own_eval(config) else []
+    _refuse_other_ends([*sources, *evaluated], tokenizer)
+    chosen = frozenset() if evaluated else _held_out(sources, config, seed)
+    kept = [[row for row in source.rows if row.index not in chosen] for source in sources]
+    held = [[row for row in source.rows if row.index in chosen] for source in sources]
+    refuse_one_sided([row for rows in kept for row in rows], ", ".join(source.name for source in sources))
+    final = [source.for_training(rows, config, wanted, seed) for source, rows in zip(sources, kept, strict=True)]
     if dropped_file is not None:
-        _write_dropped(dropped_file, sources)
-    used = [kept, held] if has_own_eval(config) else [[*kept, *held]]
-    reports = tuple(source.report(rows) for source, rows in zip(sources, used, strict=True))
-    return Tables(tuple(kept), tuple(held), reports, train.end)
+        _write_dropped(dropped_file, [*sources, *evaluated])
+    reports = [source.report([*rows, *out]) for source, rows, out in zip(sources, final, held, strict=True)]
+    reports += [source.report(source.rows) for source in evaluated]
+    held += [source.rows for source in evaluated]
+    return Tables(_joined(final), _joined(held), tuple(reports), sources[0].end)
+
+
+def _held_out(sources: Sequence[_Source], config: DataConfig, seed: int) -> frozenset[int]:
+    """Numbers of the rows that are not trained on: whole prompts of all sources together."""
+    chosen = choose_held_out(dict(pair for source in sources for pair in source.prompts.items()), config, seed)
+    for source in sources:
+        source.counts["held_out"] = len(chosen.intersection(source.prompts))
+    return chosen
 
 
 def _write_dropped(path: Path, sources: Sequence[_Source]) -> None:
@@ -133,68 +108,33 @@ def _write_dropped(path: Path, sources: Sequence[_Source]) -> None:
         source.read.dropped.write(path)
 
 
-def training_texts(config: DataConfig, seed: int) -> Iterator[str]:
-    """The raw texts of the training rows, for a tokenizer that is yet to be trained on them.
-
-    Rows that cannot be used are left out here and reported by `load_tables`. Held-out rows are left out too, as far as
-    they are known without a tokenizer.
-    """
-    refuse_misplaced(config)
-    raw = read_source(config, "train", seed, COLUMNS)
-    is_paired = any("rejected" in row.fields for row in raw)
-    source = source_of(config, "train")
-    read = read_examples(raw, source, Wanted(("chosen", "rejected") if is_paired else ("chosen",)))
-    held_out: frozenset[int] = frozenset()
-    if not has_own_eval(config):
-        prompts = {example.row.index: example.prompt_key for example in read.examples}
-        try:
-            held_out = choose_held_out(prompts, config, seed)
-        except DataError:
-            read.dropped.settle(config)  # too few rows may be left because the others are bad: that is to be said then
-            raise
-    elif not read.examples:
-        read.dropped.settle(config)
-    for example in read.examples:
-        if example.row.index not in held_out:
-            yield from map(_with_short_words, _texts_of(example, config.separator))
+def _refuse_every_turn(wanted: Wanted) -> None:
+    if not wanted.to_imitate:
+        reads = ", ".join(wanted.responses)
+        raise DataError(f"data.train_on: all_turns is for single responses; this trainer reads {reads}; take last_turn")
+    if wanted.token_columns:
+        raise DataError("data.train_on: all_turns has no token weights for earlier turns; take last_turn")
 
 
-def _texts_of(example: Example, separator: str) -> Iterator[str]:
-    """The prompt with its first response, as the tokenizer will meet them, then the other response."""
-    if isinstance(example.prompt, str):
-        prompt = example.prompt + separator
-    else:
-        prompt = "\n".join(message["content"] for message in example.prompt) + "\n"
-    first, *others = [text if isinstance(text, str) else text["content"] for text in example.responses.values()]
-    yield prompt + first
-    yield from others
-
-
-_LONG_WORD = re.compile(
-    "|".join(f"(?<!{kind})({kind}{{{MOST_CHARACTERS_WORD}}}){kind}+" for kind in (r"\w", r"[^\w\s]", r"\s"))
-)
-
-
-def _with_short_words(text: str) -> str:
-    """The text with the ends of endless words cut off: see `MOST_CHARACTERS_WORD`."""
-    return _LONG_WORD.sub(lambda match: match[match.lastindex or 0], text)
-
-
-@dataclass(frozen=True)
-class Read:
-    """The rows of one source before they are tokenised."""
-
-    form: Format
-    examples: list[Example]
-    dropped: Dropped
-    unused_columns: tuple[str, ...]
+def _joined(rows: Iterable[Sequence[TokenRow]]) -> tuple[TokenRow, ...]:
+    return tuple(row for several in rows for row in several)
 
 
 @dataclass(frozen=True)
 class _Source:
-    """What became of one source's rows; `prompts` is row index -> key of its prompt, `end` what ends its responses."""
+    """What became of one source's rows.
 
-    name: str
+    Attributes:
+        named: the source.
+        read: its rows before they were tokenised.
+        num_rows: how many there were.
+        rows: those that can be used.
+        prompts: row index -> key of its prompt.
+        counts: facts for the report.
+        end: id of what ends its responses.
+    """
+
+    named: Named
     read: Read
     num_rows: int
     rows: list[TokenRow]
@@ -202,39 +142,70 @@ class _Source:
     counts: Counter[str]
     end: int
 
+    @property
+    def name(self) -> str:
+        """What reports and messages call it."""
+        return self.named.source.label
+
+    def for_training(self, rows: list[TokenRow], config: DataConfig, wanted: Wanted, seed: int) -> list[TokenRow]:
+        """These rows as often as their weight says, with noise, and pairs taken apart where they are to be."""
+        weight = self.named.share.weight
+        repeated = repeat(rows, weight, seed)
+        if rows and not repeated:
+            raise DataError(f"{self.named.place}.weight: {weight:g} leaves none of {len(rows):,} training rows")
+        if weight != 1:
+            self.counts["weighted"] = len(repeated)
+            self.counts["not_drawn"] = len(rows) - len({row.index for row in repeated})
+        repeated, self.counts["labels_swapped"] = swap_labels(repeated, config.label_noise, seed)
+        if "completion" in wanted.responses and not self.read.form.is_labelled:
+            repeated = unpair(repeated)
+            self.counts["unpaired"] = len(repeated)
+        return repeated
+
     def report(self, final: Sequence[TokenRow]) -> DataReport:
         """The account of this source once its rows are `final`; two of them may be one row of the source."""
         dropped = self.read.dropped.counts()
+        if not_drawn := self.counts.pop("not_drawn", 0):
+            dropped["not drawn"] = not_drawn
         used = self.num_rows - sum(dropped.values())
         assert used == len({row.where for row in final}), "every row is either used or dropped"
         return DataReport(
             source=self.name,
-            format=self.read.form.name,
+            format=self.read.title,
             rows=self.num_rows,
             used=used,
             dropped=dropped,
             counts=dict(self.counts),
             fingerprint=rows_fingerprint(final),
             unused_columns=self.read.unused_columns,
-            is_chat=self.read.form.is_chat,
+            part=self.named.part,
+            weight=self.named.share.weight,
+            is_chat=self.read.form.is_chat or self.read.is_wrapped,
         )
 
 
+def _load_all(
+    config: DataConfig, part: Part, wanted: Wanted, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> list[_Source]:
+    """The sources of one part, whose rows are numbered one after the other; a pair may become two rows."""
+    loaded: list[_Source] = []
+    first = 0
+    for named in read_for(config, part):
+        loaded.append(_load(config, named, first, wanted, tokenizer, seed))
+        first += loaded[-1].num_rows * (2 if "completion" in wanted.responses else 1)
+    return loaded
+
+
 def _load(
-    config: DataConfig,
-    part: Part,
-    wanted: Wanted,
-    tokenizer: PreTrainedTokenizerBase,
-    seed: int,
+    config: DataConfig, named: Named, first: int, wanted: Wanted, tokenizer: PreTrainedTokenizerBase, seed: int
 ) -> _Source:
-    """The rows of one source, all steps but the split."""
-    source = source_of(config, part)
-    name = source.label
-    raw = read_source(config, part, seed, wanted.all_columns)
-    read = read_examples(raw, source, wanted)
+    """The rows of one source, numbered from `first`: all steps but the split."""
+    source, names = named.source, names_of(config, named)
+    raw = read_source(config, named, seed, wanted.all_columns)
+    read = read_examples(raw, source, wanted, names, Turns(config.chat, tokenizer, config.separator))
     dropped = read.dropped
     dropped.settle(config)  # before the slow part; what only tokens show is told after it
-    tokeniser = Tokeniser(tokenizer, config.separator, wanted.of_text)
+    tokeniser = Tokeniser(tokenizer, config.separator, wanted.of_text, config.special_tokens_in_text)
     rows: list[TokenRow] = []
     with counted("tokenising", len(read.examples)) as advance:
         for example, row in zip(read.examples, tokeniser.rows(read.examples), strict=True):
@@ -244,69 +215,37 @@ def _load(
                 rows.append(row)
             advance(1)
     dropped.settle(config)
-    refuse_long(rows, config, name)
+    refuse_long(rows, config, source.label)
     fitted: list[TokenRow] = []
+    row_of = {example.row.index: example.row for example in read.examples}
     for row in rows:
         try:
             num_leading = tokeniser.special.num_leading(row.prompt.tolist())
             fitted.append(fit(row, config, num_leading, tokeniser.counts))
         except Unusable as error:
-            dropped.add(raw[row.index], error, is_bad=config.on_overflow != "drop")
+            dropped.add(row_of[row.index], error, is_bad=config.on_overflow != "drop")
     dropped.settle(config)
     indices = {row.index for row in fitted}
     kept = [example for example in read.examples if example.row.index in indices]
-    if wanted.to_imitate:
+    if wanted.every_turn:
+        tokeniser.counts["conversations"] = read.num_conversations
+    elif wanted.to_imitate:
         tokeniser.counts["earlier_turns_untrained"] = sum(example.has_earlier_turns for example in kept)
-    prompts = {example.row.index: example.prompt_key for example in kept}
+    if read.is_wrapped:
+        tokeniser.counts["wrapped_as_turns"] = len(kept)
+    prompts = {first + example.row.index: example.prompt_key for example in kept}
     assert tokeniser.end is not None, "a tokenizer without EOS was refused"
-    return _Source(name, read, len(raw), fitted, prompts, tokeniser.counts, tokeniser.end)
+    numbered = [replace(row, index=first + row.index) for row in fitted] if first else fitted
+    return _Source(named, read, dropped.num_rows, numbered, prompts, tokeniser.counts, tokeniser.end)
 
 
-def _refuse_other_end(train: _Source, held: _Source, tokenizer: PreTrainedTokenizerBase) -> None:
+def _refuse_other_ends(sources: Sequence[_Source], tokenizer: PreTrainedTokenizerBase) -> None:
     """A policy that learns one end of a response cannot be measured on samples and rows with another."""
-    if train.end != held.end:
-        ends = [tokenizer.convert_ids_to_tokens(source.end) for source in (train, held)]
-        raise DataError(
-            f"data.eval: responses of {held.name} ({held.read.form.name}) end with {ends[1]!r}, those of {train.name} "
-            f"({train.read.form.name}) with {ends[0]!r}; give both as conversations or both as text"
-        )
-
-
-def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted) -> Read:
-    """The format, the examples, and the rows that are none; no bad row stops here (`Dropped.settle`).
-
-    Raises:
-        DataError: the rows have no known format, or none of them has a column that is wanted.
-    """
-    name = source.label
-    form = find_format(raw, wanted.responses, name)
-    responses = form.laid_out(wanted.responses)
-    of_tokens = wanted.of_tokens(responses)
-    refuse_absent(raw, wanted.columns | of_tokens | {"gold"}.intersection(wanted.responses), name)
-    if not form.is_chat:
-        refuse_context(raw, form.name, name)
-    is_filtered = wanted.to_imitate and "rejected" not in form.kinds
-    dropped = Dropped(name, len(raw))
-    examples = []
-    for row in raw:
-        try:
-            example = read_example(row, form, wanted.responses)
-            if is_filtered and _is_undesirable(row):
-                raise _Undesirable("undesirable", "'label' is false, and this trainer imitates")
-            columns = read_columns(row, wanted.columns, wanted.nonnegative)
-            token_columns = read_token_columns(row, wanted.token_columns, [r for r in responses if r != "gold"])
-            examples.append(replace(example, columns=columns, token_columns=token_columns))
-        except Unusable as error:
-            dropped.add(row, error, is_bad=not isinstance(error, _Undesirable))
-    used = {*form.kinds, *responses, *wanted.columns, *of_tokens, *CONTEXT}.union({"label"} if is_filtered else ())
-    # The world's columns are ours, and no user's mistake.
-    unused = () if source.on_world else sorted(columns_of(raw) - used)
-    return Read(form, examples, dropped, tuple(filter(None, unused)))
-
-
-class _Undesirable(Unusable):
-    """Nothing is wrong with the row, but nobody wants it to be likelier."""
-
-
-def _is_undesirable(row: RawRow) -> bool:
-    return is_label(row.fields.get("label")) and not read_label(row.fields, "label")
+    first = sources[0]
+    for other in sources[1:]:
+        if other.end != first.end:
+            ends = [tokenizer.convert_ids_to_tokens(source.end) for source in (first, other)]
+            raise DataError(
+                f"{other.named.place}: responses of {other.name} ({other.read.form.name}) end with {ends[1]!r}, those "
+                f"of {first.name} ({first.read.form.name}) with {ends[0]!r}; give both as conversations or both as text"
+            )

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from alignkit.data.characters import PerText, offsets_of, overlaps, read_texts
 from alignkit.data.chat import ChatTemplate, Rendered
 from alignkit.data.columns import token_column
+from alignkit.data.config import TypedAs
 from alignkit.data.fields import Unusable
-from alignkit.data.formats import Example, num_shared
+from alignkit.data.formats import Example
+from alignkit.data.readers import num_shared
 from alignkit.data.rows import TokenRow
-from alignkit.data.special_tokens import SpecialTokens, TypedTokens
+from alignkit.data.special_tokens import SpecialTokens
+from alignkit.data.typed_tokens import LiteralTokenizer, TypedToken, TypedTokens, as_typed
 from alignkit.errors import DataError
 from alignkit.lazy import numpy
 from alignkit.records.fingerprints import text_fingerprint
@@ -39,7 +43,8 @@ class Tokeniser:
     Attributes:
         special: the tokenizer's special tokens.
         counts: `boundary_moved` (rows), `bos_added` (chat rows whose template has no BOS), `eos_appended` (responses);
-            where there are any, `opened_otherwise` (chat rows: generation opens with more than the row's prompt holds).
+            where there are any, `opened_otherwise` (chat rows: generation opens with more than the row's prompt holds),
+            `special_tokens_as_text` and `special_tokens_as_control` (rows that have some in their own text).
     """
 
     def __init__(
@@ -47,13 +52,15 @@ class Tokeniser:
         tokenizer: PreTrainedTokenizerBase,
         separator: str,
         of_text: Mapping[str, PerText] = MappingProxyType({}),
+        typed_as: TypedAs = "as_text",
     ) -> None:
         self.counts: Counter[str] = Counter(boundary_moved=0, bos_added=0, eos_appended=0)
         self._tokenizer = tokenizer
         self._separator = separator
         self._of_text = of_text
         self.special = SpecialTokens.of(tokenizer)
-        self._typed = TypedTokens(tokenizer, self.special)
+        self._typed_as: TypedAs = typed_as
+        self._typed = TypedTokens(tokenizer, self.special, typed_as)
         self._template: ChatTemplate | None = None
 
     def rows(self, examples: Sequence[Example]) -> Iterator[TokenRow | Unusable]:
@@ -88,34 +95,56 @@ class Tokeniser:
         return self.special.eos if of_template is None else of_template
 
     def _batch(self, examples: Sequence[Example]) -> Iterator[TokenRow | Unusable]:
-        rendered = self._render(examples)
-        texts = [text for one in rendered if isinstance(one, Rendered) for text in (one.prompt, *one.full.values())]
+        readable = [self._readable(example) for example in examples]
+        rendered = self._render(readable)
+        texts: list[str] = []
+        hidden: list[int] = []
+        for example, given, one in zip(examples, readable, rendered, strict=True):
+            if isinstance(one, Rendered):
+                hidden += range(len(texts), len(texts) + 1 + len(one.full)) if given is not example else ()
+                texts += (one.prompt, *one.full.values())
         needs_offsets = bool(self._of_text) or any(example.row.critical for example in examples)
-        tokens = iter(self._encode(texts, needs_offsets))
-        for example, one in zip(examples, rendered, strict=True):
+        tokens = iter(self._encode(texts, hidden, needs_offsets=needs_offsets))
+        for example, given, one in zip(examples, readable, rendered, strict=True):
             if isinstance(one, Unusable):
                 yield one
                 continue
             prompt, _ = next(tokens)
             full = {name: next(tokens) for name in one.full}
+            shown = one if given is example else one.mapped(as_typed)
             try:
-                yield self._row(example, one, prompt, full)
+                yield self._row(example, shown, prompt, full)
             except Unusable as error:
                 yield error
 
-    def _render(self, examples: Sequence[Example]) -> list[Rendered | Unusable]:
+    def _readable(self, example: Example) -> Example | Unusable:
+        """The example, with typed control tokens hidden where they are to be read as text; or why there is none."""
+        refusal = self._typed.refusal(example)
+        is_refused = self._typed_as == "error" or not LiteralTokenizer.fits(self._tokenizer)
+        if not isinstance(refusal, TypedToken) or (is_refused and self._typed_as != "as_control"):
+            return refusal or example
+        self.counts[f"special_tokens_{self._typed_as}"] += 1
+        return example if self._typed_as == "as_control" else self._typed.hidden(example)
+
+    @cached_property
+    def _literal(self) -> LiteralTokenizer:
+        return LiteralTokenizer(self._tokenizer)
+
+    def _render(self, examples: Sequence[Example | Unusable]) -> list[Rendered | Unusable]:
         """The texts of each example, or why there are none."""
-        outcomes = [self._typed.refusal(example) for example in examples]
-        fair = [example for example, refusal in zip(examples, outcomes, strict=True) if refusal is None]
+        fair = [example for example in examples if isinstance(example, Example)]
         rendered = iter(self._template.render(fair) if self._template else map(self._joined, fair))
-        return [next(rendered) if refusal is None else refusal for refusal in outcomes]
+        return [next(rendered) if isinstance(example, Example) else example for example in examples]
 
     def _joined(self, example: Example) -> Rendered:
         assert isinstance(example.prompt, str), "the examples of a source are all chat or all text"
         prompt = example.prompt + self._separator
         return Rendered(prompt, {name: f"{prompt}{text}" for name, text in example.responses.items()}, len(prompt))
 
-    def _encode(self, texts: list[str], needs_offsets: bool) -> list[tuple[list[int], Offsets]]:
+    def _encode(
+        self, texts: list[str], hidden: Sequence[int], *, needs_offsets: bool
+    ) -> list[tuple[list[int], Offsets]]:
+        """Tokens of the texts, of which those with these numbers have hidden tokens."""
         if not texts:
             return []
         encoded = self._tokenizer(
@@ -127,7 +156,11 @@ class Tokeniser:
             verbose=False,  # length is our business
         )
         ids = encoded["input_ids"]
-        return list(zip(ids, encoded["offset_mapping"] if needs_offsets else [()] * len(ids), strict=True))
+        tokens = list(zip(ids, encoded["offset_mapping"] if needs_offsets else [()] * len(ids), strict=True))
+        if hidden:
+            for number, one in zip(hidden, self._literal.encode([texts[n] for n in hidden]), strict=True):
+                tokens[number] = (one.ids, one.offsets)
+        return tokens
 
     def _row(
         self, example: Example, rendered: Rendered, prompt: list[int], full: dict[str, tuple[list[int], Offsets]]

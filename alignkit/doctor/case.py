@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from alignkit.data.checks import Offender
 from alignkit.data.config import DataConfig
-from alignkit.data.formats import OTHER_TURN, TURN, Example
+from alignkit.data.formats import Example
 from alignkit.data.naming import on_world
+from alignkit.data.readers import OTHER_TURN, TURN
 from alignkit.data.rows import TokenRow
 from alignkit.doctor.grams import Texts, WordHashes
 from alignkit.doctor.minhash import Sketches

@@ -12,16 +12,18 @@ from alignkit.data.checks import Dropped
 from alignkit.data.config import DataConfig
 from alignkit.data.fields import Unusable
 from alignkit.data.files import read_file
-from alignkit.data.formats import TURN, Example
-from alignkit.data.naming import has_own_eval, read_source, refuse_misplaced, source_of
+from alignkit.data.formats import Example
+from alignkit.data.naming import Named, has_own_eval, names_of, read_for, read_source, refuse_misplaced
 from alignkit.data.overflow import fit
 from alignkit.data.raw import RawRow, columns_of
+from alignkit.data.readers import TURN
+from alignkit.data.reading import read_examples
 from alignkit.data.rows import TokenRow
-from alignkit.data.sources.base import Part
 from alignkit.data.splitting import choose_held_out
-from alignkit.data.tables import Wanted, read_examples
 from alignkit.data.tokenising import Tokeniser
+from alignkit.data.turns import Turns
 from alignkit.data.unpairing import refuse_one_sided
+from alignkit.data.wanted import Wanted
 from alignkit.doctor.case import Case, Row, spaced
 from alignkit.errors import DataError
 from alignkit.progress.display import counted
@@ -58,21 +60,24 @@ def read_case(
         DataError: no row can be read at all, or the section names what there is not.
     """
     refuse_misplaced(config)
-    is_split = has_own_eval(config)
-    parts: tuple[Part, ...] = ("train", "eval") if is_split else ("train",)
-    read = [_Read(config, part, wanted, tokenizer, seed, most) for part in parts]
+    read: list[_Read] = []
+    for named in read_for(config, "train") + (read_for(config, "eval") if has_own_eval(config) else []):
+        first = sum(one.dropped.num_rows for one in read)
+        read.append(_Read(config, named, first, wanted, tokenizer, seed, most))
+    rows, evaluated = (
+        [row for one in read if one.named.part == part for row in one.rows] for part in ("train", "eval")
+    )
     obstacles = []
-    rows = read[0].rows
     try:
-        if is_split:
-            rows = rows + [replace(row, held_out=True) for row in read[1].rows]
-            if read[0].tokeniser.end != read[1].tokeniser.end:
-                obstacles.append("held-out responses end with another token than those that are trained on")
+        if has_own_eval(config):
+            rows = rows + [replace(row, held_out=True) for row in evaluated]
+            if len({one.tokeniser.end for one in read}) > 1:
+                obstacles.append("responses of one source end with another token than those of another")
         else:
             held = choose_held_out({row.example.row.index: row.example.prompt_key for row in rows}, config, seed)
             rows = [replace(row, held_out=row.example.row.index in held) for row in rows]
         trained = [row.tokens for row in rows if row.tokens is not None and not row.held_out]
-        refuse_one_sided(trained, source_of(config, "train").label)
+        refuse_one_sided(trained, ", ".join(one.named.source.label for one in read if one.named.part == "train"))
     except DataError as error:
         obstacles.append(str(error))
     return Case(
@@ -89,19 +94,28 @@ def read_case(
 
 
 class _Read:
-    """The rows of one source: those that are used, are refused, and are left out as too long."""
+    """The rows of one source, numbered from `first`: those that are used, are refused, and are left out as too long."""
 
     def __init__(
-        self, config: DataConfig, part: Part, wanted: Wanted, tokenizer: PreTrainedTokenizerBase, seed: int, most: int
+        self,
+        config: DataConfig,
+        named: Named,
+        first: int,
+        wanted: Wanted,
+        tokenizer: PreTrainedTokenizerBase,
+        seed: int,
+        most: int,
     ) -> None:
-        source = source_of(config, part)
-        raw = read_source(config, part, seed, wanted.all_columns)
-        read = read_examples(raw, source, wanted)
+        self.named = named
+        raw = read_source(config, named, seed, wanted.all_columns)
+        turns = Turns(config.chat, tokenizer, config.separator)
+        read = read_examples(raw, named.source, wanted, names_of(config, named), turns)
+        examples = [replace(one, row=replace(one.row, index=first + one.row.index)) for one in read.examples]
         self.dropped: Dropped = read.dropped
-        self.tokeniser = Tokeniser(tokenizer, config.separator)
+        self.tokeniser = Tokeniser(tokenizer, config.separator, typed_as=config.special_tokens_in_text)
         self.rows: list[Row] = []
         self.left_out: list[Row] = []
-        chosen = spaced(read.examples, most)
+        chosen = spaced(examples, most)
         for example, tokens, straddles in self._tokenised(chosen):
             try:
                 row = self._row(example, tokens, straddles, config)
@@ -110,8 +124,8 @@ class _Read:
                 continue
             is_left_out = config.on_overflow == "drop" and row.length > config.max_length
             (self.left_out if is_left_out else self.rows).append(row)
-        if len(chosen) < len(read.examples):
-            self._add_others(read.examples, chosen)
+        if len(chosen) < len(examples):
+            self._add_others(examples, chosen)
         self.dropped.bad.sort(key=lambda offender: offender.row.index)
 
     def _add_others(self, examples: Sequence[Example], chosen: Sequence[Example]) -> None:

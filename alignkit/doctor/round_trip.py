@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from alignkit.data.chat import special_texts
-from alignkit.data.formats import OTHER_TURN, TURN
+from alignkit.data.readers import OTHER_TURN, TURN
 from alignkit.data.rows import TokenRow
 from alignkit.doctor.base import Check, Finding, warn_if
 from alignkit.doctor.case import Case, Row, spaced
@@ -43,6 +43,7 @@ class RoundTrip(Check):
     def findings(self, case: Case) -> Iterator[Finding]:
         yield from self._stray(case, case.rows)
         yield from self._beginnings(case, case.tokenised)
+        yield from self._typed(case, case.tokenised)
         whole = [(row, tokens) for row, tokens in case.tokenised if row.length <= case.data.max_length]
         decoded = spaced(whole, DECODED)
         lost = [row.where for row, tokens in decoded if not _survives(row, tokens, case.tokenizer)]
@@ -115,6 +116,23 @@ class RoundTrip(Check):
                 key="model.chat_template",
                 count=case.counts["eos_appended"],
             )
+
+    def _typed(self, case: Case, rows: Sequence[tuple[Row, TokenRow]]) -> Iterator[Finding]:
+        """Control tokens that stand in a row's own text, as the tokeniser counted them."""
+        for treated, said in (
+            ("as_text", "are tokenised as the text they are"),
+            ("as_control", "act as control tokens, as if the template had written them"),
+        ):
+            if count := case.counts.get(f"special_tokens_{treated}"):
+                yield self.finding(
+                    "control tokens in text",
+                    warn_if(treated == "as_control"),
+                    [],
+                    len(rows),
+                    f"The own text of rows holds control tokens of this tokenizer, which {said}.",
+                    key="data.special_tokens_in_text",
+                    count=count,
+                )
 
 
 def _survives(row: Row, tokens: TokenRow, tokenizer: PreTrainedTokenizerBase) -> bool:

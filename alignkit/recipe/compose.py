@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 
 from alignkit.asks.needs import Needs
 from alignkit.asks.planted import Planted
+from alignkit.data.config import PARTS
 from alignkit.data.naming import on_world, refuse_misplaced, sources_of
+from alignkit.data.renaming import refuse_unread
 from alignkit.data.sources import WORLD
-from alignkit.data.sources.base import Source
+from alignkit.data.wanted import Wanted
 from alignkit.errors import DataError, shown
 from alignkit.losses import losses
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import Path
+from alignkit.registry import Section
 from alignkit.views import trainers
 from alignkit.weighting.base import TokenWeighting
 
@@ -25,7 +28,7 @@ def misfits(recipe: Recipe) -> list[Misfit]:
     """Everything in `recipe` that cannot be honoured together."""
     found = [misfit for check in _CHECKS for misfit in check(recipe)]
     # What the parts need together is only defined once they agree on one anchor.
-    return found or list(_reference(recipe))
+    return found or [*_reference(recipe), *_column_names(recipe)]
 
 
 def _losses_fit_trainer(recipe: Recipe) -> Iterator[Misfit]:
@@ -125,12 +128,12 @@ def _planted(recipe: Recipe) -> Iterator[Misfit]:
         sources = sources_of(recipe.data)
     except DataError:  # said by `_data_options`
         return
-    for part, source in sources.items():
-        if not source.plants:
+    for named in sources:
+        if not named.source.plants:
             yield (
                 ("weighting",),
-                f"'oracle' knows the planted tokens of {WORLD} only, but data.{part} is {source.label}; use another "
-                "weighting",
+                f"'oracle' knows the planted tokens of {WORLD} only, but {named.place} is {named.source.label}; use "
+                "another weighting",
             )
             return
 
@@ -182,8 +185,22 @@ def _data_options(recipe: Recipe) -> Iterator[Misfit]:
     try:
         refuse_misplaced(recipe.data)
     except DataError as error:
-        key, _, message = str(error).partition(": ")
-        yield tuple(key.split(".")), message
+        yield _placed(error)
+
+
+def _placed(error: DataError) -> Misfit:
+    key, _, message = str(error).partition(": ")
+    return tuple(int(step) if step.isdigit() else step for step in key.split(".")), message
+
+
+def _turns(recipe: Recipe) -> Iterator[Misfit]:
+    if recipe.data.train_on == "all_turns" and recipe.trainer.responses != ("chosen",):
+        fitting = [name for name, cls in trainers.classes().items() if cls.responses == ("chosen",)]
+        yield (
+            ("data", "train_on"),
+            f"'all_turns' is for single responses, but trainer '{recipe.trainer.name}' reads "
+            f"{', '.join(recipe.trainer.responses)}; take 'last_turn' or trainer {' or '.join(map(repr, fitting))}",
+        )
 
 
 def _names(recipe: Recipe) -> Iterator[Misfit]:
@@ -193,12 +210,18 @@ def _names(recipe: Recipe) -> Iterator[Misfit]:
     }
     for section, names in keys.items():
         for key in names:
-            value = getattr(getattr(recipe, section), key, None)
-            inner = list(value) if isinstance(value, Source) else []
-            for path, name in [((section, key), value), *(((section, key, field), text) for field, text in inner)]:
+            for path, name in _texts_in(getattr(getattr(recipe, section), key, None), (section, key)):
                 # Messages of other libraries repeat names as they are, over several lines if they hold line ends.
-                if isinstance(name, str) and any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
+                if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
                     yield path, f"a name holds no line ends or control characters, got {shown(name)}"
+
+
+def _texts_in(value: object, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, tuple | Section):
+        for step, inner in enumerate(value) if isinstance(value, tuple) else value:
+            yield from _texts_in(inner, (*path, step))
 
 
 def _reference(recipe: Recipe) -> Iterator[Misfit]:
@@ -216,6 +239,21 @@ def _reference(recipe: Recipe) -> Iterator[Misfit]:
                 f"'cache' holds the reference's log-probs of the data's responses only, but {part} needs {beyond}; "
                 "use 'auto' or 'copy'",
             )
+
+
+def _column_names(recipe: Recipe) -> Iterator[Misfit]:
+    needs = recipe.needs()
+    of_tokens = frozenset[str]().union(*(values.token_columns for values in needs.values))
+    read = Wanted((), needs.columns, of_tokens).all_columns
+    given = {"data.columns": recipe.data.columns}
+    for part in PARTS:
+        own = {f"data.{part}.{number}.columns": share.columns for number, share in enumerate(recipe.data.shares(part))}
+        given |= {place: names for place, names in own.items() if names is not None}
+    for place, names in given.items():
+        try:
+            refuse_unread(names, read, place)
+        except DataError as error:
+            yield _placed(error)
 
 
 def _beyond_a_cache(needs: Needs) -> str | None:
@@ -242,6 +280,7 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _measures,
     _mismatched,
     _positions,
+    _turns,
     _names,
     _data_options,
 )

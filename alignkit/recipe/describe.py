@@ -109,6 +109,8 @@ def _type(annotation: object, metadata: object = ()) -> str:
         return " | ".join(map(scalar, arguments))
     if origin is tuple:
         return f"list of {_type(arguments[0])}"
+    if origin is dict:
+        return f"mapping of {_type(arguments[0])} to {_type(arguments[1])}"
     if origin in (Union, types.UnionType):
         return " or ".join(map(_type, arguments))
     if isinstance(annotation, type) and issubclass(annotation, Section):

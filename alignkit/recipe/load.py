@@ -127,8 +127,9 @@ def load_recipe(
     """
     read = read_roots(path, overrides, libraries)
     if read.roots.stages:
+        names = ", ".join(read.roots.stages)
         message = (
-            f"{shown(str(path))} has the stages {', '.join(read.roots.stages)}; alignkit.load_pipeline loads them all"
+            f"{shown(str(path))} has the stages {names}; one recipe is expected (alignkit.load_pipeline loads all)"
         )
         raise RecipeError([*read.problems, Problem("", "", message)])
     loaded, problems = checked(read, read.roots.shared)

@@ -31,7 +31,7 @@ def missing(recipe: Recipe) -> list[Misfit]:
 def not_looked_at(recipe: Recipe) -> list[str]:
     """What `recipe` names elsewhere, in words."""
     model = recipe.model
-    found = [said for source in sources_of(recipe.data).values() if (said := source.elsewhere())]
+    found = [said for named in sources_of(recipe.data) if (said := named.source.elsewhere())]
     if isinstance(model, Pretrained):
         names = dict.fromkeys(name for name in (model.path, model.tokenizer) if name and _is_elsewhere(name))
         found += [f"{printable(name)} on the Hub" for name in names]
@@ -39,10 +39,10 @@ def not_looked_at(recipe: Recipe) -> list[str]:
 
 
 def _missing_data(recipe: Recipe) -> Iterator[Misfit]:
-    for (part, source), given in zip(sources_of(recipe.data).items(), recipe.data.given, strict=True):
-        if complaint := source.missing():
-            others = f"; give a file, a Hub data set (owner/name) or {WORLD}" if isinstance(given, str) else ""
-            yield ("data", part), f"{complaint}{others}"
+    for named in sources_of(recipe.data):
+        if complaint := named.source.missing():
+            others = f"; give a file, a Hub data set (owner/name) or {WORLD}" if isinstance(named.given, str) else ""
+            yield named.key, f"{complaint}{others}"
 
 
 def _missing_model(recipe: Recipe) -> Iterator[Misfit]:

@@ -96,6 +96,8 @@ def layered(bases: Sequence[Roots], own: Own, extended: Mapping[str, Sequence[No
     names = dict.fromkeys([*under.stages, *own.stages])
     if not names and not own.stage_paths:
         return Roots(shared), problems
+    if len(names) * sum(map(_size, (own.body, *own.paths.values()))) > MAX_NODES:
+        raise _too_much(own.node)
     found: dict[str, list[Problem]] = {}
     lower, stages = {}, {}
     for name in names:
@@ -106,9 +108,8 @@ def layered(bases: Sequence[Roots], own: Own, extended: Mapping[str, Sequence[No
         stages[name], more = _with(lower[name], own.stages.get(name))
         found[name] += more
     roots = _bounded(Roots(shared, stages), own.node)
-    problems = joined(
-        found
-    )  # a path may lead into what only the stages give, so what the shared part lacks is no mistake
+    # A path at the top may lead into what only the stages give: that the shared part lacks it is no mistake.
+    problems = joined(found) if names else problems
     for key, node in own.stage_paths.items():
         try:
             roots = _changed_stage(roots, key, node, lower)
@@ -224,8 +225,12 @@ def _bounded(roots: Roots, root: Node) -> Roots:
     if len(roots.stages) > MAX_STAGES:
         raise RecipeError([Problem(str(root.place), STAGES_KEY, f"more than {MAX_STAGES} stages")])
     if roots.stages and sum(map(_size, roots.stages.values())) > MAX_NODES:
-        raise RecipeError([Problem(str(root.place), STAGES_KEY, f"hold more than {MAX_NODES} values together")])
+        raise _too_much(root)
     return roots
+
+
+def _too_much(root: Node) -> RecipeError:
+    return RecipeError([Problem(str(root.place), STAGES_KEY, f"hold more than {MAX_NODES} values together")])
 
 
 def _size(node: Node) -> int:

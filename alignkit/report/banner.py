@@ -16,13 +16,17 @@ from alignkit.report.wrapping import wrapped
 NAME_WIDTH = 8
 """Columns of the names on the left."""
 
-_LEFT_OUT = {
+_NOTED = {
+    "wrapped_as_turns": "rows whose text became a user's turn and its answer, as the model speaks in turns (data.chat)",
     "opened_otherwise": "rows whose generation the template opens with more than their prompt",
+    "conversations": "conversations of which each assistant turn is a row",
     "earlier_turns_untrained": "rows whose earlier assistant turns are not trained",
+    "special_tokens_as_text": "rows that mention control tokens, which are read as text",
+    "special_tokens_as_control": "rows with control tokens in their own text, which act as such",
     "truncated_prompt": "prompts cut",
     "truncated_response": "responses cut",
 }
-"""Counts of a `DataReport` of what is read and does not reach the loss -> words."""
+"""Counts of a `DataReport` of what is read otherwise than it stands there, or does not reach the loss -> words."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,12 @@ class Banner:
         self._print("loading", loading)
 
     def data(self, reports: Sequence[DataReport]) -> None:
-        """What became of each source; a second one, if any, holds the held-out rows."""
-        for name, report in zip(("data", "eval"), reports, strict=False):
-            self._print(name, data_line(report))
+        """What became of each source."""
+        said = ""
+        for report in reports:
+            name = "data" if report.part == "train" else "eval"
+            self._print(name if name != said else "", data_line(report))
+            said = name
 
     def model(self, name: str, *, parameters: int, trainable: int) -> None:
         """The policy.
@@ -125,10 +132,12 @@ def data_line(report: DataReport) -> str:
     line = f"{report.source}: {report.used:,} of {_counted(report.rows, 'row', 'rows')} used"
     if held_out := report.counts.get("held_out"):
         line += f", {held_out:,} of them held out"
+    if report.weight != 1:
+        line += f", {report.counts['weighted']:,} training rows a pass by weight {report.weight:g}"
     if report.dropped:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(report.dropped.items()))
         line += f", {sum(report.dropped.values()):,} dropped ({reasons})"
-    left_out = [f"{what}: {number:,}" for name, what in _LEFT_OUT.items() if (number := report.counts.get(name))]
+    left_out = [f"{what}: {number:,}" for name, what in _NOTED.items() if (number := report.counts.get(name))]
     if report.unused_columns:
         left_out.append(f"columns not used: {', '.join(report.unused_columns)}")
     return "; ".join([line, report.format, *left_out])

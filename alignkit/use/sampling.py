@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from alignkit.data.chat import ChatTemplate
 from alignkit.data.fields import Unusable, as_prompt, read_messages, read_text
 from alignkit.data.files import read_file
-from alignkit.data.formats import Example, Prompt
+from alignkit.data.formats import Example
 from alignkit.data.raw import RawRow
+from alignkit.data.readers import Prompt
 from alignkit.data.rows import TokenRow
 from alignkit.data.tokenising import Tokeniser
 from alignkit.errors import DataError, ModelError, RunFolderError

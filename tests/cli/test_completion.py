@@ -166,3 +166,14 @@ def test_nothing_heavy_is_imported_for_tab(monkeypatch):
     monkeypatch.setenv("COMP_CWORD", "4")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout.splitlines()[-1], done.stderr) == ("[]", "") and "losses.triplet.align=min3" in done.stdout
+
+
+def test_keys_of_stages(tab):
+    line = "alignkit run alignkit:world/sft_then_tidpo --set"
+    assert tab(f"{line} stages.") == ["stages.dpo.", "stages.sft."]
+    assert tab(f"{line} stages.dpo.losses.weighted_dpo.be") == [
+        "stages.dpo.losses.weighted_dpo.beta=",
+        "stages.dpo.losses.weighted_dpo.beta=1.0",
+    ]
+    assert tab(f"{line} training.ste") == ["training.steps=", "training.steps=null", "training.steps=60"]
+    assert tab(f"{line} ~stages.dpo.losses.tri") == ["~stages.dpo.losses.triplet", "~stages.dpo.losses.triplet."]

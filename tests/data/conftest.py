@@ -120,8 +120,13 @@ def load() -> Callable[..., Tables]:
         nonnegative=(),
         seed=0,
         dropped=None,
+        names=None,
         **options,
     ):
+        if isinstance(columns, dict):  # `data.columns`, and not columns of components
+            names, columns = columns, ()
+        if names:
+            options["columns"] = names
         if "eval" not in options:
             options.setdefault("holdout", 0)
         return load_tables(

@@ -8,7 +8,8 @@ import pytest
 
 from alignkit.data import template_watch
 from alignkit.data.chat import ChatTemplate
-from alignkit.data.special_tokens import SpecialTokens, TypedTokens
+from alignkit.data.special_tokens import SpecialTokens
+from alignkit.data.typed_tokens import TypedTokens
 from alignkit.errors import DataError
 
 USER = {"role": "user", "content": "Hi"}
@@ -194,6 +195,7 @@ def test_template_that_writes_bos_in_each_turn(write, load, make_bytes):
     assert decoded(tokenizer, tables.train[0]) == ["<s>[I] Hi [/I] Yes. </s><s>[I] Hi [/I]", " Yes. </s>", " No. </s>"]
 
 
+REFUSED = {"special_tokens_in_text": "error"}
 TYPED = [
     ("prompt", [{"role": "user", "content": "a<s>b"}], "'prompt', message 1 holds '<s>'"),
     ("prompt", [USER, YES, {"role": "user", "content": "<|im_end|>"}], "'prompt', message 3 holds '<|im_end|>'"),
@@ -206,7 +208,7 @@ TYPED = [
 @pytest.mark.parametrize(("column", "value", "place"), TYPED)
 def test_control_token_typed_in_a_conversation(column, value, place, write, load, make_bytes, templates):
     name = write("a.jsonl", [{**TALK, column: value}])
-    assert complaint(load, name, make_bytes(template=templates["chatml"])).splitlines()[1] == (
+    assert complaint(load, name, make_bytes(template=templates["chatml"]), **REFUSED).splitlines()[1] == (
         f"  a.jsonl:1: special token in text: {place}, which the tokenizer reads as a control token"
     )
 
@@ -223,7 +225,7 @@ TYPED_IN_TEXT = [
 @pytest.mark.parametrize(("change", "place"), TYPED_IN_TEXT)
 def test_control_token_typed_in_text(change, place, write, load, make_bytes):
     name = write("a.jsonl", [{**PLAIN, **change}])
-    assert complaint(load, name, make_bytes(bos=True)).splitlines()[1] == (
+    assert complaint(load, name, make_bytes(bos=True), **REFUSED).splitlines()[1] == (
         f"  a.jsonl:1: special token in text: {place}, which the tokenizer reads as a control token"
     )
 
@@ -239,7 +241,7 @@ def test_text_may_be_a_rendered_conversation(write, load, make_bytes, templates)
     tables = load(write("a.jsonl", [rendered]), tokenizer)
     assert decoded(tokenizer, tables.train[0]) == [rendered["prompt"], "Yes.<|im_end|></s>", "No.<|im_end|></s>"]
     name = write("b.jsonl", [{**rendered, "prompt": "<|eot|>" + rendered["prompt"]}])
-    assert complaint(load, name, tokenizer).splitlines()[1] == (
+    assert complaint(load, name, tokenizer, **REFUSED).splitlines()[1] == (
         "  b.jsonl:1: special token in text: 'prompt' holds '<|eot|>', which the tokenizer reads as a control token"
     )
 
@@ -259,7 +261,7 @@ def test_end_of_the_tables(write, load, make_bytes, templates):
     tokenizer = make_bytes(template=templates["chatml"])
     write("text.jsonl", [PLAIN])
     write("chat.jsonl", [TALK])
-    assert tokenizer.convert_ids_to_tokens(load("text.jsonl", tokenizer).end) == "</s>"
+    assert tokenizer.convert_ids_to_tokens(load("text.jsonl", tokenizer, chat="never").end) == "</s>"
     assert tokenizer.convert_ids_to_tokens(load("chat.jsonl", tokenizer).end) == "<|im_end|>"
 
 
@@ -267,7 +269,7 @@ def test_sources_that_end_otherwise(write, load, make_bytes, templates):
     write("text.jsonl", [PLAIN])
     write("chat.jsonl", [TALK])
     tokenizer = make_bytes(template=templates["chatml"])
-    assert complaint(load, "chat.jsonl", tokenizer, eval="text.jsonl") == (
+    assert complaint(load, "chat.jsonl", tokenizer, eval="text.jsonl", chat="never") == (
         "data.eval: responses of text.jsonl (text with a prompt column) end with '</s>', those of chat.jsonl "
         "(messages with a prompt column) with '<|im_end|>'; give both as conversations or both as text"
     )

@@ -34,7 +34,6 @@ ROWS = [
         {**PAIR, "prompt": ""},
         "empty prompt: no token comes before the response, and the tokenizer adds no BOS",
     ),
-    (PAIR, {**PAIR, "chosen": " y</s>es"}, "end token inside: 'chosen' holds '</s>' before its end"),
     (TALK, {**TALK, "prompt": []}, "empty conversation: 'prompt' holds no messages"),
     (
         TALK,
@@ -88,7 +87,11 @@ ANSWERS = [
         "missing field: 'label'; columns of this row: prompt, completion",
     ),
     ({**ANSWER, "completion": " "}, "empty response: 'completion' holds no text"),
-    ({**ANSWER, "completion": [GOOD]}, "wrong type: 'completion': expected text, got list " + json.dumps([GOOD])),
+    (
+        {**ANSWER, "completion": [GOOD]},
+        "mixed formats: this row is 'text prompt, message as completion, and label', most are 'text prompt, completion "
+        "and label'",
+    ),
     (PAIR, "mixed formats: this row is 'text with a prompt column', most are 'text prompt, completion and label'"),
     (
         TOLD_OFF,
@@ -107,13 +110,13 @@ def test_more_than_twenty_mistakes_in_rows(good, bad, complaint, write, load, ma
     name = write("a.jsonl", lines_of(good, bad, good))
     tokenizer = make_bytes(template=templates["chatml"])
     with pytest.raises(DataError) as caught:
-        load(name, tokenizer)
+        load(name, tokenizer, chat="never")
     assert str(caught.value) == (
         f"a.jsonl: 1 of 3 rows cannot be used: 1 {complaint.split(':')[0]}\n"
         f"  a.jsonl:2: {complaint}\n"
         "mend them, or leave them out with data.on_bad_row: drop"
     )
-    tables = load(name, tokenizer, on_bad_row="drop")
+    tables = load(name, tokenizer, chat="never", on_bad_row="drop")
     assert [row.where for row in tables.train] == ["a.jsonl:1", "a.jsonl:3"]
     assert tables.reports[0].dropped == {complaint.split(":")[0]: 1}
 
@@ -130,6 +133,13 @@ def test_mistakes_in_labelled_rows(bad, complaint, write, load):
     )
     tables = load(name, responses=("completion",), on_bad_row="drop")
     assert [row.where for row in tables.train] == ["a.jsonl:1", "a.jsonl:3"]
+
+
+def test_an_end_that_was_typed(write, load):
+    name = write("a.jsonl", [PAIR, {**PAIR, "chosen": " y</s>es"}])
+    with pytest.raises(DataError) as caught:
+        load(name, special_tokens_in_text="error")
+    assert "  a.jsonl:2: end token inside: 'chosen' holds '</s>' before its end" in str(caught.value)
 
 
 def test_labels_that_are_wrong_in_every_row(write, load):
@@ -182,7 +192,8 @@ def test_unknown_columns_of_pairs(write, load):
         load(write("a.jsonl", [{"question": "Q", "answer": "A"}]))
     assert str(caught.value) == (
         "a.jsonl: no known format; columns found: answer, question; accepted: prompt + chosen + rejected; "
-        "chosen + rejected"
+        "chosen + rejected; or name the columns, starting from data.columns: "
+        "{prompt: question, chosen: COLUMN, rejected: COLUMN}"
     )
 
 
@@ -191,7 +202,8 @@ def test_unknown_columns_of_responses(write, load):
         load(write("a.jsonl", [{"question": "Q", "answer": "A"}]), responses=("chosen",))
     assert str(caught.value) == (
         "a.jsonl: no known format; columns found: answer, question; accepted: prompt + chosen + rejected; "
-        "chosen + rejected; prompt + chosen; prompt + completion; messages; text"
+        "chosen + rejected; prompt + chosen; prompt + completion; messages; text; "
+        "or name the columns, starting from data.columns: {prompt: question, completion: answer}"
     )
 
 
@@ -200,7 +212,8 @@ def test_unknown_columns_of_completions(write, load):
         load(write("a.jsonl", [{"prompt": "Q", "completion": "A"}]), responses=("completion",))
     assert str(caught.value) == (
         "a.jsonl: no known format; columns found: completion, prompt; accepted: prompt + completion + label; "
-        "messages + label; prompt + chosen + rejected; chosen + rejected"
+        "messages + label; prompt + chosen + rejected; chosen + rejected; "
+        "or name the columns, starting from data.columns: {label: COLUMN}"
     )
 
 
@@ -277,7 +290,7 @@ def test_labelled_rows_under_a_trainer_of_pairs(write, load):
     assert str(caught.value).startswith(
         "a.jsonl: no known format; columns found: completion, label, prompt; accepted: "
     )
-    assert str(caught.value).endswith("; labelled responses are read by trainer 'unpaired'")
+    assert "; labelled responses are read by trainer 'unpaired'; or name the columns, " in str(caught.value)
 
 
 def test_rows_that_cannot_be_read_say_so_before_any_column_is_missed(write, load):

@@ -15,14 +15,15 @@ import pytest
 
 from alignkit.data import budget
 from alignkit.data.config import DataConfig
-from alignkit.data.naming import read_source
+from alignkit.data.naming import read_for, read_source
 from alignkit.errors import DataError
 
 GOOD = '{"text": "a"}'
 
 
 def read(name, columns=None, **options):
-    return read_source(DataConfig(train=name, **options), "train", 0, columns=columns)
+    config = DataConfig(train=name, **options)
+    return read_source(config, read_for(config, "train")[0], 0, columns=columns)
 
 
 def refusal(name, **options) -> str:

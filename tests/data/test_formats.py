@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from alignkit.data.fields import Unusable
-from alignkit.data.formats import find_format, num_shared, read_example
+from alignkit.data.formats import find_format, read_example
 from alignkit.data.raw import RawRow
+from alignkit.data.readers import num_shared
 
 USER = {"role": "user", "content": "Hi"}
 GOOD = {"role": "assistant", "content": "Hello."}
@@ -163,7 +164,7 @@ def complaint(fields, responses=BOTH, others=()):
 
 NO_TURN = r"no common prompt: chosen and rejected share no '\n\nAssistant:' turn"
 PAIR = {"chosen": "yes", "rejected": "no"}
-CALL = {"role": "assistant", "tool_calls": [{"type": "function"}]}
+CALL = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "look"}}]}
 
 
 @pytest.mark.parametrize(
@@ -171,12 +172,15 @@ CALL = {"role": "assistant", "tool_calls": [{"type": "function"}]}
     [
         (PAIR, "add a 'prompt' column"),
         ({**PAIR, "score": 1.0}, "add a 'prompt' column"),
-        ({"question": "Q", "id": "7", **PAIR}, "is the prompt in 'question'? then name that column 'prompt'"),
         (
-            {"instruction": "Q", "input": "", **PAIR},
-            "is the prompt in 'instruction' or 'input'? then name that column 'prompt'",
+            {"question": "Q", "id": "7", **PAIR},
+            "is the prompt in 'question'? then set data.columns: {prompt: question}",
         ),
-        ({"Anfrage": "Q", "n": 1, **PAIR}, "is the prompt in 'Anfrage'? then name that column 'prompt'"),
+        (
+            {"query": "Q", "input": "", **PAIR},
+            "is the prompt in 'query' or 'input'? then set data.columns: {prompt: query}",
+        ),
+        ({"Anfrage": "Q", "n": 1, **PAIR}, "is the prompt in 'Anfrage'? then set data.columns: {prompt: Anfrage}"),
     ],
 )
 def test_pairs_whose_prompt_has_another_name(fields, said):
@@ -184,41 +188,31 @@ def test_pairs_whose_prompt_has_another_name(fields, said):
 
 
 def test_the_prompt_may_be_in_a_column_that_was_not_read():
-    said = f"{NO_TURN}; is the prompt in 'question'? then name that column 'prompt'"
+    said = f"{NO_TURN}; is the prompt in 'question'? then set data.columns: {{prompt: question}}"
     assert complaint(PAIR, others=("id", "question")) == said
     assert complaint({"chosen": [GOOD], "rejected": [BAD]}, others=("question",)) == (
-        "no common prompt: chosen and rejected begin with the assistant's turn; is the prompt in 'question'? then name "
-        "that column 'prompt'"
+        "no common prompt: chosen and rejected begin with the assistant's turn; is the prompt in 'question'? then set "
+        "data.columns: {prompt: question}"
     )
+
+
+@pytest.mark.parametrize("prompt", [[USER], "Hi"])
+@pytest.mark.parametrize(("good", "bad"), [(GOOD, BAD), ([GOOD], [BAD])], ids=["alone", "in lists"])
+def test_responses_are_messages_in_a_list_or_not(prompt, good, bad):
+    row = RawRow(0, "a:1", {"prompt": prompt, "chosen": good, "rejected": bad})
+    example = read_example(row, find_format([row], BOTH, "a"), BOTH)
+    assert (example.prompt, example.responses) == ([USER], {"chosen": GOOD, "rejected": BAD})
 
 
 def test_a_prompt_of_messages_with_responses_of_text():
-    said = "mixed kinds: 'prompt' holds messages, but chosen and rejected are text; write all three in one way"
-    assert complaint({"prompt": [USER], **PAIR}) == said
-    said = "mixed kinds: 'prompt' is text, but chosen and rejected are messages; write all three in one way"
-    assert complaint({"prompt": "Hi", "chosen": [GOOD], "rejected": [BAD]}) == said
+    row = RawRow(0, "a:1", {"prompt": [USER], "chosen": "Hello.", "rejected": "Go away."})
+    example = read_example(row, find_format([row], BOTH, "a"), BOTH)
+    assert (example.prompt, example.responses) == ([USER], {"chosen": GOOD, "rejected": BAD})
 
 
-def test_one_message_that_stands_in_no_list():
-    assert complaint({"prompt": [USER], "chosen": GOOD, "rejected": BAD}) == (
-        "wrong type: 'chosen': expected a list of messages, got dict "
-        '{"role": "assistant", "content": "Hello."}; put the one message into a list'
-    )
-    assert complaint({"prompt": "Hi", "chosen": GOOD, "rejected": BAD}) == (
-        "wrong type: 'chosen': expected text, got dict "
-        '{"role": "assistant", "content": "Hello."}; messages stand in lists, those of the prompt too'
-    )
-
-
-@pytest.mark.parametrize("content", [{}, {"content": None}])
-def test_a_message_of_tool_calls_alone(content):
+@pytest.mark.parametrize("content", [{}, {"content": None}, {"content": ""}])
+def test_a_response_of_tool_calls_alone(content):
     assert complaint({"prompt": [USER], "chosen": [{**CALL, **content}], "rejected": [BAD]}) == (
-        "tool calls without text: 'chosen', message 1: say in 'content' what is said along with the calls"
-    )
-
-
-def test_a_response_of_tool_calls_alone():
-    assert complaint({"prompt": [USER], "chosen": [{**CALL, "content": ""}], "rejected": [BAD]}) == (
         "tool calls without text: 'chosen': a response of tool calls alone is not trained on"
     )
 

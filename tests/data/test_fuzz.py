@@ -13,8 +13,9 @@ import pyarrow.parquet
 import pytest
 
 from alignkit.data.config import DataConfig
-from alignkit.data.naming import read_source
-from alignkit.data.tables import load_tables, training_texts
+from alignkit.data.naming import read_for, read_source
+from alignkit.data.tables import load_tables
+from alignkit.data.texts import training_texts
 from alignkit.errors import DataError
 
 PAIRS = [
@@ -112,7 +113,7 @@ def outcome(name, folder, tokenizer, responses=("chosen", "rejected")) -> str:
     """What comes of a file, read as a run reads it."""
     config = DataConfig(train=name, holdout=1, on_bad_row="drop")
     try:
-        read_source(config, "train", 0)
+        read_source(config, read_for(config, "train")[0], 0)
         list(training_texts(config, 0))
         tables = load_tables(
             config,

@@ -15,7 +15,7 @@ import pytest
 from alignkit import entry_points
 from alignkit.cli import main
 from alignkit.data.config import DataConfig
-from alignkit.data.naming import read_source, refuse_misplaced
+from alignkit.data.naming import read_for, read_source, refuse_misplaced
 from alignkit.data.raw import Columns, RawRow
 from alignkit.data.sources import sources
 from alignkit.data.sources.base import Part, Source
@@ -80,7 +80,8 @@ def recipe(folder, documented, monkeypatch) -> Path:
 
 
 def read(**options) -> list[RawRow]:
-    return read_source(DataConfig(**options), "train", 0)
+    config = DataConfig(**options)
+    return read_source(config, read_for(config, "train")[0], 0)
 
 
 def said_of(recipe: Path, *overrides: str) -> list[str]:
@@ -136,7 +137,7 @@ def write_json() -> None:
 def test_a_recipe_with_a_source_is_written_and_read_back(recipe):
     loaded = load_recipe(recipe, ["data.train.start=1"])
     assert loaded.tree()["data"]["train"] == {"name": "sqlite", "path": "pairs.db", "table": "pairs", "start": 1}
-    origins = {key: place for key, place in loaded.origins.items() if key.startswith("data.train")}
+    origins = {key: place for key, place in loaded.origins.items() if key.startswith("data.train.")}
     assert origins == {
         "data.train.name": "r.yaml:4",
         "data.train.path": "r.yaml:5",
@@ -191,7 +192,7 @@ MISTAKES = [
     ),
     (
         ["data.eval=7"],
-        "--set data.eval=7: data.eval: expected text or the name of a source or a mapping with 'name', got 7 "
+        "--set data.eval=7: data.eval: expected text or the name of a source or a mapping with 'name' or a list, got 7 "
         "(a number)",
     ),
     (
@@ -322,7 +323,7 @@ def test_a_hub_data_set_has_its_split_in_its_mapping(recipe, monkeypatch):
     refuse_misplaced(config)
     for part in ("train", "eval"):
         with pytest.raises(DataError):
-            read_source(config, part, 0)
+            read_source(config, read_for(config, part)[0], 0)
     assert calls == [("a/b", None, "train"), ("a/b", "c", "test")]
 
 

@@ -8,13 +8,14 @@ import pyarrow.parquet
 import pytest
 
 from alignkit.data.config import DataConfig
-from alignkit.data.naming import commits, read_source, refuse_misplaced
+from alignkit.data.naming import commits, read_for, read_source, refuse_misplaced
 from alignkit.errors import DataError
 from alignkit.world.config import WorldConfig
 
 
 def read(name, **options):
-    return read_source(DataConfig(train=name, **options), "train", 0)
+    config = DataConfig(train=name, **options)
+    return read_source(config, read_for(config, "train")[0], 0)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json", "a.csv"])
@@ -45,9 +46,10 @@ def test_hub(monkeypatch, pairs):
     assert [row.fields for row in rows] == pairs[:2]
     assert rows[1].where == "some/pairs:row 2"
     config = DataConfig(train="some/pairs", split="train_prefs", eval="some/pairs", eval_split="test_prefs")
-    read_source(config, "train", 0)
-    read_source(config, "eval", 0)
-    read_source(DataConfig(train="some/pairs", eval="some/pairs"), "eval", 0)
+    read_source(config, read_for(config, "train")[0], 0)
+    read_source(config, read_for(config, "eval")[0], 0)
+    config = DataConfig(train="some/pairs", eval="some/pairs")
+    read_source(config, read_for(config, "eval")[0], 0)
     assert calls == [
         ("some/pairs", "hard", "train"),
         ("some/pairs", None, "train_prefs"),
@@ -77,9 +79,9 @@ def cached(monkeypatch, tmp_path, pairs):
 def test_the_commit_of_a_hub_data_set_is_known_when_it_was_read(cached):
     config = DataConfig(train="some/pairs", revision="v1", eval={"name": "hub", "id": "some/pairs", "split": "dev"})
     assert commits(config) == {"data.train": None, "data.eval": None}
-    read_source(config, "train", 0)
+    read_source(config, read_for(config, "train")[0], 0)
     assert commits(config) == {"data.train": COMMIT, "data.eval": None}
-    read_source(config, "eval", 0)
+    read_source(config, read_for(config, "eval")[0], 0)
     assert commits(config) == {"data.train": COMMIT, "data.eval": COMMIT}
     assert cached == ["v1", None]
     assert commits(DataConfig(train="a.jsonl", eval="builtin:world")) == {}
@@ -88,7 +90,7 @@ def test_the_commit_of_a_hub_data_set_is_known_when_it_was_read(cached):
 def test_a_table_that_is_in_no_cache_has_no_known_commit(monkeypatch, pairs):
     monkeypatch.setattr("datasets.load_dataset", lambda *args, **options: datasets.Dataset.from_list(pairs))
     config = DataConfig(train="some/unknown")
-    read_source(config, "train", 0)
+    read_source(config, read_for(config, "train")[0], 0)
     assert commits(config) == {"data.train": None}
 
 
@@ -217,7 +219,7 @@ def test_twenty_mistakes_in_naming_the_source(options, message, write):
     config = DataConfig(**options)
     with pytest.raises(DataError) as caught:
         refuse_misplaced(config)
-        read_source(config, "train", 0)
+        read_source(config, read_for(config, "train")[0], 0)
     assert str(caught.value) == message
 
 
@@ -237,7 +239,7 @@ def test_a_word_alone_never_reaches_the_readers_of_datasets(name, part, folder, 
         refuse_misplaced(config)
     assert str(caught.value) == f"data.{part}: '{name}' is no file, and a word alone names no data set; {KNOWN}"
     with pytest.raises(DataError):
-        read_source(config, part, 0)
+        read_source(config, read_for(config, part)[0], 0)
 
 
 def test_a_word_alone_may_lack_its_ending(write, pairs):
@@ -295,9 +297,9 @@ def test_of_a_hub_data_set_only_the_columns_asked_for_are_read(monkeypatch):
     table = datasets.Dataset.from_list([{"prompt": "a", "text": "b", "score": 1.0}])
     monkeypatch.setattr("datasets.load_dataset", lambda *args, **options: table)
     config = DataConfig(train="some/pairs")
-    (row,) = read_source(config, "train", 0, columns={"prompt", "chosen"})
+    (row,) = read_source(config, read_for(config, "train")[0], 0, columns={"prompt", "chosen"})
     assert (row.fields, row.others) == ({"prompt": "a"}, ("text", "score"))
-    (row,) = read_source(config, "train", 0, columns={"chosen"})
+    (row,) = read_source(config, read_for(config, "train")[0], 0, columns={"chosen"})
     assert (row.fields, row.others) == ({}, ("prompt", "text", "score"))
 
 

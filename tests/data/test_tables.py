@@ -13,7 +13,8 @@ import transformers
 from alignkit.data.config import DataConfig
 from alignkit.data.preview import preview
 from alignkit.data.splitting import rows_fingerprint
-from alignkit.data.tables import load_tables, training_texts
+from alignkit.data.tables import load_tables
+from alignkit.data.texts import training_texts
 from alignkit.errors import DataError
 from alignkit.world.config import WorldConfig
 from alignkit.world.tokenizer import build_tokenizer
@@ -65,7 +66,7 @@ def test_hh_bad_rows_are_named(bpe):
 def test_hh(bpe):
     tables = load_source(HH, bpe, max_length=512, on_overflow="truncate_prompt", on_bad_row="drop", max_rows=600)
     (report,) = tables.reports
-    assert report.format == "two transcripts"
+    assert report.format == "HH-RLHF: two transcripts"
     assert (report.rows, report.used) == (600, len(tables.train) + len(tables.eval))
     assert report.dropped["empty response"] == 2
     assert report.counts["boundary_moved"] == 0  # a blank opens every response, and a token never ends with one

@@ -58,13 +58,13 @@ def test_bos_and_eos_in_the_text_are_not_doubled(write, load, make_bytes):
 
 def test_second_bos_is_a_bad_row(write, load, make_bytes):
     with pytest.raises(DataError) as caught:
-        load(write("a.jsonl", [{**PAIR, "chosen": "b<s>c"}]), make_bytes(bos=True))
+        load(write("a.jsonl", [{**PAIR, "chosen": "b<s>c"}]), make_bytes(bos=True), special_tokens_in_text="error")
     assert str(caught.value).splitlines()[1] == "  a.jsonl:1: second BOS: prompt and 'chosen' hold 2 times '<s>'"
 
 
 def test_a_named_bos_that_the_tokenizer_does_not_add_is_control_all_the_same(write, load, make_bytes):
     with pytest.raises(DataError) as caught:
-        load(write("a.jsonl", [{**PAIR, "chosen": "b<s>c"}]), make_bytes(bos=False))
+        load(write("a.jsonl", [{**PAIR, "chosen": "b<s>c"}]), make_bytes(bos=False), special_tokens_in_text="error")
     assert str(caught.value).splitlines()[1] == (
         "  a.jsonl:1: special token in text: 'chosen' holds '<s>', which the tokenizer reads as a control token"
     )

@@ -10,7 +10,7 @@ import pytest
 from alignkit.data.config import DataConfig
 from alignkit.data.rows import TokenRow
 from alignkit.data.splitting import rows_fingerprint
-from alignkit.data.tables import training_texts
+from alignkit.data.texts import training_texts
 from alignkit.data.unpairing import refuse_one_sided, unpair
 from alignkit.errors import DataError
 

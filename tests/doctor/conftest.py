@@ -11,7 +11,7 @@ import tokenizers
 import transformers
 
 from alignkit.data.config import DataConfig
-from alignkit.data.tables import Wanted
+from alignkit.data.wanted import Wanted
 from alignkit.doctor import checks
 from alignkit.doctor.base import Finding
 from alignkit.doctor.case import Case
@@ -42,7 +42,7 @@ def make_case(tmp_path, monkeypatch, tokenizer) -> Callable[..., Case]:
             if some is not None:
                 Path(name).write_text("".join(json.dumps(row) + "\n" for row in some))
         options = {"holdout": 0, **options} if held is None else {"eval": "held.jsonl", **options}
-        config = DataConfig(train="rows.jsonl", **options)
+        config = DataConfig(**{"train": "rows.jsonl"} | options)
         return read_case(config, Wanted(tuple(responses)), tokenizer, 0, others)
 
     return make

@@ -28,7 +28,7 @@ def test_all_rows_that_a_run_refuses_are_counted(make_case, ask, good):
         good(3, rejected=""),
         good(4, chosen="one </s> two"),
     ]
-    found = ask("unusable", make_case(rows, max_bad_rows=0))
+    found = ask("unusable", make_case(rows, max_bad_rows=0, special_tokens_in_text="error"))
     assert [said(finding) for finding in found] == [
         ("empty response", "error", 2, 6, ("rows.jsonl:2", "rows.jsonl:5"), "data.on_bad_row"),
         ("chosen equals rejected", "error", 1, 6, ("rows.jsonl:3",), "data.on_bad_row"),
@@ -38,6 +38,27 @@ def test_all_rows_that_a_run_refuses_are_counted(make_case, ask, good):
     assert found[0].sentence == "A run stops at these rows; the first: 'chosen' holds no text."
     dropped = ask("unusable", make_case(rows, on_bad_row="drop"))
     assert dropped[0].sentence == "A run leaves out these rows; the first: 'chosen' holds no text."
+
+
+@pytest.mark.parametrize(
+    ("treated", "level", "words"),
+    [("as_text", "report", "are tokenised as the text they are."), ("as_control", "warn", "act as control tokens")],
+)
+def test_control_tokens_in_text_are_counted(treated, level, words, make_case, ask, good):
+    case = make_case([good(0), good(1, prompt="Who wrote </s>?"), good(2)], special_tokens_in_text=treated)
+    (found,) = (one for one in ask("round_trip", case) if one.subject == "control tokens in text")
+    assert said(found) == ("control tokens in text", level, 1, 3, (), "data.special_tokens_in_text")
+    assert words in found.sentence
+
+
+def test_several_sources_are_one_case(make_case, ask, good):
+    """Their rows are numbered one after the other."""
+    case = make_case([good(n) for n in range(3)], held=[good(n) for n in range(3, 5)])
+    sources = [{"path": "rows.jsonl"}, {"path": "held.jsonl", "weight": 2}]
+    both = make_case([good(n) for n in range(3)], train=sources, holdout=2)
+    assert [row.where for row in both.rows] == [row.where for row in case.rows]
+    assert [row.example.row.index for row in both.rows] == [0, 1, 2, 3, 4]
+    assert sum(row.held_out for row in both.rows) == 2
 
 
 def test_rows_too_few_to_hold_any_out_are_a_finding_and_not_the_end(make_case, ask, good):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from alignkit.data.config import DataConfig
-from alignkit.data.tables import Wanted, load_tables
+from alignkit.data.tables import load_tables
+from alignkit.data.wanted import Wanted
 from alignkit.doctor.reading import read_case, read_prompts
 from alignkit.errors import DataError
 
@@ -112,7 +113,7 @@ def test_a_token_over_the_boundary(make_case, ask, good, tokenizer, monkeypatch)
 def test_several_bos_in_text(make_case, ask, good, tokenizer, monkeypatch):
     """A template that writes BOS makes it legal in text, which may have been rendered before."""
     monkeypatch.setattr(tokenizer, "chat_template", CHATML + "{{ bos_token }}")
-    case = make_case([good(0), good(1, prompt="<s>a <s>b")])
+    case = make_case([good(0), good(1, prompt="<s>a <s>b")], chat="never")
     assert [int((row.tokens.prompt == tokenizer.bos_token_id).sum()) for row in case.rows] == [0, 2]
     (found,) = (one for one in ask("round_trip", case) if one.subject == "several BOS")
     assert (found.level, found.places, found.key) == ("error", ("rows.jsonl:2",), "data.train")

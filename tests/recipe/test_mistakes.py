@@ -7,6 +7,7 @@ from typing import Annotated
 import pytest
 from pydantic import ValidationError
 
+from alignkit.data.config import DataConfig
 from alignkit.errors import RecipeError
 from alignkit.recipe.load import load_recipe
 from alignkit.recipe.messages import problems_of
@@ -108,8 +109,7 @@ REPLACED = {
     ('{train: "builtin:world"}', "{trian: x}"): [
         "2: data.train: missing required key: A file (.jsonl, .json, .csv, each also with .gz, or .parquet), a Hub "
         "data set id, or `builtin:world`",
-        "2: data.trian: unknown key; did you mean 'train'? known keys: eval, eval_split, holdout, label_noise, "
-        "max_bad_rows, max_length, max_rows, on_bad_row, on_overflow, revision, separator, split, subset, train, world",
+        f"2: data.trian: unknown key; did you mean 'train'? known keys: {', '.join(sorted(DataConfig.model_fields))}",
     ],
     ("model: world", "model: {name: world, adapter: {rank: 0, targets: 5}}"): [
         "1: model.adapter.rank: must be greater than 0, got 0",

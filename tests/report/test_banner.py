@@ -21,7 +21,7 @@ TRAIN = DataReport(
     counts={"boundary_moved": 5},
     fingerprint="ff",
 )
-HELD_OUT = DataReport("data/held_out.csv", "prompt, chosen and rejected text", 1, 1, {}, {}, "ff")
+HELD_OUT = DataReport("data/held_out.csv", "prompt, chosen and rejected text", 1, 1, {}, {}, "ff", part="eval")
 
 
 def shown(width: int, reports=(TRAIN, HELD_OUT), folder="runs/tidpo-20261123-090000", trainable=12_345) -> list[str]:

@@ -1,0 +1,43 @@
+"""What a run reads of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from alignkit.data.characters import PerText
+from alignkit.data.columns import token_column
+from alignkit.data.layouts import COLUMNS
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run reads of a row.
+
+    Attributes:
+        responses: names of the responses to lay out.
+        columns: data columns that components need.
+        token_columns: suffixes of the data columns with one number per response token.
+        nonnegative: those of `columns` whose numbers must be >= 0.
+        to_imitate: leave out responses that are labelled undesirable.
+        of_text: key -> what reads numbers per token from a response's text.
+        every_turn: each turn of the assistant is a response, and not the last alone.
+    """
+
+    responses: tuple[str, ...]
+    columns: frozenset[str] = frozenset()
+    token_columns: frozenset[str] = frozenset()
+    nonnegative: frozenset[str] = frozenset()
+    to_imitate: bool = False
+    of_text: Mapping[str, PerText] = field(default_factory=dict)
+    every_turn: bool = False
+
+    def of_tokens(self, responses: Iterable[str]) -> frozenset[str]:
+        """Names of the data columns with one number per token of these responses; a gold one has no weights."""
+        weighted = [name for name in responses if name != "gold"]
+        return frozenset(token_column(name, suffix) for name in weighted for suffix in self.token_columns)
+
+    @property
+    def all_columns(self) -> frozenset[str]:
+        """Every column that may be read, whatever the format."""
+        return COLUMNS | self.columns | self.of_tokens(("chosen", "rejected", "completion"))
