@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from alignkit.errors import AlignkitError, DataError, RecipeError
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from alignkit.errors import AlignkitError, DataError, RecipeError, printable
 from alignkit.libraries.config import FILE
 from alignkit.libraries.content import Description, describe, read_folder
 from alignkit.libraries.known import Libraries
@@ -86,7 +89,12 @@ def _recipe(name: str, path: Path, libraries: Libraries, *, smoke: bool) -> Iter
         yield Checked("ok", name, f"a base: has no {', '.join(missing)}")
         return
     try:
-        load(name, libraries=libraries)
+        loaded = load(name, libraries=libraries)
+        said = [
+            *libraries.description(name.partition(":")[0]).plugins,
+            *(one for h in tree.headers for one in h.requires),
+        ]
+        yield from _unsaid(name, loaded.plugins, said)
     except RecipeError as error:
         of_machine = all(problem.message.startswith("'path:") for problem in error.problems)
         yield Checked("note" if of_machine else "error", name, str(error).replace("\n", "; "))
@@ -96,6 +104,17 @@ def _recipe(name: str, path: Path, libraries: Libraries, *, smoke: bool) -> Iter
         yield from _smoked(name, libraries)
     else:
         yield Checked("ok", name)
+
+
+def _unsaid(name: str, plugins: Mapping[str, str], said: Sequence[str]) -> Iterator[Checked]:
+    """The plugins that a recipe names a component of, and that others would not know to install."""
+    known = {canonicalize_name(Requirement(one).name) for one in said}
+    for package, version in plugins.items():
+        if version.startswith("sha256:"):
+            message = "which only this machine has; share it as a package, and name that in library.toml"
+            yield Checked("error", name, f"needs {printable(package)}, {message}")
+        elif canonicalize_name(package) not in known:
+            yield Checked("error", name, f"needs the package {package}; name it under plugins of library.toml")
 
 
 def _smoked(name: str, libraries: Libraries) -> Iterator[Checked]:

@@ -54,7 +54,12 @@ def _escaped(char: str) -> str:
 
 def shown(value: object, limit: int = SHOWN_LENGTH) -> str:
     """A value as messages repeat it: `printable`, text in single quotes."""
-    return f"'{printable(value, limit)}'" if isinstance(value, str) else printable(repr(value), limit)
+    if isinstance(value, str):
+        return f"'{printable(value, limit)}'"
+    try:
+        return printable(repr(value), limit)
+    except ValueError:  # what Python says of a number with thousands of digits
+        return "a number too long to be shown"
 
 
 class AlignkitError(Exception):

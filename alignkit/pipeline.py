@@ -22,6 +22,7 @@ from alignkit.recipe.changes import Difference, limited
 from alignkit.recipe.load import LoadedRecipe
 from alignkit.recipe.local import missing
 from alignkit.recipe.pipeline import LoadedPipeline, load_pipeline, results_of, with_results
+from alignkit.recipe.places import Stood
 from alignkit.recipe.tree import Path as KeyPath
 from alignkit.records.files import write_text
 from alignkit.result import RunResult
@@ -193,7 +194,7 @@ def _decides(change: Difference, stage: str) -> bool:
 def _with_models(stage: LoadedRecipe, folder: _Folder) -> LoadedRecipe:
     """The stage with the folders of earlier stages' models in place of their names.
 
-    A folder that it began with keeps the name that is recorded, however the pipeline is called this time.
+    A folder that it began with keeps the name that is recorded, from wherever the pipeline is called this time.
     """
     recorded: object = None
     if (folder.stages[stage.stage] / RECIPE).exists():
@@ -202,7 +203,8 @@ def _with_models(stage: LoadedRecipe, folder: _Folder) -> LoadedRecipe:
     for path, name in results_of(stage).items():
         model = folder.stages[name] / FINAL
         was = _at(recorded, path)
-        models[name] = was if was is not None and Path(was).resolve() == model.resolve() else str(model)
+        is_same = was is not None and Path(was).parts[-2:] == model.parts[-2:]
+        models[path] = Stood(was if was is not None and is_same else str(model), str(model))
     return with_results(stage, models)
 
 

@@ -105,6 +105,10 @@ def _machine(record: RunRecord, loaded: LoadedRecipe) -> Iterator[str]:
         before, now = was.get(package, "not recorded"), here.get(package, "not here")
         if before != now:
             yield f"version of {package}: {before} then, {now} now"
+    for library, now in loaded.libraries.items():  # of which the recorded recipe still names a file
+        before = record.libraries.get(library, "not recorded")
+        if before != now:
+            yield f"library {library}: {before} then, {now} now"
     if record.platform != platform.platform():
         yield f"platform: {record.platform} then, {platform.platform()} now"
 

@@ -179,6 +179,23 @@ def test_a_finished_pipeline_has_nothing_left_to_do_however_it_is_called(folder,
     assert {path: path.stat().st_mtime_ns for path in Path("whole").rglob("*") if path.name != ".holder"} == kept
 
 
+def test_a_pipeline_goes_on_from_another_working_folder_and_in_another_place(folder, monkeypatch):
+    def die():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, 3, die)
+        go("cut")
+    recorded = Path("cut/2-dpo/recipe.yaml").read_bytes()
+    (folder / "moved").mkdir()
+    Path("cut").rename("moved/cut")
+    monkeypatch.chdir(folder / "moved")
+    alignkit.run_pipeline(alignkit.load_pipeline("cut/recipe.yaml"), "cut", resume=True, quiet=True)
+    assert Path("cut/2-dpo/recipe.yaml").read_bytes() == recorded
+    monkeypatch.chdir(folder)
+    assert same_as_whole("moved/cut")
+
+
 def test_another_value_is_refused_before_anything_is_touched():
     kept = {path: path.read_bytes() for path in Path("whole").rglob("*") if path.is_file() and path.name != ".holder"}
     again = "undo the change or choose another --output"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +14,11 @@ from alignkit.errors import LINE_LENGTH, printable
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
+    import alignkit.libraries.known as known
     import alignkit.recipe.compare as comparing
     import alignkit.recipe.pipeline as load
 else:
+    known = LazyModule("alignkit.libraries.known")
     comparing = LazyModule("alignkit.recipe.compare")
     load = LazyModule("alignkit.recipe.pipeline")
 
@@ -30,9 +33,11 @@ Compared = Annotated[
 def diff(first: Compared, second: Compared) -> None:
     """Say what two recipes do differently, one value a line with who set it; exit code 1 if anything.
 
-    Defaults are filled in and `extends` is merged before: what is told is what a run would do differently.
+    Defaults are filled in and `extends` is merged before: what is told is what a run would do differently. Files that
+    values such as path:NAME stand for need not be here.
     """
-    one, other = (load.load(_recipe_of(path)) for path in (first, second))
+    libraries = replace(known.Libraries.here(), symbolic=True)
+    one, other = (load.load(_recipe_of(path), libraries=libraries) for path in (first, second))
     tell(one, other)
     found = list(comparing.compare(one, other))
     for line in found:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,8 +29,9 @@ if TYPE_CHECKING:
     import alignkit.recipe.catalogue as catalogue
     import alignkit.records.files as records
     import alignkit.registry as registry
-    from alignkit.libraries.config import Config
+    from alignkit.libraries.config import Config, Declared
     from alignkit.libraries.known import Libraries
+    from alignkit.libraries.sync import Change
 else:
     authoring = LazyModule("alignkit.authoring")
     configs = LazyModule("alignkit.libraries.config")
@@ -66,16 +70,10 @@ def add(
     """Declare a library in alignkit.toml, lock and copy it."""
     if complaint := configs.refused_name(name):
         raise LibraryError(complaint)
-    config = configs.find_config()
-    root = config.folder or Path.cwd()
-    if name in config.libraries:
-        message = (
-            f"library {shown(name)} is declared already; alignkit library update {name} --to REV gives another version"
-        )
-        raise LibraryError(f"{root / configs.FILE}: {message}")
-    declared = configs.declare(name, {"source": source, "rev": rev, "folder": folder})
-    changes = syncing.sync(replace(config, folder=root, libraries={**config.libraries, name: declared}))
-    configs.add_declared(root, name, declared)
+    root = configs.find_config().folder or Path.cwd()
+    declared = configs.declare(name, {"source": _from(root, source), "rev": rev, "folder": folder})
+    with stores.alone(root):
+        changes = _added(root, name, declared)
     _tell(*(str(change) for change in changes if change.before != change.after))
     _tell(*(f"  {one.name}  {one.purpose}" for one in catalogue.entries(known.Libraries.here(), f"{name}:")))
 
@@ -88,8 +86,8 @@ def sync(
     ] = False,
 ) -> None:
     """Lock what is declared, and get every copy that is missing or not what the lock says."""
-    config = _config()
-    _tell(*map(str, syncing.sync_locked(config) if locked else syncing.sync(config)))
+    with _changing() as config:
+        _tell(*map(str, syncing.sync_locked(config) if locked else syncing.sync(config)))
 
 
 @app.command(cls=Verb)
@@ -99,7 +97,11 @@ def update(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
 ) -> None:
     """Resolve libraries anew; show what changes in each recipe, then write the lock."""
-    config = _config()
+    with _changing() as config:
+        _update(config, name, to, dry_run=dry_run)
+
+
+def _update(config: Config, name: str | None, to: str | None, *, dry_run: bool) -> None:
     if to is not None and name is None:
         raise LibraryError("--to: names a version of one library; say which: alignkit library update NAME --to R")
     names = [_declared(config, name)] if name else sorted(config.libraries)
@@ -113,8 +115,8 @@ def update(
     old, new = known.Libraries(bare, before), known.Libraries(bare, after)
     for change in changes:
         _tell(str(change))
-        if change.before != change.after:
-            _tell(*_differences(change.name, old if change.before else None, new if change.after else None))
+        if before != after and change.before and change.after:  # one as it was may extend one that is not
+            _tell(*_update_of(change.name, old, new))
     for one in names:
         tags = fetching.newer(one, config.libraries[one]) if to is None else []
         if tags:
@@ -203,12 +205,15 @@ def verify(
 @app.command(cls=Verb)
 def vendor() -> None:
     """Copy the locked libraries to vendor/alignkit/, to be committed: for machines without a network."""
-    config = _config()
-    libraries = known.Libraries.here()
-    for name, locked in libraries.locked.items():
-        content = contents.read_folder(libraries.folder(name), name)
-        stores.keep(config.root, name, locked, content, stores.VENDORED)
-        _tell(f"{name}: {stores.VENDORED / f'{name}@{locked.key}'}")
+    with _changing() as config:
+        libraries = known.Libraries.here()
+        for name, locked in libraries.locked.items():
+            content = contents.read_folder(libraries.folder(name), name)
+            stores.keep(config.root, name, locked, content, stores.VENDORED)
+            _tell(f"{name}: {stores.VENDORED / f'{name}@{locked.key}'}")
+        _tell(
+            *(f"{copy}: removed, not locked any more" for copy in stores.prune_vendored(config.root, libraries.locked))
+        )
 
 
 @app.command(cls=Verb)
@@ -237,11 +242,41 @@ def sign(
     _tell(f"{folder / contents.SIGNATURE}: signed {len(content)} files; commit it with them")
 
 
+def _from(root: Path, source: str) -> str:
+    """A source as alignkit.toml in `root` names it: folders are given from the working folder."""
+    kind, _, place = source.partition(":")
+    if kind != "path" or root == Path.cwd() or Path(place).expanduser().is_absolute():
+        return source
+    return f"path:{Path(os.path.relpath(place, root)).as_posix()}"
+
+
+def _added(root: Path, name: str, declared: Declared) -> list[Change]:
+    """Locks and copies a library, and declares it when that went well."""
+    config = configs.find_config(root)
+    if name in config.libraries:
+        message = (
+            f"library {shown(name)} is declared already; alignkit library update {name} --to REV gives another version"
+        )
+        raise LibraryError(f"{root / configs.FILE}: {message}")
+    text = configs.with_declared(root, name, declared)
+    changes = syncing.sync(replace(config, folder=root, libraries={**config.libraries, name: declared}))
+    records.write_text(root / configs.FILE, text)
+    return changes
+
+
 def _config() -> Config:
     config = configs.find_config()
     if config.folder is None:
         raise LibraryError(f"no {configs.FILE} in this folder or above; 'alignkit library add NAME SOURCE' makes one")
     return config
+
+
+@contextmanager
+def _changing() -> Iterator[Config]:
+    """alignkit.toml, which no other process of ours changes meanwhile, nor lock and copies."""
+    root = _config().root
+    with stores.alone(root):
+        yield configs.read_config(root)
 
 
 def _declared(config: Config, name: str) -> str:
@@ -269,9 +304,15 @@ def _copy(libraries: Libraries, name: str, which: str) -> Path:
     raise LibraryError(f"{name}: no copy of {shown(which)} is here; here are: {printable(have)}; 'update' gets another")
 
 
-def _differences(name: str, old: Libraries | None, new: Libraries | None) -> list[str]:
-    if old is None or new is None:
-        return []
+def _update_of(name: str, old: Libraries, new: Libraries) -> list[str]:
+    try:
+        old.folder(name)
+    except LibraryError:
+        return [f"  {name}: its former copy is not here, so what changes cannot be told"]
+    return _differences(name, old, new)
+
+
+def _differences(name: str, old: Libraries, new: Libraries) -> list[str]:
     return [f"  {recipe}: {line}" for recipe, lines in catalogue.changed_recipes(name, old, new) for line in lines]
 
 

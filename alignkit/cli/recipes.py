@@ -64,7 +64,9 @@ def copy(
     name = source.name if source.library else _beside(target, recipe)
     version = f"@{libraries.description(source.library).version}" if source.library else ""
     head = [catalogue.purpose_of(source.path) or target.name, f"from {name}{version}", f"alignkit run {target}"]
-    body = rendering.render(read.root.plain(), {}) if flat else f"extends: {rendering.scalar(name)}\n"
+    requires = list(dict.fromkeys(one for header in read.headers for one in header.requires))
+    values = {**({"requires": requires} if requires else {}), **read.root.plain()}
+    body = rendering.render(values, {}) if flat else f"extends: {rendering.scalar(name)}\n"
     text = "".join(f"# {printable(line, LINE_LENGTH)}\n" for line in head) + body
     if target.exists() or target.is_symlink():
         raise RecipeError(f"{target}: is there already; give another name")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -188,13 +189,34 @@ def refused_name(name: str) -> str | None:
     return None
 
 
-def add_declared(folder: Path, name: str, declared: Declared) -> None:
-    """Writes a library's table at the end of alignkit.toml, which is made if it is missing; all else stays as it is."""
+def with_declared(folder: Path, name: str, declared: Declared) -> str:
+    """The text of alignkit.toml, or of a first one, with a library's table at its end; all else stays as it is.
+
+    Raises:
+        LibraryError: the file takes no table there.
+    """
     path = folder / FILE
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    before = path.read_bytes().decode() if path.exists() else ""
     gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
     values = {key: value for key, value in declared.model_dump().items() if value}
-    write_text(path, f"{before}{gap}[libraries.{name}]\n{rendered(values)}")
+    table = f"{gap}[libraries.{name}]\n{rendered(values)}"
+    text = before + (table.replace("\n", "\r\n") if "\r\n" in before else table)
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise LibraryError(
+            f"{path}: 'libraries' is written in a way that takes no table at the end; write [libraries.{name}] there "
+            "yourself and run 'alignkit library sync'"
+        ) from None
+    return text
+
+
+def _rev_in(text: str, name: str) -> object:
+    """The revision of a library in a text of alignkit.toml; None where it is none."""
+    try:
+        return tomllib.loads(text)["libraries"][name].get("rev")
+    except (tomllib.TOMLDecodeError, LookupError):
+        return None
 
 
 def set_rev(folder: Path, name: str, rev: str) -> None:
@@ -204,10 +226,10 @@ def set_rev(folder: Path, name: str, rev: str) -> None:
         LibraryError: the table is written in a way that has no such line.
     """
     path = folder / FILE
-    text = path.read_text(encoding="utf-8")
+    text = path.read_bytes().decode()  # with the line ends that it has
     header = rf"^\[\s*libraries\s*\.\s*[\"']?{re.escape(name)}[\"']?\s*\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?"
     line = re.compile(rf"({header}[ \t]*rev[ \t]*=[ \t]*)(\"[^\"\n]*\"|'[^'\n]*')", re.MULTILINE)
     changed = line.sub(lambda found: f'{found[1]}"{rev}"', text, count=1)
-    if changed == text:
+    if _rev_in(changed, name) != rev:
         raise LibraryError(f"{path}: libraries.{name} has no line 'rev = ...' to change; write {rev} there yourself")
     write_text(path, changed)

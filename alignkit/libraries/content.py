@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -26,6 +27,8 @@ RECIPES: Final = (".yaml", ".yml")
 MAX_FILES: Final = 2000
 MAX_BYTES: Final = 1024 * 1024
 """Of one file."""
+MAX_TOTAL: Final = 64 * 1024 * 1024
+"""Of all files together, as every command that uses a library reads them to verify it."""
 MAX_PATH: Final = 200
 """Characters of a path inside a library."""
 SCHEMA: Final = 1
@@ -43,7 +46,7 @@ class Description(Table):
     name: str
     """As recipes name it, and as alignkit.toml must."""
 
-    version: str
+    version: str = Field(max_length=64)
     """Of all its files together."""
 
     schema_: int = Field(alias="schema")
@@ -70,7 +73,7 @@ def describe(content: Content, where: str) -> Description:
     found = parse_table(content[DESCRIPTION], inner, Description)
     if found.schema_ != SCHEMA:
         advice = "install a newer alignkit" if found.schema_ > SCHEMA else f"write schema = {SCHEMA}"
-        raise LibraryError(f"{inner}: schema: {found.schema_}, this alignkit reads {SCHEMA}; {advice}")
+        raise LibraryError(f"{inner}: schema: {shown(found.schema_)}, this alignkit reads {SCHEMA}; {advice}")
     check_declared(found.libraries, inner)
     for name, declared in found.libraries.items():
         if declared.kind == "path":
@@ -83,7 +86,12 @@ def describe(content: Content, where: str) -> Description:
 
 def is_wanted(path: str) -> bool:
     """Whether a file of this path belongs to a library; others are left where they are."""
-    return path == SIGNATURE or (path.endswith(ENDINGS) and not any(part.startswith(".") for part in path.split("/")))
+    return path == SIGNATURE or (path.endswith(ENDINGS) and not is_hidden(path))
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file, or a folder on the way to it, is none of a library's business, such as `.github`."""
+    return any(part.startswith(".") for part in path.split("/"))
 
 
 def check_path(path: str, where: str) -> None:
@@ -105,10 +113,12 @@ def check_size(path: str, size: int, where: str) -> None:
         raise LibraryError(f"{where}: {shown(path)} has {size:,} bytes; a file of a library has at most {MAX_BYTES:,}")
 
 
-def check_count(count: int, where: str) -> None:
-    """Refuses too many files."""
+def check_room(count: int, size: int, where: str) -> None:
+    """Refuses too many files, or too much in them together."""
     if count > MAX_FILES:
         raise LibraryError(f"{where}: more than {MAX_FILES:,} files; a library has at most that many")
+    if size > MAX_TOTAL:
+        raise LibraryError(f"{where}: more than {MAX_TOTAL:,} bytes together; a library has at most that many")
 
 
 def refuse_link(path: str, where: str) -> LibraryError:
@@ -123,6 +133,18 @@ def check_pointers(content: Content, where: str) -> None:
             raise LibraryError(f"{where}: {shown(path)} is a pointer of Git LFS, not the file; commit the file itself")
 
 
+def check_names(content: Content, where: str) -> None:
+    """Refuses names that are one file or folder on machines where case, or how an accent is written, does not count."""
+    seen: dict[str, str] = {}
+    for path in sorted(content):
+        for name in (path, *map(str, PurePosixPath(path).parents)):
+            first = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+            if first != name:
+                raise LibraryError(
+                    f"{where}: {shown(first)} and {shown(name)} are one file where case does not count; rename one"
+                )
+
+
 def read_folder(folder: Path, where: str) -> dict[str, bytes]:
     """The files of a library in a folder; no link is followed.
 
@@ -132,13 +154,15 @@ def read_folder(folder: Path, where: str) -> dict[str, bytes]:
     if not folder.is_dir():
         raise LibraryError(f"{where}: there is no folder {shown(str(folder))}")
     content: dict[str, bytes] = {}
+    size = 0
     for path in _walk(folder, where):
         inner = path.relative_to(folder).as_posix()
         if not is_wanted(inner):
             continue
         check_path(inner, where)
         content[inner] = _plain_file(path, inner, where)
-        check_count(len(content), where)
+        size += len(content[inner])
+        check_room(len(content), size, where)
     return content
 
 
@@ -146,8 +170,8 @@ def _walk(folder: Path, where: str) -> Iterable[Path]:
     """All files below a folder, hidden folders apart, sorted."""
     for top, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in folders:
-            if os.path.islink(os.path.join(top, name)):
+        for name in (*folders, *sorted(files)):
+            if not name.startswith(".") and os.path.islink(os.path.join(top, name)):
                 raise refuse_link(Path(top, name).relative_to(folder).as_posix(), where)
         yield from (Path(top, name) for name in sorted(files))
 
@@ -155,8 +179,6 @@ def _walk(folder: Path, where: str) -> Iterable[Path]:
 def _plain_file(path: Path, inner: str, where: str) -> bytes:
     try:
         status = path.lstat()
-        if stat.S_ISLNK(status.st_mode):
-            raise refuse_link(inner, where)
         if not stat.S_ISREG(status.st_mode):
             raise LibraryError(f"{where}: {shown(inner)} is a pipe, a socket or a device, not a file")
         check_size(inner, status.st_size, where)

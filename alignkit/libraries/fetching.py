@@ -16,9 +16,10 @@ from alignkit.libraries.config import Config, Declared
 from alignkit.libraries.content import (
     MAX_BYTES,
     Content,
-    check_count,
+    check_names,
     check_path,
     check_pointers,
+    check_room,
     check_size,
     is_wanted,
     read_folder,
@@ -58,6 +59,7 @@ def fetch(name: str, declared: Declared, config: Config, commit: str = "") -> Fe
     get = {"git": _git, "path": _path, "hf": _hub, "pip": _package}[declared.kind]
     found = get(name, declared, config, commit)
     check_pointers(found.content, name)
+    check_names(found.content, name)
     return found
 
 
@@ -69,23 +71,19 @@ def current_commit(name: str, declared: Declared) -> str:
     """
     assert declared.rev is not None or declared.kind in ("path", "pip"), "checked when it was declared"
     if declared.kind == "git":
-        return git.commit_of(_url(declared), declared.rev or "", name)
+        return git.commit_of(declared.place, declared.rev or "", name)
     return _hub_commit(name, declared) if declared.kind == "hf" else ""
 
 
 def newer(name: str, declared: Declared) -> list[str]:
     """Tags of a git repository that come after the declared one, the newest last."""
-    return git.newer_tags(_url(declared), declared.rev or "", name) if declared.kind == "git" else []
-
-
-def _url(declared: Declared) -> str:
-    return declared.place
+    return git.newer_tags(declared.place, declared.rev or "", name) if declared.kind == "git" else []
 
 
 def _git(name: str, declared: Declared, config: Config, commit: str) -> Fetched:
     rev = declared.rev or ""
-    commit = commit or git.commit_of(_url(declared), rev, name)
-    return Fetched(commit, git.files_of(_url(declared), commit, rev, declared.folder, name))
+    commit = commit or git.commit_of(declared.place, rev, name)
+    return Fetched(commit, git.files_of(declared.place, commit, rev, declared.folder, name))
 
 
 def _path(name: str, declared: Declared, config: Config, commit: str) -> Fetched:
@@ -144,7 +142,7 @@ def _hub(name: str, declared: Declared, config: Config, commit: str) -> Fetched:
     commit = commit or _hub_commit(name, declared)
     repository, kind = _hub_id(declared)
     start = f"{declared.folder}/" if declared.folder else ""
-    content = {}
+    content, total = {}, 0
     try:
         tree = huggingface_hub.HfApi().list_repo_tree(repository, recursive=True, revision=commit, repo_type=kind)
         for entry in tree:
@@ -154,7 +152,8 @@ def _hub(name: str, declared: Declared, config: Config, commit: str) -> Fetched:
             check_path(path, name)
             check_size(path, entry.size, name)
             content[path] = entry.path
-            check_count(len(content), name)
+            total += entry.size
+            check_room(len(content), total, name)
         with tempfile.TemporaryDirectory(prefix="alignkit-hub-") as folder:
             for inner in content.values():
                 huggingface_hub.hf_hub_download(repository, inner, revision=commit, repo_type=kind, local_dir=folder)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from alignkit.errors import LibraryError, printable, shown
-from alignkit.libraries.content import check_count, check_path, check_size, is_wanted, refuse_link
+from alignkit.libraries.content import check_path, check_room, check_size, is_hidden, is_wanted, refuse_link
 
 SECONDS: Final = 300
 """Longest that git may take for one command."""
@@ -107,17 +107,19 @@ def _contents(told: bytes) -> Iterator[bytes]:
 def _blobs(listing: str, where: str) -> dict[str, str]:
     """Path -> object of the files that belong to the library."""
     blobs: dict[str, str] = {}
+    total = 0
     for entry in filter(None, listing.split("\0")):
         about, _, path = entry.partition("\t")
         mode, kind, blob, size = about.split()
-        if mode == "120000":
+        if mode == "120000" and not is_hidden(path):
             raise refuse_link(path, where)
         if kind != "blob" or not is_wanted(path):
             continue
         check_path(path, where)
         check_size(path, int(size), where)
         blobs[path] = blob
-        check_count(len(blobs), where)
+        total += int(size)
+        check_room(len(blobs), total, where)
     return blobs
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Final
 
 from alignkit.errors import LibraryError, shown
@@ -35,11 +36,14 @@ class Libraries:
         config: alignkit.toml.
         locked: alignkit.lock.
         folders: libraries that lie elsewhere than the lock has them, such as an older version that is compared.
+        symbolic: whether a value that stands for a file that is not here stays as it is written, instead of being a
+            mistake: enough to compare recipes.
     """
 
     config: Config = field(default_factory=Config)
     locked: Mapping[str, Locked] = field(default_factory=dict)
     folders: Mapping[str, Path] = field(default_factory=dict)
+    symbolic: bool = False
     _verified: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -84,7 +88,10 @@ class Libraries:
 
     def may_extend(self, name: str, other: str) -> str | None:
         """Why a recipe of library `name` may not name one of library `other`; None when it may."""
-        if other in (name, SHIPPED) or name not in self.locked or other in self.locked[name].requires:
+        if other in (name, SHIPPED) or name == SHIPPED:
+            return None
+        declared = self.description(name).libraries if name in self.folders else self.locked[name].requires
+        if other in declared:
             return None
         return f"library {shown(name)} may not name one of {shown(other)}: its library.toml does not declare it"
 
@@ -125,9 +132,9 @@ class Libraries:
         if scheme not in self.names:
             return None
         folder = self.folder(scheme)
-        if ".." in rest.replace("\\", "/").split("/"):
+        if not _goes_down(rest):
             raise LibraryError(f"{shown(given)}: a file of a library is named by its path below it, without '..'")
-        if not (folder / rest).is_file():
+        if not os.path.isfile(folder / rest):  # `Path.is_file` fails for a name that is too long
             raise LibraryError(f"no file {shown(rest)} in library {shown(scheme)}")
         return folder / rest
 
@@ -142,9 +149,15 @@ class Libraries:
             hint = f"did you mean {shown(f'path:{near}')}? " if near else ""
             names = ", ".join(sorted(known)) or "none"
             raise LibraryError(f"{shown(given)}: {FILE} has no {shown(name)} under [paths]; {hint}known: {names}")
-        if ".." in inner.split("/"):
-            raise LibraryError(f"{shown(given)}: what follows the name goes down from it, without '..'")
+        if not _goes_down(inner):
+            raise LibraryError(f"{shown(given)}: what follows the name goes down from it, without '..' or a second '/'")
         return self.config.path(name) / inner if inner else self.config.path(name)
+
+
+def _goes_down(inner: str) -> bool:
+    """Whether a path stays below the folder that it is joined to, on any system."""
+    path = PureWindowsPath(inner)
+    return not path.anchor and ".." not in path.parts
 
 
 def _said(source: str, rev: str | None, folder: str) -> str:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
+
+import filelock
 
 from alignkit.errors import LibraryError, printable
 from alignkit.libraries.content import Content, changed_file, hashes_of, read_folder, tree_of
@@ -18,6 +21,9 @@ from alignkit.libraries.lock import Locked
 from alignkit.records.files import Record, clear, json_text, one_line, publish, read_record, write_text
 
 FOLDER: Final = Path(".alignkit", "libraries")
+WAIT: Final = 600.0
+"""Seconds that one process waits for another one to have changed the libraries."""
+
 VENDORED: Final = Path("vendor", "alignkit")
 
 
@@ -29,6 +35,35 @@ class Listed(Record):
     commit: str
     hashes: dict[str, str]
     """Path -> sha256."""
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Keeps others from changing the libraries of a project meanwhile: alignkit.toml, the lock and the copies.
+
+    Where nothing can be written there is nothing to keep others from, and nothing is said of it here.
+
+    Raises:
+        LibraryError: another process has been at it for too long.
+    """
+    with ExitStack() as held:
+        try:
+            _make_home(root)
+            held.enter_context(filelock.FileLock(root / FOLDER.parts[0] / ".lock", timeout=WAIT))
+        except filelock.Timeout:
+            message = f"{root}: another process is changing its libraries; wait for it and try again"
+            raise LibraryError(message) from None
+        except (OSError, NotImplementedError):
+            pass
+        yield
+
+
+def _make_home(root: Path) -> None:
+    """The folder of copies, which git passes by."""
+    home = root / FOLDER.parts[0]
+    home.mkdir(exist_ok=True)
+    if not (home / ".gitignore").is_file() or (home / ".gitignore").is_symlink():
+        write_text(home / ".gitignore", "*\n")
 
 
 def copy_of(root: Path, name: str, locked: Locked) -> Path | None:
@@ -63,16 +98,18 @@ def verified(root: Path, name: str, locked: Locked) -> Path:
 
 
 def keep(root: Path, name: str, locked: Locked, content: Content, place: Path = FOLDER) -> Path:
-    """Makes a copy, whole or not at all, read-only; one that is there already is replaced."""
+    """Makes a copy, whole or not at all, read-only; one that is there stays, as a run may read it, or is replaced."""
     parent = root / place
     folder = parent / f"{name}@{locked.key}"
     staging = parent / f".{folder.name}.new"
+    if _is_whole(folder, name, locked):
+        return folder
     with one_line(parent):
         parent.mkdir(parents=True, exist_ok=True)
         if place == FOLDER:
-            (root / place.parts[0] / ".gitignore").write_text("*\n", encoding="utf-8")
+            _make_home(root)
         else:  # or git on Windows would give its files other line ends, and so other hashes
-            (parent / ".gitattributes").write_text("* -text\n", encoding="utf-8")
+            write_text(parent / ".gitattributes", "* -text\n")
         remove(staging)
         for path, text in content.items():
             target = staging / path
@@ -80,10 +117,16 @@ def keep(root: Path, name: str, locked: Locked, content: Content, place: Path = 
             target.write_bytes(text)
             target.chmod(0o444)
         remove(folder)
-    publish(staging, folder)
     listed = Listed(version=locked.version, rev=locked.rev, commit=locked.commit, hashes=hashes_of(content))
     write_text(_list_of(folder), json_text(listed.model_dump()))
+    publish(staging, folder)
     return folder
+
+
+def mend(root: Path, name: str, locked: Locked, content: Content) -> Path:
+    """Makes a copy anew in the place of the one that is used, so that a vendored one is not passed by."""
+    there = copy_of(root, name, locked)
+    return keep(root, name, locked, content, VENDORED if there and there.parent == root / VENDORED else FOLDER)
 
 
 def remove(folder: Path) -> None:
@@ -97,15 +140,42 @@ def remove(folder: Path) -> None:
         clear(folder)
 
 
+def prune_vendored(root: Path, locked: Mapping[str, Locked]) -> list[Path]:
+    """Removes vendored copies that no lock names any more; where they were, below `root`."""
+    wanted = {f"{name}@{one.key}" for name, one in locked.items()}
+    stale = [path for path in sorted((root / VENDORED).glob("*@*")) if path.is_dir() and path.name not in wanted]
+    for folder in stale:
+        with one_line(folder):
+            remove(folder)
+            clear(_list_of(folder))
+    return [folder.relative_to(root) for folder in stale]
+
+
 def kept(root: Path, name: str) -> Mapping[Path, Listed]:
     """Every copy of a library that is here and whole, of whatever version."""
     found: dict[str, tuple[Path, Listed]] = {}
     for place in (VENDORED, FOLDER):
         for folder in sorted((root / place).glob(f"{name}@*")):
             listed = _listed(folder) if folder.is_dir() else None
-            if listed and hashes_of(read_folder(folder, name)) == dict(listed.hashes):
+            if listed and _holds(folder, name, tree_of(listed.hashes)):
                 found.setdefault(folder.name, (folder, listed))
     return dict(found.values())
+
+
+def _is_whole(folder: Path, name: str, locked: Locked) -> bool:
+    """Whether a copy is there, is what the lock says, and has its list."""
+    listed = _listed(folder)
+    if not folder.is_dir() or folder.is_symlink() or not listed or tree_of(listed.hashes) != locked.tree:
+        return False
+    return _holds(folder, name, locked.tree)
+
+
+def _holds(folder: Path, name: str, tree: str) -> bool:
+    """Whether the files in a folder are those of a hash."""
+    try:
+        return tree_of(hashes_of(read_folder(folder, name))) == tree
+    except LibraryError:
+        return False
 
 
 def _list_of(folder: Path) -> Path:

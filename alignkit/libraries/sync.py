@@ -12,10 +12,10 @@ from packaging.version import InvalidVersion, Version
 from alignkit.errors import LibraryError, printable, shown
 from alignkit.libraries import fetching
 from alignkit.libraries.config import FILE, Config, Declared
-from alignkit.libraries.content import Description, describe, hashes_of, read_folder, tree_of
+from alignkit.libraries.content import Content, Description, describe, hashes_of, read_folder, tree_of
 from alignkit.libraries.lock import Locked, read_lock, write_lock
 from alignkit.libraries.signing import signer_of
-from alignkit.libraries.store import keep, verified
+from alignkit.libraries.store import keep, mend, verified
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,9 @@ class _Resolver:
             folder = verified(self.config.root, name, locked)
         except LibraryError:
             folder = self._again(name, declared, locked)
-        return locked, describe(read_folder(folder, name), name)
+        content = read_folder(folder, name)
+        self._refuse_unsigned(name, content)
+        return locked, describe(content, name)
 
     def _again(self, name: str, declared: Declared, locked: Locked) -> Path:
         """Gets a copy that is missing or damaged, of what is locked and nothing else."""
@@ -181,12 +183,11 @@ class _Resolver:
                 f"{name}: {declared.source} is not what it was when it was locked ({locked.version}); to see what "
                 f"changes and take it: alignkit library update {name}"
             )
-        return keep(self.config.root, name, locked, fetched.content)
+        return mend(self.config.root, name, locked, fetched.content)
 
     def _locked(self, name: str, declared: Declared, fetched: fetching.Fetched) -> tuple[Locked, Description]:
         """Lock and copy of what was fetched."""
-        if self.config.allowed_signers is not None:
-            signer_of(fetched.content, self.config.allowed_signers, name)
+        self._refuse_unsigned(name, fetched.content)
         description = describe(fetched.content, name)
         if description.name != name:
             raise LibraryError(
@@ -205,6 +206,10 @@ class _Resolver:
         )
         keep(self.config.root, name, locked, fetched.content)
         return locked, description
+
+    def _refuse_unsigned(self, name: str, content: Content) -> None:
+        if self.config.allowed_signers is not None:
+            signer_of(content, self.config.allowed_signers, name)
 
 
 def _refuse_version(name: str, locked: Locked, declared: Declared, asker: str) -> None:

@@ -45,7 +45,7 @@ def parse_table(content: bytes, where: str, kind: type[T]) -> T:
         raise LibraryError(f"{printable(where)}: larger than {MAX_BYTES // 1024} KiB")
     try:
         values = tomllib.loads(content.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
         reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error) or "nested too deeply"
         raise LibraryError(f"{printable(where)}: not valid TOML: {printable(reason)}") from None
     try:

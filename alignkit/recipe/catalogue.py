@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from alignkit.errors import LibraryError, RecipeError, printable
+from alignkit.libraries.content import DESCRIPTION, RECIPES, SIGNATURE, hashes_of, read_folder
 from alignkit.libraries.known import Libraries
 from alignkit.recipe.compare import Unfilled, compare
 from alignkit.recipe.files import RecipeTree, read_recipe_tree
 from alignkit.recipe.libraries import recipe_files
+from alignkit.recipe.stages import RESULT_OF
 from alignkit.recipe.tree import Node, component_name
 
 HEAD: Final = 8192
@@ -71,7 +73,9 @@ def _of_library(library: str, libraries: Libraries) -> Iterator[Entry]:
         said = next((found[1] for line in comments if (found := _NEEDS.fullmatch(line))), "")
         notes = read.headers[0].notes
         deprecated = notes[0].partition("deprecated: ")[2] if notes else ""
-        yield Entry(name, version, purpose, ", ".join(filter(None, (said, *_outside(read.root)))), deprecated)
+        roots = read.roots.stages.values() or [read.roots.shared]
+        outside = dict.fromkeys(need for root in roots for need in _outside(root))
+        yield Entry(name, version, purpose, ", ".join(filter(None, (said, *outside))), deprecated)
 
 
 def purpose_of(path: Path) -> str:
@@ -83,7 +87,7 @@ def purpose_of(path: Path) -> str:
 def comments_of(path: Path) -> list[str]:
     """The comment lines at the start of a file, without their signs."""
     with path.open("rb") as file:
-        text = file.read(HEAD).decode("utf-8", "replace")
+        text = file.read(HEAD).decode("utf-8-sig", "replace")
     lines = []
     for line in text.splitlines():
         if not line.startswith("#"):
@@ -93,30 +97,39 @@ def comments_of(path: Path) -> list[str]:
 
 
 def _outside(root: Node) -> Iterator[str]:
-    """Model and data that come from elsewhere, in words."""
+    """Model and data that come from elsewhere, in words; the result of an earlier stage does not."""
     model, data = root.child("model"), root.child("data")
-    if model and component_name(model) not in (None, *_OWN_MODELS) and (path := model.child("path")):
-        yield f"model {printable(str(path.plain()))}"
+    path = model and model.child("path")
+    if model and path and component_name(model) not in (None, *_OWN_MODELS):
+        name = str(path.plain())
+        yield from [] if name.startswith(RESULT_OF) else [f"model {printable(name)}"]
     train = data and data.child("train")
     if train and isinstance(train.value, str) and train.value not in ("builtin:world", "world"):
         yield f"data {printable(train.value)}"
 
 
 def changed_recipes(library: str, old: Libraries, new: Libraries) -> Iterator[tuple[str, list[str]]]:
-    """Name of each recipe of a library that two versions have otherwise -> what is different, a line each.
+    """Name of each file of a library that two versions have otherwise -> what is different, a line each.
+
+    Of recipes that is each value; of other files, such as data, that they are others.
 
     Raises:
         LibraryError: one of the two cannot be used.
     """
-    before, after = set(recipe_files(library, old)), set(recipe_files(library, new))
-    for path in sorted(before | after):
-        name = f"{library}:{path.as_posix()}"
+    before, after = (hashes_of(read_folder(one.folder(library), library)) for one in (old, new))
+    for path in sorted({*before, *after} - {DESCRIPTION, SIGNATURE}):
+        name = f"{library}:{path}"
         if path not in after:
             yield name, ["removed"]
         elif path not in before:
             yield name, ["added"]
+        elif not path.endswith(RECIPES):
+            yield from [(name, ["other content"])] if before[path] != after[path] else []
         elif lines := _different(_read(name, old), _read(name, new)):
             yield name, lines
+    needed = [f"[{', '.join(one.description(library).plugins)}]" for one in (old, new)]
+    if needed[0] != needed[1]:
+        yield f"{library}:{DESCRIPTION}", [f"plugins: {' -> '.join(needed)}"]
 
 
 def _read(name: str, libraries: Libraries) -> RecipeTree | str:

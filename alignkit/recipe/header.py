@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from alignkit.errors import Problem, RecipeError, shown
+from alignkit.errors import Problem, RecipeError, printable, shown
 from alignkit.recipe.tree import Node
 
 SCHEMA_KEY: Final = "$schema"
@@ -19,6 +19,9 @@ VERSION_KEY: Final = "schema"
 DEPRECATED_KEY: Final = "deprecated"
 REQUIRES_KEY: Final = "requires"
 FILE_KEYS: Final = (SCHEMA_KEY, VERSION_KEY, DEPRECATED_KEY, REQUIRES_KEY, EXTENDS_KEY)
+
+MAX_REQUIREMENT: Final = 100
+"""Characters of a package with its versions."""
 
 SCHEMA: Final = 1
 """What the keys of a recipe are called; one more whenever one of them is renamed."""
@@ -31,10 +34,12 @@ class Header:
     Attributes:
         schema: the number that its keys are written for; 1 where it says none.
         notes: what whoever uses the file should be told, each with its place.
+        requires: the packages that it needs, with their versions.
     """
 
     schema: int = 1
     notes: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, root: Node) -> tuple[Header, list[Problem]]:
@@ -45,7 +50,9 @@ class Header:
         """
         schema, problems = _schema(root.child(VERSION_KEY))
         notes, more = _deprecation(root.child(DEPRECATED_KEY))
-        return cls(schema, notes), [*problems, *more, *_unmet(root.child(REQUIRES_KEY))]
+        required = _items(root.child(REQUIRES_KEY))
+        requires = tuple(item.value for item in required if isinstance(item.value, str))
+        return cls(schema, notes, requires), [*problems, *more, *_unmet(required)]
 
 
 def _schema(node: Node | None) -> tuple[int, list[Problem]]:
@@ -67,14 +74,19 @@ def _deprecation(node: Node | None) -> tuple[tuple[str, ...], list[Problem]]:
     if not isinstance(node.value, str) or not node.value.strip():
         message = f"expected a text that says what to use instead, got {shown(node.plain())}"
         return (), [Problem(str(node.place), DEPRECATED_KEY, message)]
-    return (f"{node.place}: {DEPRECATED_KEY}: {node.value.strip()}",), []
+    return (f"{node.place}: {DEPRECATED_KEY}: {printable(node.value.strip(), 300)}",), []
 
 
-def _unmet(node: Node | None) -> Iterator[Problem]:
-    """The packages that a file requires and that are not here; nothing is installed or imported to know."""
+def _items(node: Node | None) -> list[Node]:
+    """The items of a list, or the one value that stands for a list."""
     if node is None:
-        return
-    for item in node.value if isinstance(node.value, list) else [node]:
+        return []
+    return node.value if isinstance(node.value, list) else [node]
+
+
+def _unmet(required: Iterable[Node]) -> Iterator[Problem]:
+    """The packages that a file requires and that are not here; nothing is installed or imported to know."""
+    for item in required:
         if not isinstance(item.value, str):
             message = f"expected packages such as 'acme-weights>=1.2', got {shown(item.plain())}"
             yield Problem(str(item.place), REQUIRES_KEY, message)
@@ -84,6 +96,8 @@ def _unmet(node: Node | None) -> Iterator[Problem]:
 
 def unmet(requirement: str) -> str | None:
     """Why a package with its versions, as pip takes it, is not there; None when it is."""
+    if len(requirement) > MAX_REQUIREMENT:  # a line to be copied cannot be cut
+        return f"expected a package such as 'acme-weights>=1.2', got {shown(requirement)}"
     try:
         wanted = Requirement(requirement)
     except InvalidRequirement:

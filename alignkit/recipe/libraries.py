@@ -65,7 +65,7 @@ def no_source(source: Source, given: str) -> str | None:
     inner = PurePosixPath(source.name.partition(":")[2])
     if inner.is_absolute() or ".." in inner.parts:
         return f"{shown(given)}: a recipe of {source.library} is named by its path below their folder, without '..'"
-    if source.path.is_file():
+    if os.path.isfile(source.path):  # `Path.is_file` fails for a name that is too long
         return None
     names = sorted(recipe_files(source.library, source.libraries))
     known = {name.with_suffix("").as_posix(): name.as_posix() for name in names}

@@ -19,7 +19,7 @@ from alignkit.recipe.kinds import KINDS
 from alignkit.recipe.libraries import Source
 from alignkit.recipe.messages import placed, problems_of
 from alignkit.recipe.overrides import arguments_of, override
-from alignkit.recipe.places import Stood, as_written, found_files
+from alignkit.recipe.places import Stood, as_written, found_files, standing
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.render import render
 from alignkit.recipe.stages import Roots, inside
@@ -43,7 +43,7 @@ class LoadedRecipe:
         root: what the files and `--set` gave, merged, each value with its place.
         notes: what the files say of themselves that their user should know.
         stood: the values that stand for a file of this machine.
-        libraries: name -> version and commit of each library that a file is of; alignkit's own apart.
+        libraries: name -> version and commit of each library that a file is of, data included; alignkit's own apart.
         stage: its name in the pipeline that it is a stage of, or empty.
     """
 
@@ -67,8 +67,9 @@ class LoadedRecipe:
     def origin_of(self, path: tuple[str | int, ...]) -> str:
         """Who gave the value at a path: `file:line`, `--set KEY=VALUE` or `default`."""
         node, depth = nearest(self.root, path)
-        # `weighting: uniform` gives the name of the component that it stands for.
-        is_given = depth == len(path) or (path[depth:] == ("name",) and isinstance(node.value, str))
+        # `weighting: uniform` gives the name of the component that it stands for, an item of `data.train` its path.
+        stands_for = "path" if path[:1] == ("data",) else "name"
+        is_given = depth == len(path) or (path[depth:] == (stands_for,) and isinstance(node.value, str))
         return str(node.place) if is_given else DEFAULT
 
     @property
@@ -104,7 +105,7 @@ class LoadedRecipe:
     def comments(self) -> dict[str, str]:
         """Dotted path of each single value -> where it came from, and the file here that it stands for."""
         comments = dict(self.origins)
-        for path, one in self.stood.items():
+        for path, one in standing(self.recipe.model_dump(mode="json"), self.stood).items():
             comments[dotted(path)] += f", here {one.means}"
         return comments
 
@@ -191,7 +192,9 @@ def checked(read: Read, root: Node, stage: str = "") -> tuple[LoadedRecipe | Non
     except ValidationError as error:
         return None, [*problems, *problems_of(error, Recipe, root)]
     problems += [placed(root, where, message) for where, message in misfits(recipe)]
-    return LoadedRecipe(read.path, recipe, root, read.notes, stood, read.used, stage), problems
+    named = {one.library for one in stood.values()} - {"", SHIPPED} - read.used.keys()
+    used = {**read.used, **{name: read.libraries.version(name) for name in sorted(named)}}
+    return LoadedRecipe(read.path, recipe, root, read.notes, stood, used, stage), problems
 
 
 def whole(loaded: R | None, problems: Iterable[Problem]) -> R:

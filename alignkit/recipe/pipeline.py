@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from alignkit.errors import Problem, RecipeError, shown
 from alignkit.libraries.known import Libraries
 from alignkit.recipe.compose import Misfit
 from alignkit.recipe.load import LoadedRecipe, checked, read_roots, whole
 from alignkit.recipe.messages import placed
+from alignkit.recipe.places import Stood
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.render import render
-from alignkit.recipe.stages import STAGES_KEY, joined
+from alignkit.recipe.stages import RESULT_OF, STAGES_KEY, joined
 from alignkit.recipe.tree import Node, leaves
 from alignkit.recipe.tree import Path as KeyPath
-
-RESULT_OF: Final = "stage:"
-"""Before the name of an earlier stage, in place of the path of a model: its trained model."""
 
 
 @dataclass(frozen=True)
@@ -137,17 +135,19 @@ def results_of(loaded: LoadedRecipe) -> dict[KeyPath, str]:
     }
 
 
-def with_results(loaded: LoadedRecipe, folders: Mapping[str, str]) -> LoadedRecipe:
+def with_results(loaded: LoadedRecipe, models: Mapping[KeyPath, Stood]) -> LoadedRecipe:
     """A stage with the folders of models in place of the names of the stages that make them.
 
     Args:
         loaded: the stage.
-        folders: stage -> folder of its model.
+        models: place in it -> the folder, and how its record names that.
     """
     root = loaded.root
-    for path, name in results_of(loaded).items():
-        root = _replaced(root, path, folders[name])
-    return replace(loaded, recipe=Recipe.model_validate(root.plain()), root=root)
+    for path, model in models.items():
+        root = _replaced(root, path, model.means)
+    others = {path: model for path, model in models.items() if model.written != model.means}
+    recipe = Recipe.model_validate(root.plain())
+    return replace(loaded, recipe=recipe, root=root, stood={**loaded.stood, **others})
 
 
 def _replaced(node: Node, path: KeyPath, text: str) -> Node:

@@ -5,7 +5,7 @@ The recipe keeps what was written, so that records, cards and comparisons hold n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Final
@@ -30,6 +30,12 @@ class Stood:
     written: str
     means: str
 
+    @property
+    def library(self) -> str:
+        """The library that the file is of; empty for one that `[paths]` names."""
+        scheme = self.written.partition(":")[0]
+        return "" if scheme == "path" else scheme
+
 
 def found_files(root: Node, libraries: Libraries) -> tuple[Node, dict[Path, Stood], list[Problem]]:
     """`root` with the files that its values stand for, which values these are, and what is wrong with single ones."""
@@ -39,7 +45,7 @@ def found_files(root: Node, libraries: Libraries) -> tuple[Node, dict[Path, Stoo
         try:
             means = libraries.file(node.value)
         except LibraryError as error:
-            problems.append(Problem(str(node.place), dotted(path), str(error)))
+            problems += [] if libraries.symbolic else [Problem(str(node.place), dotted(path), str(error))]
             continue
         if means is not None:
             stood[path] = Stood(node.value, str(means))
@@ -50,13 +56,25 @@ def found_files(root: Node, libraries: Libraries) -> tuple[Node, dict[Path, Stoo
 
 def as_written(tree: dict[str, Any], stood: Mapping[Path, Stood]) -> dict[str, Any]:
     """A plain tree with each of these values as the recipe has it."""
+    for (*outer, last), one in standing(tree, stood).items():
+        _at(tree, outer)[last] = one.written
+    return tree
+
+
+def standing(tree: dict[str, Any], stood: Mapping[Path, Stood]) -> dict[Path, Stood]:
+    """Where in the plain tree of a whole recipe these values stand: a text may have become the path of a mapping."""
+    found: dict[Path, Stood] = {}
     for path, one in stood.items():
-        *outer, last = path
-        holder: Any = tree
-        for step in outer:
-            holder = holder[step]
-        if holder[last] == one.means:
-            holder[last] = one.written
+        value = _at(tree, path)
+        inside = value.items() if isinstance(value, dict) else ()
+        found |= {(*path, key): one for key, inner in inside if inner == one.means}
+        found |= {path: one} if value == one.means else {}
+    return found
+
+
+def _at(tree: Any, path: Iterable[str | int]) -> Any:  # noqa: ANN401 -- any plain value
+    for step in path:
+        tree = tree[step]
     return tree
 
 

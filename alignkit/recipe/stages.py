@@ -23,6 +23,8 @@ from alignkit.recipe.yaml import MAX_NODES
 from alignkit.registry import nearest_of
 
 STAGES_KEY: Final = "stages"
+RESULT_OF: Final = "stage:"
+"""Before the name of an earlier stage, in place of the path of a model: its trained model."""
 MAX_STAGES: Final = 20
 NAME: Final = "[A-Za-z][A-Za-z0-9_-]{0,63}"
 """Regular expression of a stage's name; a folder is called after it."""

@@ -125,7 +125,7 @@ def test_a_mapping_names_files_too(named):
     [
         ("path:dta", "'path:dta': alignkit.toml has no 'dta' under [paths]; did you mean 'path:data'? known: data, hh"),
         ("path:zzzz", "'path:zzzz': alignkit.toml has no 'zzzz' under [paths]; known: data, hh"),
-        ("path:data/../x", "'path:data/../x': what follows the name goes down from it, without '..'"),
+        ("path:data/../x", "'path:data/../x': what follows the name goes down from it, without '..' or a second '/'"),
     ],
 )
 def test_a_name_that_is_none(named, value, said):
@@ -185,3 +185,22 @@ def test_a_recipe_of_a_library_names_nothing_outside(project, key, value):
     )
     Path("mine.yaml").write_text(f"extends: acme:t.yaml\n{key}: owner/name\n")  # whoever extends it says otherwise
     assert load_recipe("mine.yaml", libraries=libraries).origins[key].startswith("mine.yaml")
+
+
+def test_items_of_a_list_stand_for_files_too(named):
+    (named.parent / "more.jsonl").write_text(PAIRS)
+    train = "[path:hh, {path: path:data/more.jsonl, weight: 2}]"
+    Path("mine.yaml").write_text(f"extends: alignkit:tidpo.yaml\ndata:\n  world: null\n  train: {train}\n")
+    loaded = load_recipe("mine.yaml")
+    assert [one["path"] for one in loaded.tree()["data"]["train"]] == ["path:hh", "path:data/more.jsonl"]
+    assert loaded.origins["data.train.0.path"] == "mine.yaml:4"
+    assert f"# mine.yaml:4, here {Path.cwd() / '../data/pairs.jsonl'}" in loaded.to_yaml(origin=True)
+
+
+@pytest.mark.parametrize("line", ['rev = """v1"""', "'rev' = 'v1'"])
+def test_a_revision_written_in_another_way_is_left_alone(project, line):
+    text = f"[libraries.acme]\nsource = 'git+https://h/a'\n{line}\n"
+    Path("alignkit.toml").write_text(text)
+    with pytest.raises(LibraryError, match=r"libraries\.acme has no line 'rev = \.\.\.' to change"):
+        set_rev(project, "acme", "v2")
+    assert Path("alignkit.toml").read_text() == text

@@ -254,3 +254,33 @@ def test_a_branch_of_the_hub_is_refused(project, hub, alignkit):
 def test_the_hub_out_of_reach_is_one_line(project, alignkit):
     code, _, errors = alignkit("library", "add", "house", "hf:acme/recipes", "--rev", "v1")
     assert (code, errors.count("\n"), errors.startswith("house: the Hub: ")) == (2, 1, True)
+
+
+def test_what_changes_through_another_library_or_in_data_is_told(project, acme, house, alignkit):
+    acme.release("2.0", {"ours.yaml": "# Ours.\nextends: house:base.yaml\n"}, needs(house, "v0.1"))
+    alignkit("library", "add", "acme", acme.url, "--rev", "v2.0")
+    toml = Path("alignkit.toml")
+    toml.write_text(f"{toml.read_text()}\n{needs(house, 'v0.1')}")
+    house.release("0.2", {"base.yaml": "# House rules.\nextends: alignkit:tidpo.yaml\nseed: 8\n", "d.jsonl": "{}\n"})
+    told = alignkit("library", "update", "house", "--to", "v0.2")[1].splitlines()
+    assert told[1] == "  acme:ours.yaml: seed: 7 (house:base.yaml:3) -> 8 (house:base.yaml:3)"
+    assert told[3:] == [
+        "  house:base.yaml: seed: 7 (house:base.yaml:3) -> 8 (house:base.yaml:3)",
+        "  house:d.jsonl: added",
+    ]
+    house.release("0.3", {"d.jsonl": '{"a": 1}\n'}, 'plugins = ["acme-weights>=1.2"]\n')
+    told = alignkit("library", "update", "house", "--to", "v0.3")[1].splitlines()
+    assert told[-2:] == ["  house:d.jsonl: other content", "  house:library.toml: plugins: [] -> [acme-weights>=1.2]"]
+
+
+def test_what_a_library_may_name_is_asked_of_the_version_that_is_read(project, acme, house, alignkit):
+    """Of a folder that is checked or a copy that is compared: its own library.toml, whatever is locked here."""
+    alignkit("library", "add", "house", house.url, "--rev", "v0.1")
+    acme.release("2.0", {"ours.yaml": "# Ours.\nextends: house:base.yaml\n"})
+    code, told, _ = alignkit("library", "check", str(acme.folder), "--no-smoke")
+    said = "library 'acme' may not name one of 'house': its library.toml does not declare it"
+    assert (code, f"error: acme:ours.yaml: acme:ours.yaml:2: extends: 'house:base.yaml': {said}" in told) == (1, True)
+    alignkit("library", "add", "acme", acme.url, "--rev", "v1.4.0")
+    acme.release("2.1", {}, needs(house, "v0.1"))
+    code, told, _ = alignkit("library", "check", str(acme.folder), "--no-smoke")
+    assert (code, "ok: acme:ours.yaml" in told) == (0, True)

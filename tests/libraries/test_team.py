@@ -184,7 +184,7 @@ def test_a_library_that_is_declared_and_not_locked(project, acme, alignkit):
     assert alignkit("run", "acme:tidpo") == (2, "", f"'acme:tidpo': library 'acme' is not in alignkit.lock; {SYNC}\n")
     said = f"--locked: library 'acme' of alignkit.toml is not in alignkit.lock; {SYNC}\n"
     assert alignkit("library", "sync", "--locked") == (2, "", said)
-    assert not Path(".alignkit").exists()
+    assert not Path(".alignkit/libraries").exists()
 
 
 def test_a_library_that_is_not_declared_any_more_leaves_the_lock(locked, alignkit):

@@ -9,7 +9,7 @@ import pytest
 
 from alignkit.authoring import SMOKE
 from alignkit.libraries.known import Libraries
-from alignkit.recipe.load import load_recipe
+from alignkit.recipe.load import LoadedRecipe, load_recipe
 
 HEAD = 'name = "house"\nversion = "1.2"\nschema = 1\n'
 
@@ -149,3 +149,67 @@ def test_a_run_records_the_libraries_that_it_was_put_together_from(house, alignk
     record = json.loads(Path("out/run.json").read_text())
     assert record["libraries"] == {"house": Libraries.here().version("house")}
     assert "# alignkit:tidpo.yaml:5" in Path("out/recipe.yaml").read_text()
+
+
+def test_needs_of_a_pipeline_are_those_of_its_stages(house, alignkit):
+    (house / "two.yaml").write_text(
+        "# Two.\nextends: alignkit:base/world.yaml\nmodel: {name: pretrained}\nstages:\n"
+        "  a: {losses: [sft], trainer: sft, model.path: owner/m}\n"
+        "  b: {extends: alignkit:tidpo.yaml, model.path: 'stage:a', data.train: owner/pairs}\n"
+    )
+    assert alignkit("library", "update")[0] == 0
+    found = json.loads(alignkit("recipes", "house:two", "--json")[1])
+    assert found[0]["needs"] == "model owner/m, data owner/pairs"
+
+
+def test_data_of_a_library_is_recorded_with_its_version(house, alignkit):
+    (house / "d.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    assert alignkit("library", "update")[0] == 0
+    Path("mine.yaml").write_text("extends: alignkit:tidpo.yaml\ndata: {train: 'house:d.jsonl', world: null}\n")
+    assert load_recipe("mine.yaml").libraries == {"house": Libraries.here().version("house")}
+
+
+@pytest.mark.parametrize("given", ["path:hh//etc/passwd", "path:hh/C:/x", "path:hh/../x"])
+def test_a_name_of_this_machine_leads_down_only(house, alignkit, given):
+    Path("alignkit.toml").write_text(f"{Path('alignkit.toml').read_text()}[paths]\nhh = '/data'\n")
+    said = f"'{given}': what follows the name goes down from it, without '..' or a second '/'"
+    setting = f"data.train={given}"
+    told = alignkit("show", "alignkit:tidpo", "--set", "data.world=null", "--set", setting)
+    assert told == (2, "", f"--set {setting}: data.train: {said}\n")
+
+
+def test_a_name_too_long_for_a_file_is_one_line(house, alignkit):
+    long = "a" * 300
+    Path("long.yaml").write_text(f"extends: house:{long}\n")
+    settings = ("--set", f"data.train=house:{long}", "--set", "data.world=null")
+    for arguments in (("long.yaml",), (f"house:{long}",), ("alignkit:tidpo", *settings)):
+        code, _, errors = alignkit("validate", *arguments)
+        assert (code, errors.count("\n"), "no " in errors) == (2, 1, True)
+
+
+def test_an_author_is_told_of_plugins_that_others_would_not_know(house, alignkit, monkeypatch):
+    found = {"/mine/words.py": "sha256:00", "acme_weights": "1.3", "pytest": "9", "packaging": "25"}
+    monkeypatch.setattr(LoadedRecipe, "plugins", property(lambda _: found))
+    (house / "tidpo.yaml").write_text("# T.\nrequires: packaging\nextends: alignkit:tidpo.yaml\n")
+    (house / "library.toml").write_text(f'{HEAD}plugins = ["PyTest>1"]\n')
+    code, told, _ = alignkit("library", "check", str(house), "--no-smoke")
+    assert code == 1
+    assert [line for line in told.splitlines() if "house:tidpo.yaml: needs" in line] == [
+        "error: house:tidpo.yaml: needs /mine/words.py, which only this machine has; share it as a package, and name "
+        "that in library.toml",
+        "error: house:tidpo.yaml: needs the package acme_weights; name it under plugins of library.toml",
+    ]
+
+
+def test_a_flat_copy_requires_what_the_recipe_did(house, alignkit):
+    Path("a.yaml").write_text("# A.\nrequires: [pytest, packaging>1]\nextends: alignkit:tidpo.yaml\n")
+    Path("b.yaml").write_text("# B.\nrequires: pytest\nextends: a.yaml\n")
+    assert alignkit("copy", "b.yaml", "flat.yaml", "--flat")[0] == 0
+    assert "requires:\n  - pytest\n  - \"packaging>1\"\n" in Path("flat.yaml").read_text()
+    assert load_recipe("flat.yaml").recipe == load_recipe("b.yaml").recipe
+
+
+def test_a_mark_of_byte_order_hides_no_purpose(house, alignkit):
+    (house / "tidpo.yaml").write_bytes(b"\xef\xbb\xbf# Marked.\r\nextends: alignkit:tidpo.yaml\r\n")
+    assert alignkit("library", "update")[0] == 0
+    assert json.loads(alignkit("recipes", "house:tidpo", "--json")[1])[0]["purpose"] == "Marked."
