@@ -17,6 +17,7 @@ from alignkit.data.raw import RawRow
 from alignkit.data.readers import Prompt
 from alignkit.data.rows import TokenRow
 from alignkit.data.tokenising import Tokeniser
+from alignkit.data.turns import turns_of
 from alignkit.errors import DataError, ModelError, RunFolderError
 from alignkit.evaluation.records import SAMPLES
 from alignkit.lazy import torch
@@ -181,13 +182,17 @@ class Sampler:
         examples = []
         for index, (where, prompt) in enumerate(asked.prompts):
             if isinstance(prompt, str) and is_chat and not asked.is_ready:
-                prompt = [{"role": "user", "content": prompt}]
+                try:
+                    prompt = turns_of(prompt)
+                except Unusable as error:
+                    raise DataError(f"{where}: {error}") from None
             if isinstance(prompt, list) and (asked.is_ready or not is_chat):
                 why = "--raw" if asked.is_ready else "this model, which continues plain text,"
                 raise DataError(f"{where}: 'prompt' holds messages, and {why} takes text")
             examples.append(Example(RawRow(index, where, {}), prompt, {}))
-        separator = self._recipe.data.separator if self._recipe and not (is_chat or asked.is_ready) else ""
-        tokeniser = Tokeniser(tokenizer, separator)
+        data = self._recipe.data if self._recipe else None
+        separator = data.separator if data and not (is_chat or asked.is_ready) else ""
+        tokeniser = Tokeniser(tokenizer, separator, typed_as=data.special_tokens_in_text if data else "as_text")
         rows = []
         for example, row in zip(examples, tokeniser.rows(examples), strict=True):
             if isinstance(row, Unusable):
