@@ -189,7 +189,7 @@ def test_what_rounding_explains_grows_with_the_logits(scale: int, is_taken: bool
     def rounded(**inputs):
         out = forward(**inputs)
         if inputs["input_ids"].shape[1] == 1:
-            out.logits[..., ::2] += 0.3
+            out.logits[..., ::2] += 0.6
         return out
 
     model.forward = rounded
