@@ -61,6 +61,7 @@ def test_held_out_rows_of_their_own(make_case, good):
 def test_rows_of_which_none_can_be_used(make_case, ask):
     case = make_case([{"prompt": "p", "chosen": "", "rejected": "x"}] * 3)
     assert (case.rows, [finding.count for finding in ask("unusable", case)]) == ([], [3, 3])
+    assert case.obstacles == ["no row is left to train on"]
 
 
 def test_a_conversation(make_case, ask, tokenizer, monkeypatch):
