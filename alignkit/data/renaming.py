@@ -91,7 +91,7 @@ def refuse_unread(names: Names, read: Collection[str], place: str = "data.column
 
 
 def line_to_start(wanted: Iterable[str], found: Collection[str], given: Names) -> str:
-    """`data.columns: {prompt: question, ...}`: what is given, and the columns wanted that are not there, as names tell."""
+    """`data.columns: {prompt: question, ...}`: what is given, and what is not there, as far as names tell."""
     free = sorted(name for name in found if name not in wanted)
     names = dict(given)
     for ours in (name for name in wanted if name not in found):
