@@ -113,7 +113,7 @@ class _Read:
         read = read_examples(raw, named.source, wanted, names_of(config, named), turns)
         examples = [replace(one, row=replace(one.row, index=first + one.row.index)) for one in read.examples]
         self.dropped: Dropped = read.dropped
-        self.tokeniser = Tokeniser(tokenizer, config.separator, typed_as=config.special_tokens_in_text)
+        self.tokeniser = Tokeniser(tokenizer, config.separator, wanted.of_text, config.special_tokens_in_text)
         self.rows: list[Row] = []
         self.left_out: list[Row] = []
         chosen = spaced(examples, most)
