@@ -25,11 +25,12 @@ from alignkit.models.generation import sample
 from alignkit.models.head import Draw
 from alignkit.models.lengths import limits
 from alignkit.models.policy import build_policy
+from alignkit.models.pretrained import Pretrained
 from alignkit.models.scorer import causal_lm
 from alignkit.recipe.recipe import Recipe
 from alignkit.records.fingerprints import model_fingerprint
 from alignkit.seeds import derive
-from alignkit.use.trained import Trained
+from alignkit.use.trained import DType, Trained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -160,7 +161,7 @@ class Sampler:
         """
         if reference and self._recipe is None:
             raise RunFolderError(f"{self._trained.path}: is no run, so --reference cannot know what it started from")
-        model, tokenizer = self._trained.load()
+        model, tokenizer = self._trained.load(self._dtype())
         rows, end = self._rows(asked, tokenizer)
         responses = self._respond(model, tokenizer, rows, end)
         others: list[str] | list[None] = [None] * len(responses)
@@ -174,6 +175,11 @@ class Sampler:
             Sampled(row.where, row.text["prompt"], response, other)
             for row, response, other in zip(each, responses, others, strict=True)
         ]
+
+    def _dtype(self) -> DType:
+        """The number format that an adapter's base had in training, and has in the reference."""
+        model = self._recipe.model if self._recipe else None
+        return model.dtype if isinstance(model, Pretrained) and self._trained.is_adapter else "auto"
 
     def _rows(self, asked: Asked, tokenizer: PreTrainedTokenizerBase) -> tuple[list[TokenRow], int]:
         """The prompts as training would tokenise them, and the token that ends a response."""

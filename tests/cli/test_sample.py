@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from alignkit.models.world import FOLDER as BASE
 from alignkit.result import RunResult
+from alignkit.use.trained import Trained
 
 FIG = "My fig has salty soil. What should I do?\n"
 
@@ -126,6 +128,19 @@ def test_a_start_that_has_changed_is_told(trained_chat, said):
     assert err.splitlines()[-1] == (
         "the reference is not the model that the run started from: its fingerprint is another"
     )
+
+
+def test_an_adapter_stands_on_its_base_as_it_was_held_in_training(trained_adapter, trained_chat, said, monkeypatch):
+    """Beside a reference in another number format columns would differ by rounding too; a whole model is as saved."""
+    formats, load = [], Trained.load
+    monkeypatch.setattr(Trained, "load", lambda self, dtype="auto": formats.append(dtype) or load(self, dtype))
+    for name, run, model in (("a", trained_adapter, {"path": str(BASE), "adapter": {}}), ("b", trained_chat, {})):
+        shutil.copytree(run, name)
+        recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+        recipe["model"] = {"path": str(trained_chat / "final"), **model, "name": "pretrained", "dtype": "bfloat16"}
+        Path(name, "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        assert said("sample", name, "--prompt", "x", "--max-new-tokens", 1)[0] == 0
+    assert formats == ["bfloat16", "auto"]
 
 
 def test_mistakes(trained_adapter, trained_chat, said):
