@@ -16,12 +16,13 @@ export OMP_WAIT_POLICY := passive
 demo: .venv/installed
 	$(BIN)/alignkit run recipes/tidpo.yaml
 
+# Two processes of one thread each: threads of several processes on the same cores would wait for each other.
 test: check
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The marker given last wins over the one in pyproject.toml.
 test-slow: .venv/installed-dev
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "slow and not peer and not editor"
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m "slow and not peer and not editor"
 
 # Installs TRL in an environment of its own (some 1.5 GB) and compares with it.
 test-peer: .venv/installed-dev

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from alignkit.asks.texts import TextValues
 from alignkit.data.config import DataConfig
 from alignkit.data.naming import has_own_eval
 from alignkit.data.preview import preview
@@ -84,6 +85,7 @@ def _wanted(recipe: Recipe) -> Wanted:
         token_columns=frozenset[str]().union(*(values.token_columns for values in needs.values)),
         nonnegative=needs.nonnegative,
         to_imitate=responses == ("chosen",),
+        of_text={values.key: values.of_text for values in needs.values if isinstance(values, TextValues)},
         every_turn=recipe.data.train_on == "all_turns",
     )
 

@@ -32,12 +32,16 @@ class LazyModule(ModuleType):
 __all__ = [
     "accelerate",
     "datasets",
+    "dispatching",
+    "fake_tensors",
+    "flops",
     "hub_errors",
     "huggingface_hub",
     "huggingface_hub_bars",
     "numpy",
     "parquet",
     "peft",
+    "pytree",
     "safetensors",
     "safetensors_torch",
     "tokenizers",
@@ -56,18 +60,26 @@ if TYPE_CHECKING:
     import safetensors as safetensors
     import tokenizers as tokenizers
     import torch as torch
+    import torch._subclasses.fake_tensor as fake_tensors
+    import torch.utils._python_dispatch as dispatching
+    import torch.utils._pytree as pytree
+    import torch.utils.flop_counter as flops
     import transformers as transformers
     from huggingface_hub import errors as hub_errors
     from safetensors import torch as safetensors_torch
 else:
     accelerate = LazyModule("accelerate")
     datasets = LazyModule("datasets")
+    dispatching = LazyModule("torch.utils._python_dispatch")
+    fake_tensors = LazyModule("torch._subclasses.fake_tensor")
+    flops = LazyModule("torch.utils.flop_counter")
     hub_errors = LazyModule("huggingface_hub.errors")
     huggingface_hub = LazyModule("huggingface_hub")
     huggingface_hub_bars = LazyModule("huggingface_hub.utils.tqdm")
     numpy = LazyModule("numpy")
     parquet = LazyModule("pyarrow.parquet")
     peft = LazyModule("peft")
+    pytree = LazyModule("torch.utils._pytree")
     safetensors = LazyModule("safetensors")
     safetensors_torch = LazyModule("safetensors.torch")
     tokenizers = LazyModule("tokenizers")

@@ -9,12 +9,14 @@ from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from alignkit.asks.texts import TextValues
 from alignkit.data.naming import on_world
 from alignkit.data.preview import preview
+from alignkit.data.rows import Tables
 from alignkit.data.tables import load_tables
 from alignkit.data.texts import training_texts
 from alignkit.data.tokenising import template_fingerprint
@@ -35,11 +37,15 @@ from alignkit.progress.display import Display, showing
 from alignkit.progress.steps import Progress
 from alignkit.quiet import quiet_libraries
 from alignkit.recipe.load import LoadedRecipe, load_recipe
+from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import dotted, leaves
 from alignkit.records.fingerprints import model_fingerprint
 from alignkit.report.banner import Banner
 from alignkit.report.start import dry_run_line, show_begun, show_plan
 from alignkit.result import RunResult
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def run(
@@ -155,6 +161,37 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
     """
     recipe, banner = loaded.recipe, banner or Banner(Console(quiet=True))
     accelerator = make_accelerator(recipe.training, path)
+    tokenizer, tables = read_rows(recipe, dropped_file)
+    banner.data(tables.reports)
+    policy = build_policy(
+        recipe.model,
+        tokenizer,
+        seed=recipe.seed,
+        separate=recipe.needs().full_sequence,
+        device=accelerator.device,
+        template_end=tables.end,
+        longest=longest_rows(recipe.method(), recipe.sizes(), tables, tokenizer),
+    )
+    fingerprints = {
+        "data": "+".join(report.fingerprint for report in tables.reports),
+        "template": template_fingerprint(tokenizer),
+        "model": model_fingerprint(policy.model),
+    }
+    job = recipe.job(policy.has_adapter)
+    show_plan(banner, loaded, job.training, policy, tables, accelerator)
+    return Parts(loaded, job, accelerator, tables, policy, fingerprints)
+
+
+def read_rows(recipe: Recipe, dropped_file: Path | None) -> tuple[PreTrainedTokenizerBase, Tables]:
+    """Tokenizer and rows of a recipe.
+
+    Args:
+        recipe: what is run.
+        dropped_file: where dropped rows go; None keeps them nowhere.
+
+    Raises:
+        AlignkitError: one of them cannot be had, or does not fit the recipe.
+    """
     tokenizer = recipe.model.load_tokenizer(training_texts(recipe.data, recipe.seed))
     needs = recipe.needs()
     tables = load_tables(
@@ -168,24 +205,7 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
         seed=recipe.seed,
         dropped_file=dropped_file,
     )
-    banner.data(tables.reports)
-    policy = build_policy(
-        recipe.model,
-        tokenizer,
-        seed=recipe.seed,
-        separate=needs.full_sequence,
-        device=accelerator.device,
-        template_end=tables.end,
-        longest=longest_rows(recipe.method(), recipe.sizes(), tables, tokenizer),
-    )
-    fingerprints = {
-        "data": "+".join(report.fingerprint for report in tables.reports),
-        "template": template_fingerprint(tokenizer),
-        "model": model_fingerprint(policy.model),
-    }
-    job = recipe.job(policy.has_adapter)
-    show_plan(banner, loaded, job.training, policy, tables, accelerator)
-    return Parts(loaded, job, accelerator, tables, policy, fingerprints)
+    return tokenizer, tables
 
 
 def prepare(parts: Parts, side: SideRuns) -> Prepared:

@@ -34,7 +34,7 @@ class TextValues(TokenValues):
     @property
     def key(self) -> str:
         """Tells these numbers of a row from others."""
-        return f"{type(self).__name__} {self.model_dump_json()}"
+        return f"{type(self).__module__}.{type(self).__qualname__} {self.model_dump_json()}"
 
     @property
     def words(self) -> str:

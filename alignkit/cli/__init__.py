@@ -26,6 +26,7 @@ from alignkit.cli import (
     merge,
     migrate,
     new,
+    plan,
     plugins,
     push,
     recipes,
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.command("run", cls=Verb)(run.run)
 app.command("reproduce", cls=Verb)(reproduce.reproduce)
+app.command("plan", cls=Verb)(plan.plan)
 app.command("sample", cls=Verb)(sample.sample)
 app.command("merge", cls=Verb)(merge.merge)
 app.command("push", cls=Verb)(push.push)

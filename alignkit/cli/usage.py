@@ -36,6 +36,7 @@ _VERBS = {
     "resume": "run RECIPE --resume",
     "eval": "run, which measures before and after training",
     "evaluate": "run, which measures before and after training",
+    "estimate": "plan",
     "check": "validate",
     "lint": "validate",
     "test": "validate",

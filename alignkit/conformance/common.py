@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from alignkit.asks.needs import Needs
+from alignkit.asks.texts import TextValues
+from alignkit.data.characters import read_texts
+from alignkit.lazy import numpy as np
 from alignkit.registry import Component, dump_component
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+_TEXTS = (" It is 42.", "\n\né🙂", "x")
 
 
 def _is_closed(component: Component) -> Iterator[str]:
@@ -50,4 +59,22 @@ def _asks_always_the_same(component: Component) -> Iterator[str]:
         yield "needs() asks for something else each time; make it depend on the parameters only"
 
 
-CHECKS = (_is_closed, _is_explained, _is_built_again, _asks_always_the_same)
+def _reads_texts(component: Component) -> Iterator[str]:
+    """reads from a text, where it asks for that, one finite number per token, the same each time"""
+    needs = component.needs() if hasattr(component, "needs") else Needs()
+    for values in needs.values:
+        if isinstance(values, TextValues):
+            for text in _TEXTS:
+                first, again = (_numbers(values, text) for _ in range(2))
+                if not np.array_equal(first, again):
+                    yield f"{type(values).__name__} reads other numbers from {text!r} each time"
+
+
+def _numbers(values: TextValues, text: str) -> ndarray:
+    """[N] of tokens of three characters and the end token."""
+    starts = [*range(0, len(text), 3), len(text)]
+    offsets_N2 = np.array([(start, min(start + 3, len(text))) for start in starts])
+    return read_texts({values.key: values.of_text}, {"chosen": text}, {"chosen": offsets_N2})[values.key]["chosen"]
+
+
+CHECKS = (_is_closed, _is_explained, _is_built_again, _asks_always_the_same, _reads_texts)

@@ -34,12 +34,17 @@ class Unusable(Exception):
 
 
 _COLUMN_FIRST = re.compile(r"'([^']*)'")
+_LISTED = "; columns of this row: "
 
 
 def in_other_words(detail: str, names: Mapping[str, str]) -> str:
-    """The detail of an `Unusable` that begins with a column, with the name that the data has for it."""
+    """The detail of an `Unusable` with the names that the data has for its columns: the one it begins with, and those
+    that it lists."""
     found = _COLUMN_FIRST.match(detail)
-    return f"'{names[found[1]]}'{detail[found.end() :]}" if found and found[1] in names else detail
+    if found and found[1] in names:
+        detail = f"'{names[found[1]]}'{detail[found.end() :]}"
+    said, mark, listed = detail.partition(_LISTED)
+    return said + mark + ", ".join(names.get(name, name) for name in listed.split(", "))
 
 
 class LeftOut(Unusable):
@@ -50,7 +55,7 @@ def read_value(fields: Fields, column: str) -> object:
     """Whatever is there, but null."""
     if column not in fields:
         found = ", ".join(fields) or "none"
-        raise Unusable("missing field", f"'{column}'; columns of this row: {found}")
+        raise Unusable("missing field", f"'{column}'{_LISTED}{found}")
     if fields[column] is None:
         raise Unusable("null field", f"'{column}'")
     return fields[column]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import stat
 import zlib
 from collections import Counter
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 ENDINGS = (".jsonl", ".json", ".csv", ".parquet")
 _ROWS_AT_ONCE = 1000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_MESSAGES = re.compile(r"""\s*\[\s*\{\s*["'](?:role|content|from|value)["']\s*:""")
 
 
 def read_file(path: Path, columns: Columns, limit: int | None) -> list[RawRow]:
@@ -160,18 +162,26 @@ def _read_csv(path: Path, columns: Columns, limit: int | None) -> Iterator[RawRo
         try:
             _refuse_doubled(path, [name for name in reader.fieldnames or () if name])
             for index, fields in enumerate(reader):
-                yield _csv_row(index, f"{path}:row {index + 1}", fields)
+                yield _csv_row(index, f"{path}:row {index + 1}", fields, columns)
         except csv.Error as error:
             raise DataError(f"{path}:row {index + 2}: broken CSV: {error}") from error
         except UnicodeDecodeError as error:
             raise _not_text(path, *_bad_byte(path)) from error
 
 
-def _csv_row(index: int, where: str, fields: dict[str | Any, str | Any]) -> RawRow:
+def _csv_row(index: int, where: str, fields: dict[str | Any, str | Any], columns: Columns) -> RawRow:
     extra = fields.pop(None, None)
     if extra is not None:
         problem = ("broken CSV", f"{len(extra)} more values than columns; is a comma or quote not quoted?")
         return RawRow(index, where, {}, problem)
+    for name, value in fields.items():
+        # Read as text, a list of messages that was written into a table would be what the user says.
+        if (columns is None or name in columns) and value is not None and _MESSAGES.match(value):
+            problem = (
+                "messages as text",
+                f"column '{name}': a CSV holds text alone; give messages as .jsonl or .parquet",
+            )
+            return RawRow(index, where, {}, problem)
     return RawRow(index, where, fields)
 
 

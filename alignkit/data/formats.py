@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from alignkit.data.context import read_tools, with_system
-from alignkit.data.fields import Fields, Unusable, check_texts, is_label, is_number, is_reply, read_label
+from alignkit.data.fields import Fields, Unusable, check_texts, is_label, is_number, is_reply, read_label, shown
 from alignkit.data.layouts import GENERAL_COLUMNS, PAIR_FORMATS, SINGLE_FORMATS, UNPAIRED_FORMATS, Format
 from alignkit.data.raw import RawRow, columns_of
 from alignkit.data.readers import TURN, NoPrompt, Prompt, Response
-from alignkit.data.renaming import line_of, line_to_start
+from alignkit.data.renaming import Names, line_of, line_to_start
 from alignkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -62,8 +63,16 @@ class Example:
         return self.prompt if isinstance(self.prompt, str) else json.dumps(self.prompt, sort_keys=True)
 
 
-def find_format(rows: Sequence[RawRow], responses: tuple[str, ...], source: str) -> Format:
+def find_format(
+    rows: Sequence[RawRow], responses: tuple[str, ...], source: str, names: Names = MappingProxyType({})
+) -> Format:
     """The format of most rows; the others are then bad rows.
+
+    Args:
+        rows: those of one source.
+        responses: names of the responses to lay out.
+        source: what it is called.
+        names: what the data calls columns that have another name here, for messages.
 
     Raises:
         DataError: no row has the columns of any format; lists the columns found and those accepted.
@@ -78,8 +87,9 @@ def find_format(rows: Sequence[RawRow], responses: tuple[str, ...], source: str)
     if fitting:
         return max(fitting, key=lambda form: sum(_num_right(row.fields, form) for row in rows))
     accepted = dict.fromkeys(" + ".join(form.kinds) for form in known if not form.maker)
-    found = ", ".join(sorted(columns)) or "none"
-    start = f"; or name the columns, starting from {line_to_start(_simplest(responses), columns)}" if columns else ""
+    found = ", ".join(sorted(names.get(column, column) for column in columns)) or "none"
+    line = line_to_start(_simplest(responses), columns, names)
+    start = f"; or name the columns, starting from {line}" if columns else ""
     labelled = any(_recognise(row.fields, UNPAIRED_FORMATS) is not None for row in rows)
     hint = "; labelled responses are read by trainer 'unpaired'" if labelled else ""
     raise DataError(f"{source}: no known format; columns found: {found}; accepted: {'; '.join(accepted)}{hint}{start}")
@@ -122,6 +132,8 @@ def read_example(row: RawRow, form: Format, responses: tuple[str, ...]) -> Examp
 
 def _whereabouts(row: RawRow) -> str:
     """Where the prompt may be, for a message."""
+    if row.fields.get("prompt") is not None:
+        return f"'prompt' is neither text nor messages, but {shown(row.fields['prompt'])}"
     names = [name for name in (*row.fields, *row.others) if name not in GENERAL_COLUMNS]
     likely = [name for name in names if name.lower() in _LIKELY_PROMPTS]
     likely = likely or [name for name in names if isinstance(row.fields.get(name), str)][:3]

@@ -56,7 +56,7 @@ def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: 
         DataError: the rows have no known format, or what was asked for does not fit them.
     """
     name = source.label
-    form = find_format(raw, wanted.responses, name)
+    form = find_format(raw, wanted.responses, name, names)
     responses = form.laid_out(wanted.responses)
     of_tokens = wanted.of_tokens(responses)
     refuse_absent(raw, wanted.columns | of_tokens | {"gold"}.intersection(wanted.responses), name)

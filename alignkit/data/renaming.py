@@ -90,10 +90,10 @@ def refuse_unread(names: Names, read: Collection[str], place: str = "data.column
             )
 
 
-def line_to_start(wanted: Iterable[str], found: Collection[str]) -> str:
-    """`data.columns: {prompt: question, ...}` for the columns wanted that are not there, as far as names tell."""
+def line_to_start(wanted: Iterable[str], found: Collection[str], given: Names) -> str:
+    """`data.columns: {prompt: question, ...}`: what is given, and what is not there, as far as names tell."""
     free = sorted(name for name in found if name not in wanted)
-    names = {}
+    names = dict(given)
     for ours in (name for name in wanted if name not in found):
         names[ours] = _likely(ours, free) or UNKNOWN
         free = [name for name in free if name != names[ours]]

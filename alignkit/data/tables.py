@@ -126,6 +126,7 @@ class _Source:
 
     Attributes:
         named: the source.
+        first: the number of its first row.
         read: its rows before they were tokenised.
         num_rows: how many there were.
         rows: those that can be used.
@@ -135,6 +136,7 @@ class _Source:
     """
 
     named: Named
+    first: int
     read: Read
     num_rows: int
     rows: list[TokenRow]
@@ -158,7 +160,7 @@ class _Source:
             self.counts["not_drawn"] = len(rows) - len({row.index for row in repeated})
         repeated, self.counts["labels_swapped"] = swap_labels(repeated, config.label_noise, seed)
         if "completion" in wanted.responses and not self.read.form.is_labelled:
-            repeated = unpair(repeated)
+            repeated = unpair(repeated, self.first)
             self.counts["unpaired"] = len(repeated)
         return repeated
 
@@ -236,7 +238,7 @@ def _load(
     prompts = {first + example.row.index: example.prompt_key for example in kept}
     assert tokeniser.end is not None, "a tokenizer without EOS was refused"
     numbered = [replace(row, index=first + row.index) for row in fitted] if first else fitted
-    return _Source(named, read, dropped.num_rows, numbered, prompts, tokeniser.counts, tokeniser.end)
+    return _Source(named, first, read, dropped.num_rows, numbered, prompts, tokeniser.counts, tokeniser.end)
 
 
 def _refuse_other_ends(sources: Sequence[_Source], tokenizer: PreTrainedTokenizerBase) -> None:

@@ -103,7 +103,7 @@ def as_turns(example: Example) -> Example:
     Raises:
         Unusable: it has no turns.
     """
-    prompt = with_system(_turns(str(example.prompt)), example.row.fields)
+    prompt = with_system(turns_of(str(example.prompt)), example.row.fields)
     responses: dict[str, str | Message] = {
         name: {"role": "assistant", "content": str(text).strip()} for name, text in example.responses.items()
     }
@@ -141,11 +141,18 @@ def each_turn(example: Example) -> list[Example]:
     ]
 
 
-def _turns(prompt: str) -> list[Message]:
-    if not (prompt.startswith(OTHER_TURN) and prompt.rstrip().endswith(TURN)):
-        if not prompt.strip():
-            raise Unusable("empty prompt", "'prompt' holds no text that a user could say")
-        return [user(prompt.strip())]
-    _, *parts = re.split(r"\n\n(Human|Assistant):", prompt)
+def turns_of(prompt: str) -> list[Message]:
+    """The prompt as the user's turn, without white space around it; of a transcript its turns.
+
+    Raises:
+        Unusable: it holds no text.
+    """
+    bare = prompt.strip()
+    if not bare:
+        raise Unusable("empty prompt", "'prompt' holds no text that a user could say")
+    script = f"\n\n{bare}"  # the first turn of a transcript may have lost its line ends
+    if not (script.startswith(OTHER_TURN) and script.endswith(TURN)):
+        return [user(bare)]
+    _, *parts = re.split(r"\n\n(Human|Assistant):", script)
     said = zip(parts[::2], parts[1::2], strict=True)
     return [{"role": _SPEAKERS[speaker], "content": text.strip()} for speaker, text in said][:-1]

@@ -26,19 +26,20 @@ def refuse_one_sided(rows: Sequence[TokenRow], name: str) -> None:
             )
 
 
-def unpair(rows: Sequence[TokenRow]) -> list[TokenRow]:
+def unpair(rows: Sequence[TokenRow], first: int = 0) -> list[TokenRow]:
     """Two rows per pair, the chosen response as a desirable completion and the rejected one as an undesirable one.
 
-    They are numbered 2i and 2i + 1 after pair i, and keep its place, its data columns and any gold response.
+    They are numbered 2i and 2i + 1 after pair i, counted from `first`, the number of their source's first row, and keep
+    its place, its data columns and any gold response.
     """
     sides = (("chosen", True), ("rejected", False))
-    return [_half(row, name, label) for row in rows for name, label in sides]
+    return [_half(row, name, label, first) for row in rows for name, label in sides]
 
 
-def _half(row: TokenRow, name: str, label: bool) -> TokenRow:
+def _half(row: TokenRow, name: str, label: bool, first: int) -> TokenRow:
     return replace(
         row,
-        index=2 * row.index + (not label),
+        index=2 * row.index - first + (not label),
         responses=_only(row.responses, name),
         critical=_only(row.critical, name),
         text=_only(row.text, name),

@@ -95,6 +95,7 @@ class Case:
         obstacles: why the rows as a whole cannot be trained on, as a run would say it.
         data: the recipe's `data` section.
         tokenizer: the recipe's.
+        unwanted: rows that have nothing for this trainer, such as ties.
         end: id of the token that ends every response.
         counts: what tokenising counted (`DataReport.counts`).
         others: name -> prompts of the sets that must not be trained on.
@@ -107,6 +108,7 @@ class Case:
     obstacles: Sequence[str]
     data: DataConfig
     tokenizer: PreTrainedTokenizerBase
+    unwanted: Sequence[Offender] = ()
     end: int | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     others: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -115,7 +117,7 @@ class Case:
     @property
     def num_read(self) -> int:
         """All rows that were read."""
-        return len(self.rows) + len(self.refused) + len(self.left_out)
+        return len(self.rows) + len(self.refused) + len(self.left_out) + len(self.unwanted)
 
     @cached_property
     def train(self) -> list[Row]:

@@ -67,13 +67,13 @@ def read_case(
     rows, evaluated = (
         [row for one in read if one.named.part == part for row in one.rows] for part in ("train", "eval")
     )
-    obstacles = []
+    obstacles = [] if rows else ["no row is left to train on"]
     try:
         if has_own_eval(config):
             rows = rows + [replace(row, held_out=True) for row in evaluated]
             if len({one.tokeniser.end for one in read}) > 1:
                 obstacles.append("responses of one source end with another token than those of another")
-        else:
+        elif rows:
             held = choose_held_out({row.example.row.index: row.example.prompt_key for row in rows}, config, seed)
             rows = [replace(row, held_out=row.example.row.index in held) for row in rows]
         trained = [row.tokens for row in rows if row.tokens is not None and not row.held_out]
@@ -87,6 +87,7 @@ def read_case(
         obstacles=obstacles,
         data=config,
         tokenizer=tokenizer,
+        unwanted=[offender for one in read for offender in one.dropped.too_long],
         end=read[0].tokeniser.end,
         counts=sum((one.tokeniser.counts for one in read), Counter()),
         others=others or {},
@@ -112,7 +113,7 @@ class _Read:
         read = read_examples(raw, named.source, wanted, names_of(config, named), turns)
         examples = [replace(one, row=replace(one.row, index=first + one.row.index)) for one in read.examples]
         self.dropped: Dropped = read.dropped
-        self.tokeniser = Tokeniser(tokenizer, config.separator, typed_as=config.special_tokens_in_text)
+        self.tokeniser = Tokeniser(tokenizer, config.separator, wanted.of_text, config.special_tokens_in_text)
         self.rows: list[Row] = []
         self.left_out: list[Row] = []
         chosen = spaced(examples, most)
@@ -120,7 +121,7 @@ class _Read:
             try:
                 row = self._row(example, tokens, straddles, config)
             except Unusable as error:
-                self.dropped.add(example.row, error)
+                self.dropped.add(replace(example.row, index=example.row.index - first), error)
                 continue
             is_left_out = config.on_overflow == "drop" and row.length > config.max_length
             (self.left_out if is_left_out else self.rows).append(row)

@@ -74,3 +74,11 @@ class ModelSource(Component):
 
         A source that starts from an adapter gives it trainable, with a frozen copy named `REFERENCE_ADAPTER`.
         """
+
+    def outline(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel | PeftModel:
+        """The model that `load_model` gives, with whatever numbers: a plan asks for its shapes and types alone.
+
+        Called where torch's default device is `meta`, which holds no numbers. A source that reads weights builds it
+        from the model's configuration instead.
+        """
+        return self.load_model(tokenizer, seed=0)

@@ -177,7 +177,8 @@ def _try_batching(model: PreTrainedModel) -> Batching:
     try:
         with _decoding(model), torch.no_grad():
             ids_1L = torch.from_numpy(np.concatenate([prompt, forced[:-1]])[None]).to(model.device)
-            own_TV = model(input_ids=ids_1L, use_cache=False).logits[0, len(prompt) - 1 :].float().log_softmax(-1)
+            own_TV = model(input_ids=ids_1L, use_cache=False).logits[0, len(prompt) - 1 :].float()
+            largest, own_TV = float(own_TV.abs().max()), own_TV.log_softmax(-1)
             alone, equal, ragged = (
                 float((_said(model, [prompt, *company], forced) - own_TV).abs().max())
                 for company in ((), (others,), (longer,))
@@ -189,7 +190,7 @@ def _try_batching(model: PreTrainedModel) -> Batching:
         reason = f"its decoding ends in {type(error).__name__} ({(str(error).splitlines() or [''])[0]:.150})"
         raise _no_sampling(model, reason) from error
     low_precision = model.dtype != torch.float32 or torch.is_autocast_enabled(model.device.type)
-    tolerance = 0.2 if low_precision else 1e-3  # nats that rounding explains
+    tolerance = max(0.2, largest / 32) if low_precision else 1e-3  # nats that rounding explains
     if not alone <= tolerance:
         raise _no_sampling(model, f"its decoding token by token differs from its forward pass by {alone:.2g} nats")
     if not equal <= tolerance:

@@ -154,7 +154,33 @@ def build_policy(
             its logits in an unknown way, has fewer positions than the rows need, or dropout that cannot be switched
             off.
     """
-    model: Model = source.load_model(tokenizer, seed)
+    scorer = trainable_scorer(source, source.load_model(tokenizer, seed), seed).to(device)
+    model = scorer.model
+    if longest is not None:
+        require_length(causal_lm(model), longest)
+    scorer.transform = find_transform(scorer)
+    require_causal(scorer)
+    layout = choose_layout(scorer, source.layout, separate=separate, longest=longest)
+    if source.gradient_checkpointing:
+        checkpoint_activations(scorer)
+        require_steady(scorer)
+    notes = [] if longest is None else notes_on_length(causal_lm(model), longest)
+    if source.adapter is not None and source.adapter.targets == "all-linear":
+        notes += notes_on_adapter(model)
+    return Policy(scorer, layout, tokenizer, isinstance(model, peft.PeftModel), template_end, tuple(notes))
+
+
+def trainable_scorer(source: ModelSource, model: Model, seed: int) -> Scorer:
+    """Adapter, precision of the trained parameters, dropout off: the module that is trained, in evaluation mode.
+
+    Args:
+        source: the recipe's `model`.
+        model: what the source gave.
+        seed: the run's seed.
+
+    Raises:
+        ModelError: it cannot be trained so.
+    """
     if source.adapter is not None:
         if isinstance(model, peft.PeftModel):
             raise ModelError(
@@ -164,22 +190,15 @@ def build_policy(
     _prepare_parameters(model)
     switch_off_dropout(model)
     _require_plain_head(model)
-    scorer = Scorer(model, source.head_chunk).to(device).eval()
-    if longest is not None:
-        require_length(causal_lm(model), longest)
-    scorer.transform = find_transform(scorer)
-    require_causal(scorer)
-    layout = choose_layout(scorer, source.layout, separate=separate, longest=longest)
-    if source.gradient_checkpointing:
-        language_model = causal_lm(model)  # transformers 5.23 renamed the method and warns of the old name
-        name = "activation" if hasattr(language_model, "activation_checkpointing_enable") else "gradient"
-        getattr(language_model, f"{name}_checkpointing_enable")({"use_reentrant": False})
-        scorer.train()  # transformers checkpoints in training mode only
-        require_steady(scorer)
-    notes = [] if longest is None else notes_on_length(causal_lm(model), longest)
-    if source.adapter is not None and source.adapter.targets == "all-linear":
-        notes += notes_on_adapter(model)
-    return Policy(scorer, layout, tokenizer, isinstance(model, peft.PeftModel), template_end, tuple(notes))
+    return Scorer(model, source.head_chunk).eval()
+
+
+def checkpoint_activations(scorer: Scorer) -> None:
+    """Has the model's layers recompute their activations in the backward pass."""
+    language_model = causal_lm(scorer.model)  # transformers 5.23 renamed the method and warns of the old name
+    name = "activation" if hasattr(language_model, "activation_checkpointing_enable") else "gradient"
+    getattr(language_model, f"{name}_checkpointing_enable")({"use_reentrant": False})
+    scorer.train()  # transformers checkpoints in training mode only
 
 
 def _with_adapter(model: PreTrainedModel, adapter: LoRA, seed: int) -> peft.PeftModel:
@@ -275,7 +294,7 @@ def choose_layout(scorer: Scorer, wanted: str, *, separate: bool, longest: Longe
     """
     if separate or wanted == "separate":
         return "separate"
-    obstacle = _obstacle_to_sharing(scorer, longest)
+    obstacle = known_obstacle_to_sharing(scorer, longest) or obstacle_to_sharing(scorer)
     if obstacle is None:
         return "shared"
     if wanted == "shared":
@@ -283,8 +302,9 @@ def choose_layout(scorer: Scorer, wanted: str, *, separate: bool, longest: Longe
     return "separate"
 
 
-def _obstacle_to_sharing(scorer: Scorer, longest: Longest | None) -> str | None:
+def known_obstacle_to_sharing(scorer: Scorer, longest: Longest | None) -> str | None:
+    """Why a model's configuration keeps responses apart; None where it does not, and only trying tells the rest."""
     config = causal_lm(scorer.model).config.get_text_config()
     if config._attn_implementation not in ("sdpa", "eager"):
         return f"{config._attn_implementation} attention takes no custom mask"
-    return obstacle_of_window(config, longest) or obstacle_to_sharing(scorer)
+    return obstacle_of_window(config, longest)

@@ -17,6 +17,7 @@ from alignkit.models.base import REFERENCE_ADAPTER, ModelSource
 from alignkit.models.loading import loading, require_place, unreachable
 from alignkit.models.weights import (
     ADAPTER,
+    ADAPTER_CONFIG,
     adapter_folder,
     cached_file,
     commit_of,
@@ -88,12 +89,7 @@ class Pretrained(ModelSource):
             folder = adapter_folder(self.path, self.revision)
         if folder is None:
             return self._load_base(self.path, self.revision, tokenizer)
-        with loading(f"model.path: {self.path}/adapter_config.json cannot be read"):
-            adapter = peft.PeftConfig.from_pretrained(str(folder))
-        if not adapter.base_model_name_or_path:
-            raise ModelError(f"model.path: the adapter {self.path} names no base model in its adapter_config.json")
-        whose = f"model.path: the base model of adapter {self.path}"
-        require_place(whose, str(adapter.base_model_name_or_path), adapter.revision)
+        adapter = self._adapter_config(str(folder))
         base = self._load_base(str(adapter.base_model_name_or_path), adapter.revision, tokenizer)
         with loading(f"model.path: adapter {self.path} does not fit its base model"), _quiet():
             # Tensors of another shape are told by name below; peft would list them all.
@@ -108,9 +104,51 @@ class Pretrained(ModelSource):
         adapted: peft.PeftModel = model.eval()
         return adapted
 
+    def outline(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel | peft.PeftModel:
+        """The model of its configuration; of an adapter folder with new adapters of the same sizes."""
+        require_place("model.path", self.path, self.revision)
+        with loading(f"model.path: {self.path} cannot be loaded"):
+            adapter_file = stored_file(self.path, ADAPTER_CONFIG, self.revision)
+        if adapter_file is None:
+            return self._outline_base(self.path, self.revision, tokenizer)
+        adapter = self._adapter_config(str(adapter_file.parent))
+        base = self._outline_base(str(adapter.base_model_name_or_path), adapter.revision, tokenizer)
+        adapter.inference_mode = False
+        with loading(f"model.path: adapter {self.path} does not fit its base model"):
+            model = peft.get_peft_model(base, adapter)
+            model.add_adapter(REFERENCE_ADAPTER, adapter)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and f".{REFERENCE_ADAPTER}." not in name)
+        return model
+
+    def _adapter_config(self, folder: str) -> peft.PeftConfig:
+        """An adapter's configuration, whose base model is where it says."""
+        with loading(f"model.path: {self.path}/{ADAPTER_CONFIG} cannot be read"):
+            adapter: peft.PeftConfig = peft.PeftConfig.from_pretrained(folder)
+        if not adapter.base_model_name_or_path:
+            raise ModelError(f"model.path: the adapter {self.path} names no base model in its {ADAPTER_CONFIG}")
+        whose = f"model.path: the base model of adapter {self.path}"
+        require_place(whose, str(adapter.base_model_name_or_path), adapter.revision)
+        return adapter
+
+    @property
+    def _options(self) -> dict[str, str]:
+        """What transformers is told of the attention."""
+        return {"attn_implementation": self.attn_implementation} if self.attn_implementation else {}
+
+    def _outline_base(self, path: str, revision: str | None, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+        config = _causal_config(path, revision)
+        stored = config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
+        dtype = stored if self.dtype == "auto" else getattr(torch, self.dtype)
+        with loading(f"model.path: {path} cannot be built"):
+            model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, **self._options)
+        _require_vocabulary(path, model, tokenizer)
+        outlined: PreTrainedModel = model.eval()
+        return outlined
+
     def commits(self) -> dict[str, str | None]:
         places = {"model": (self.path, self.revision)}
-        if adapter := cached_file(self.path, "adapter_config.json", self.revision):
+        if adapter := cached_file(self.path, ADAPTER_CONFIG, self.revision):
             config = json.loads(adapter.read_text(encoding="utf-8"))
             places["model.base"] = (str(config["base_model_name_or_path"]), config.get("revision"))
         if self.tokenizer:
@@ -118,29 +156,29 @@ class Pretrained(ModelSource):
         return {name: commit_of(*place) for name, place in places.items() if not Path(place[0]).is_dir()}
 
     def _load_base(self, path: str, revision: str | None, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-        require_place("model.path", path, revision)
-        config = _config(path, revision)
-        with loading(f"model.path: {path}/config.json cannot be read"):
-            _require_causal(path, config)
-        options = {"attn_implementation": self.attn_implementation} if self.attn_implementation else {}
+        config = _causal_config(path, revision)
         dtype = self.dtype if self.dtype == "auto" else getattr(torch, self.dtype)
         with loading(f"model.path: {path} cannot be loaded"):
-            if stored_file(path, "adapter_config.json", revision) is not None:
+            if stored_file(path, ADAPTER_CONFIG, revision) is not None:
                 raise ModelError(f"model.path: {path} is an adapter, which cannot be the base model of another one")
             files = weight_files(path, revision)
             is_plain = getattr(config, "quantization_config", None) is None  # packed numbers look like fewer
             if is_plain:
                 require_sizes(path, files, config)
-            model = load_whole(transformers.AutoModelForCausalLM, path, revision=revision, dtype=dtype, **options)
+            model = load_whole(transformers.AutoModelForCausalLM, path, revision=revision, dtype=dtype, **self._options)
             if is_plain:
                 require_floats(path, files, (name for name, _ in model.named_parameters()))
-        rows = int(model.config.get_text_config().vocab_size)
-        if len(tokenizer) > rows:
-            raise ModelError(
-                f"model.path: {path} knows {rows} tokens, its tokenizer {len(tokenizer)}; they do not belong together"
-            )
+        _require_vocabulary(path, model, tokenizer)
         loaded: PreTrainedModel = model.eval()
         return loaded
+
+
+def _require_vocabulary(path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = int(model.config.get_text_config().vocab_size)
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"model.path: {path} knows {rows} tokens, its tokenizer {len(tokenizer)}; they do not belong together"
+        )
 
 
 @contextmanager
@@ -205,6 +243,19 @@ def _config(path: str, revision: str | None, key: str = "model.path") -> Pretrai
         if not is_folder and isinstance(error.__cause__, OSError):
             raise ModelError(unreachable(key, path, revision)) from error
         raise
+    return config
+
+
+def _causal_config(path: str, revision: str | None) -> PretrainedConfig:
+    """The configuration of a causal language model.
+
+    Raises:
+        ModelError: it is not there, cannot be read, or is of another kind of model.
+    """
+    require_place("model.path", path, revision)
+    config = _config(path, revision)
+    with loading(f"model.path: {path}/config.json cannot be read"):
+        _require_causal(path, config)
     return config
 
 

@@ -28,7 +28,7 @@ ROUNDING = 0.01
 
 _DIVISORS = ("logits_scaling", "logits_mup_width_multiplier")
 _FACTORS = ("logit_scale", "lm_head_multiplier", "output_multiplier", "logits_scaling")
-_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 """What configurations call what a model does around its head. `logits_scaling` divides in Granite, multiplies in
 HyperCLOVA X and divides the hidden states in MiniCPM 3; which of them is so is tried, never assumed."""
 
@@ -116,7 +116,7 @@ def find_transform(scorer: Scorer) -> HeadTransform:
     config = model.config.get_text_config()
     factors = [value for name in _FACTORS if (value := getattr(config, name, None))]
     candidates = product(
-        [*(value for value in _CAPS if getattr(config, value, None)), None],
+        [*(value for value in CAPS if getattr(config, value, None)), None],
         [*factors, *(1 / factor for factor in factors), 1.0],
     )
     for cap, scale in candidates:  # what the configuration names first: a cap that is not reached looks like none

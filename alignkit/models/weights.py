@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
 
 _COMPUTED = re.compile(r"(^|\.)(inv_freq|masked_bias)$")
 """Constants that old checkpoints stored and transformers computes; it declares only some of them as harmless."""
@@ -75,7 +76,7 @@ def adapter_folder(path: str, revision: str | None) -> Path | None:
     Raises:
         ModelError: it is one, but its weights are not there as .safetensors.
     """
-    config = stored_file(path, "adapter_config.json", revision)
+    config = stored_file(path, ADAPTER_CONFIG, revision)
     if config is None:
         return None
     if stored_file(path, ADAPTER, revision) is None:

@@ -41,3 +41,7 @@ class World(ModelSource):
             model = load_whole(transformers.LlamaForCausalLM, str(FOLDER), dtype=torch.float32)
         shipped: LlamaForCausalLM = model.eval()
         return shipped
+
+    def outline(self, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
+        """One of the shipped model's sizes."""
+        return _SIZES.load_model(tokenizer, seed=0)

@@ -27,7 +27,7 @@ def show_begun(console: Console, loaded: LoadedRecipe, folder: str) -> None:
         recipe=str(loaded.path),
         method=method_line(recipe),
         folder=folder,
-        loading=f"data {', '.join(recipe.data.labels)}; model {_model_name(recipe)}",
+        loading=f"data {', '.join(recipe.data.labels)}; model {model_name(recipe)}",
     )
     for note in loaded.notes:
         banner.note(note)
@@ -44,7 +44,7 @@ def show_plan(
     """The model and how long and in which pieces it is trained."""
     parameters = list(policy.model.parameters())
     banner.model(
-        _model_name(loaded.recipe),
+        model_name(loaded.recipe),
         parameters=sum(p.numel() for p in parameters),
         trainable=sum(p.numel() for p in parameters if p.requires_grad),
     )
@@ -58,7 +58,8 @@ def show_plan(
     banner.plan(Batch(config.batch_size, micro, -(-share // micro), processes), steps=steps, epochs=epochs)
 
 
-def _model_name(recipe: Recipe) -> str:
+def model_name(recipe: Recipe) -> str:
+    """The model as the recipe names it."""
     return str(getattr(recipe.model, "path", recipe.model.name))
 
 

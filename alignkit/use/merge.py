@@ -82,7 +82,8 @@ def merge(given: str, output: Path, dtype: DType = "auto") -> Merged:
     tolerance = largest * (EXACT if model.dtype == torch.float32 else ROUNDED)
     merged = Merged(output, str(model.dtype).removeprefix("torch."), difference, moved, tolerance)
     if not merged.difference <= merged.tolerance:
-        raise ModelError(f"{trained.path}: {merged}; nothing was written")
+        advice = "" if model.dtype == torch.float32 else "; `alignkit merge --dtype float32` keeps the adapter whole"
+        raise ModelError(f"{trained.path}: {merged}; nothing was written{advice}")
     card = _card(trained, str(base), merged)
     with one_line(output):
         output.parent.mkdir(parents=True, exist_ok=True)

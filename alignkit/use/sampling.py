@@ -17,6 +17,7 @@ from alignkit.data.raw import RawRow
 from alignkit.data.readers import Prompt
 from alignkit.data.rows import TokenRow
 from alignkit.data.tokenising import Tokeniser
+from alignkit.data.turns import turns_of
 from alignkit.errors import DataError, ModelError, RunFolderError
 from alignkit.evaluation.records import SAMPLES
 from alignkit.lazy import torch
@@ -24,11 +25,12 @@ from alignkit.models.generation import sample
 from alignkit.models.head import Draw
 from alignkit.models.lengths import limits
 from alignkit.models.policy import build_policy
+from alignkit.models.pretrained import Pretrained
 from alignkit.models.scorer import causal_lm
 from alignkit.recipe.recipe import Recipe
 from alignkit.records.fingerprints import model_fingerprint
 from alignkit.seeds import derive
-from alignkit.use.trained import Trained
+from alignkit.use.trained import DType, Trained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -159,7 +161,7 @@ class Sampler:
         """
         if reference and self._recipe is None:
             raise RunFolderError(f"{self._trained.path}: is no run, so --reference cannot know what it started from")
-        model, tokenizer = self._trained.load()
+        model, tokenizer = self._trained.load(self._dtype())
         rows, end = self._rows(asked, tokenizer)
         responses = self._respond(model, tokenizer, rows, end)
         others: list[str] | list[None] = [None] * len(responses)
@@ -174,6 +176,11 @@ class Sampler:
             for row, response, other in zip(each, responses, others, strict=True)
         ]
 
+    def _dtype(self) -> DType:
+        """The number format that an adapter's base had in training, and has in the reference."""
+        model = self._recipe.model if self._recipe else None
+        return model.dtype if isinstance(model, Pretrained) and self._trained.is_adapter else "auto"
+
     def _rows(self, asked: Asked, tokenizer: PreTrainedTokenizerBase) -> tuple[list[TokenRow], int]:
         """The prompts as training would tokenise them, and the token that ends a response."""
         is_chat = self._record.is_chat if self._record else None
@@ -181,13 +188,17 @@ class Sampler:
         examples = []
         for index, (where, prompt) in enumerate(asked.prompts):
             if isinstance(prompt, str) and is_chat and not asked.is_ready:
-                prompt = [{"role": "user", "content": prompt}]
+                try:
+                    prompt = turns_of(prompt)
+                except Unusable as error:
+                    raise DataError(f"{where}: {error}") from None
             if isinstance(prompt, list) and (asked.is_ready or not is_chat):
                 why = "--raw" if asked.is_ready else "this model, which continues plain text,"
                 raise DataError(f"{where}: 'prompt' holds messages, and {why} takes text")
             examples.append(Example(RawRow(index, where, {}), prompt, {}))
-        separator = self._recipe.data.separator if self._recipe and not (is_chat or asked.is_ready) else ""
-        tokeniser = Tokeniser(tokenizer, separator)
+        data = self._recipe.data if self._recipe else None
+        separator = data.separator if data and not (is_chat or asked.is_ready) else ""
+        tokeniser = Tokeniser(tokenizer, separator, typed_as=data.special_tokens_in_text if data else "as_text")
         rows = []
         for example, row in zip(examples, tokeniser.rows(examples), strict=True):
             if isinstance(row, Unusable):

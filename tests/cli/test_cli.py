@@ -198,7 +198,7 @@ def test_describe_of_sections_slots_and_keys(alignkit, arguments, lines):
 def test_describe_of_what_there_is_not(alignkit):
     known = (
         "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure, check, "
-        "recipe, model.adapter, data, data.world, training, evaluation"
+        "recipe, model.adapter, data, data.train.N, data.eval.N, data.world, training, evaluation"
     )
     said = f"unknown kind or section 'trianing'; did you mean 'training'? {known}\n"
     assert alignkit("describe", "trianing") == (2, "", said)

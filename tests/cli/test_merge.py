@@ -63,6 +63,13 @@ def test_in_bfloat16_it_is_as_near_as_that_allows(trained_adapter, said):
     assert {tensor.dtype for tensor in load_file("out/model.safetensors").values()} == {torch.bfloat16}
 
 
+def test_an_adapter_that_bfloat16_would_lose_is_told_what_keeps_it(trained_adapter, said, monkeypatch):
+    monkeypatch.setattr("alignkit.use.merge.ROUNDED", 0.0)
+    code, _, err = said("merge", trained_adapter, "--output", "out", "--dtype", "bfloat16")
+    assert code == 2
+    assert err.endswith("; nothing was written; `alignkit merge --dtype float32` keeps the adapter whole\n")
+
+
 def test_an_adapter_without_a_run_or_a_tokenizer_takes_the_tokenizer_of_its_base(trained_adapter, said):
     shutil.copytree(trained_adapter / "final", "alone")
     for file in Path("alone").glob("*token*"):

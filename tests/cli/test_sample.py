@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from alignkit.models.world import FOLDER as BASE
 from alignkit.result import RunResult
+from alignkit.use.trained import Trained
 
 FIG = "My fig has salty soil. What should I do?\n"
 
@@ -79,6 +81,17 @@ def test_a_chat_is_rendered_as_in_training(trained_chat, said):
     assert alone == [ready]
 
 
+def test_a_text_becomes_turns_as_a_row_of_plain_text_does(trained_chat, said):
+    given = ("\nIs 1 even?\n", "Human: Hi\n\nAssistant: Yes.\n\nHuman: No?\n\nAssistant:", "a<end>b")
+    chat = ("sample", trained_chat, "--json", "--max-new-tokens", 1)
+    out = said(*chat, *(part for text in given for part in ("--prompt", text)))[1]
+    assert [one["prompt"] for one in lines(out)] == [
+        "user: Is 1 even?<end>\nassistant: ",
+        "user: Hi<end>\nassistant: Yes.<end>\nuser: No?<end>\nassistant: ",
+        "user: a<end>b<end>\nassistant: ",
+    ]
+
+
 def test_the_end_of_a_turn_ends_a_response(trained_chat, said):
     """The logits are those of the head, made certain of the end of turn: nothing is left of such a response."""
     shutil.copytree(trained_chat / "final", "sure")
@@ -117,12 +130,28 @@ def test_a_start_that_has_changed_is_told(trained_chat, said):
     )
 
 
+def test_an_adapter_stands_on_its_base_as_it_was_held_in_training(trained_adapter, trained_chat, said, monkeypatch):
+    """Beside a reference in another number format columns would differ by rounding too; a whole model is as saved."""
+    formats, load = [], Trained.load
+    monkeypatch.setattr(Trained, "load", lambda self, dtype="auto": formats.append(dtype) or load(self, dtype))
+    for name, run, model in (("a", trained_adapter, {"path": str(BASE), "adapter": {}}), ("b", trained_chat, {})):
+        shutil.copytree(run, name)
+        recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+        recipe["model"] = {"path": str(trained_chat / "final"), **model, "name": "pretrained", "dtype": "bfloat16"}
+        Path(name, "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        assert said("sample", name, "--prompt", "x", "--max-new-tokens", 1)[0] == 0
+    assert formats == ["bfloat16", "auto"]
+
+
 def test_mistakes(trained_adapter, trained_chat, said):
     Path("rows.jsonl").write_text('{"prompt": "a"}\n{"promt": "b"}\n')
     Path("chat.jsonl").write_text('{"prompt": [{"role": "user", "content": "a"}]}\n')
     Path("none.jsonl").write_text("\n")
     shutil.copytree(trained_adapter, "silent")
     Path("silent/samples.jsonl").unlink()
+    shutil.copytree(trained_chat, "strict")
+    recipe = Path("strict/recipe.yaml")
+    recipe.write_text(recipe.read_text().replace("special_tokens_in_text: as_text", "special_tokens_in_text: error"))
     final = trained_adapter / "final"
     shutil.copytree(final, "alone")
     for line, message in (
@@ -139,8 +168,9 @@ def test_mistakes(trained_adapter, trained_chat, said):
             "chat.jsonl:1: 'prompt' holds messages, and this model, which continues plain text, takes text\n",
         ),
         ((trained_chat, "--raw", "--prompts", "chat.jsonl"), "chat.jsonl:1: 'prompt' holds messages, and --raw takes "),
+        ((trained_chat, "--prompt", " "), "--prompt 1: empty prompt: 'prompt' holds no text that a user could say\n"),
         (
-            (trained_chat, "--prompt", "a<end>"),
+            ("strict", "--prompt", "a<end>"),
             "--prompt 1: special token in text: 'prompt', message 1 holds '<end>', which the tokenizer reads as a ",
         ),
         (("silent",), "silent/samples.jsonl: holds no prompts of the evaluation; give prompts with --prompt or "),

@@ -11,6 +11,7 @@ import torch
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from alignkit.asks.needs import Needs
+from alignkit.asks.texts import TextValues
 from alignkit.cli import main
 from alignkit.conformance import NotConforming, check_component
 from alignkit.data.raw import RawRow
@@ -47,6 +48,37 @@ class Open(TokenWeighting):
 
     def raw(self, span):
         return span.mask_BS.float()
+
+
+class Three(TextValues):
+    """Three numbers of whatever text."""
+
+    def of_text(self, text, offsets_N2):
+        return np.ones(3)
+
+
+class Drawn(TextValues):
+    """Other numbers each time."""
+
+    def of_text(self, text, offsets_N2):
+        return np.random.default_rng().random(len(offsets_N2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [(Three, f"{Three().key}: gives shape [3] for 5 tokens; expected [N]"), (Drawn, "Drawn reads other numbers from ")],
+)
+def test_numbers_that_are_read_from_texts(kind, said):
+    class Read(TokenWeighting):
+        """Weights that are read."""
+
+        def needs(self):
+            return Needs(values=frozenset({kind()}))
+
+        def raw(self, span):
+            return 1 + span.values[kind()]
+
+    assert starts(said_of(Read), said)
 
 
 def test_parameters_that_are_not_closed_or_explained():

@@ -100,14 +100,19 @@ def test_a_tokenizer_without_characters_is_refused(write, make_bytes, monkeypatc
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (lambda text, offsets: np.ones(1), "Digits {}: gives shape [1] for 11 tokens; expected [N]"),
-        (lambda text, offsets: offsets[:, 0] * np.nan, "Digits {}: gives a number that is not finite"),
+        (lambda text, offsets: np.ones(1), "gives shape [1] for 11 tokens; expected [N]"),
+        (lambda text, offsets: offsets[:, 0] * np.nan, "gives a number that is not finite"),
     ],
 )
 def test_numbers_that_are_none_are_the_components_mistake(write, make_bytes, wrong, said):
     with pytest.raises(DataError) as caught:
         load(write("a.jsonl", [PAIR]), make_bytes(), wrong)
-    assert str(caught.value) == said
+    assert str(caught.value) == f"{DIGITS.key}: {said}"
+
+
+def test_kinds_of_one_name_are_told_apart():
+    """Two plugins may call a class `Matches`."""
+    assert type("Digits", (Digits,), {"__module__": "elsewhere"})().key != DIGITS.key
 
 
 def test_the_last_place_counts_and_the_end_is_left_out():

@@ -63,6 +63,12 @@ ROWS = [
     ),
     (
         TOLD,
+        {"prompt": 5, "chosen": "yes", "rejected": "no"},
+        "no common prompt: chosen and rejected share no '\\n\\nAssistant:' turn; 'prompt' is neither text nor "
+        "messages, but int 5",
+    ),
+    (
+        TOLD,
         {"chosen": "yes", "rejected": "no"},
         "no common prompt: chosen and rejected share no '\\n\\nAssistant:' turn; add a 'prompt' column",
     ),

@@ -209,3 +209,16 @@ def test_reading_leaves_the_limits_of_python_alone(write):
     limits = sys.getrecursionlimit(), sys.get_int_max_str_digits()
     read(write("a.jsonl", "[" * 100_000 + "\n" + GOOD))
     assert (sys.getrecursionlimit(), sys.get_int_max_str_digits()) == limits
+
+
+@pytest.mark.parametrize("text", ['[{"role": "user", "content": "Q"}]', "[{'content': 'Q', 'role': 'user'}]"])
+def test_messages_in_a_csv_are_not_taken_for_text(text, write, load):
+    """As json or as pandas writes them."""
+    rows = [{"prompt": text, "chosen": "a", "rejected": "b"}, {"prompt": "[1, 2]", "chosen": "a", "rejected": "b"}]
+    with pytest.raises(DataError) as caught:
+        load(write("a.csv", rows))
+    assert str(caught.value).splitlines()[:2] == [
+        "a.csv: 1 of 2 rows cannot be used: 1 messages as text",
+        "  a.csv:row 1: messages as text: column 'prompt': a CSV holds text alone; give messages as .jsonl or .parquet",
+    ]
+    assert len(load(write("b.csv", [{"notes": text, **rows[1]}])).train) == 1

@@ -75,6 +75,21 @@ def test_labels_of_other_makers(write, load):
     assert [row.label for row in tables.train] == [True, False]
 
 
+def test_columns_that_are_missing_are_told_in_the_datas_words(write, load):
+    rows = [{"question": "Q", "response_j": "yes", "response_k": "no"}, {"question": "Q", "response_k": "no"}]
+    with pytest.raises(DataError) as caught:
+        load(write("a.jsonl", rows), columns=NAMES)
+    assert "\n  a.jsonl:2: missing field: 'response_j'; columns of this row: question, response_k\n" in str(
+        caught.value
+    )
+    with pytest.raises(DataError) as caught:
+        load("a.jsonl", columns={"prompt": "question"})
+    message = str(caught.value)
+    assert message.startswith("a.jsonl: no known format; columns found: question, response_j, response_k; accepted: ")
+    line = "data.columns: {prompt: question, chosen: response_j, rejected: response_k}"
+    assert message.endswith(f"; or name the columns, starting from {line}")
+
+
 def test_bad_rows_are_told_in_the_datas_words_and_kept_as_they_were(write, load, folder):
     rows = [{"question": "Q", "response_j": text, "response_k": "no"} for text in ("yes", 7, None)]
     name = write("a.jsonl", rows)
@@ -131,4 +146,4 @@ BOTH = ("prompt", "chosen", "rejected")
     ],
 )
 def test_a_line_to_start_from(wanted, found, line):
-    assert line_to_start(wanted, found) == f"data.columns: {line}"
+    assert line_to_start(wanted, found, {}) == f"data.columns: {line}"

@@ -56,7 +56,11 @@ def test_what_looks_like_turns_stays_text_unless_told(row, write, load, chatml):
     assert load("a.jsonl", chatml, chat="always").reports[0].counts["wrapped_as_turns"] == 1
 
 
-@pytest.mark.parametrize("row", [TOLD, {"prompt": SCRIPT, "chosen": " Tea.", "rejected": " Tar."}])
+@pytest.mark.parametrize(
+    "row",
+    [TOLD, *({"prompt": text, "chosen": " Tea.", "rejected": " Tar."} for text in (SCRIPT, SCRIPT.strip()))],
+    ids=["HH", "a column", "without line ends"],
+)
 def test_transcripts_become_their_turns_when_told(row, write, load, make_bytes, templates):
     (read,) = load(write("a.jsonl", [row]), make_bytes(template=templates["bare"]), chat="always").train
     assert read.text == {

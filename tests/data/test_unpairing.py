@@ -56,6 +56,14 @@ def test_a_pair_becomes_two_rows():
     ]
 
 
+def test_no_two_rows_of_several_sources_have_one_number(write, load_unpaired, pairs):
+    """Anchors and remembered importances are kept by it."""
+    labelled = [{"prompt": f"Q{n}", "completion": "yes", "label": n % 2 == 0} for n in range(5)]
+    files = [write("a.jsonl", labelled), write("b.jsonl", pairs), write("c.jsonl", labelled)]
+    rows = load_unpaired(files).train
+    assert len({row.index for row in rows}) == len(rows) == 20
+
+
 def test_pairs_without_labels_are_not_one_sided(load, write, pairs):
     refuse_one_sided([], "a")
     refuse_one_sided(load(write("a.jsonl", pairs)).train, "a")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from alignkit.data.wanted import Wanted
 from alignkit.doctor import checks
+from alignkit.doctor.reading import read_case
 
 WITHOUT_MODEL = [name for name in checks.names() if not checks.get(name).with_model]
 
@@ -49,6 +51,16 @@ def test_control_tokens_in_text_are_counted(treated, level, words, make_case, as
     (found,) = (one for one in ask("round_trip", case) if one.subject == "control tokens in text")
     assert said(found) == ("control tokens in text", level, 1, 3, (), "data.special_tokens_in_text")
     assert words in found.sentence
+
+
+def test_rows_that_a_trainer_has_no_use_for_are_counted_too(make_case, ask, tokenizer):
+    rows = [{"prompt": f"p{n}", "completion": f"c{n}", "label": n > 1} for n in range(5)]
+    data = make_case(rows, responses=("completion",)).data
+    case = read_case(data, Wanted(("chosen",), to_imitate=True), tokenizer, 0)
+    assert (case.num_read, len(case.rows)) == (5, 3)
+    (found,) = ask("unusable", case)
+    assert said(found) == ("undesirable", "report", 2, 5, ("rows.jsonl:1", "rows.jsonl:2"), "data.train")
+    assert found.sentence == ("A run leaves out these rows; the first: 'label' is false, and this trainer imitates.")
 
 
 def test_several_sources_are_one_case(make_case, ask, good):

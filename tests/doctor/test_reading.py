@@ -61,6 +61,21 @@ def test_held_out_rows_of_their_own(make_case, good):
 def test_rows_of_which_none_can_be_used(make_case, ask):
     case = make_case([{"prompt": "p", "chosen": "", "rejected": "x"}] * 3)
     assert (case.rows, [finding.count for finding in ask("unusable", case)]) == ([], [3, 3])
+    assert case.obstacles == ["no row is left to train on"]
+
+
+def test_rows_whose_text_the_template_changes_where_weights_are_read_from_it(make_case, tokenizer, monkeypatch):
+    monkeypatch.setattr(
+        tokenizer, "chat_template", CHATML.replace("m['content'] }}", "' '.join(m['content'].split()) }}")
+    )
+    replies = {name: [{"role": "assistant", "content": f"{name}  twice"}] for name in ("chosen", "rejected")}
+    data = make_case([{"prompt": [{"role": "user", "content": "Who?"}], **replies}]).data
+    of_text = {"zero": lambda text, offsets_N2: np.zeros(len(offsets_N2))}
+    reads, plain = (
+        read_case(data, Wanted(("chosen", "rejected"), of_text=given), tokenizer, 0) for given in (of_text, {})
+    )
+    assert [offender.reason for offender in reads.refused] == ["template moves characters"]
+    assert (len(plain.rows), plain.refused) == (1, [])
 
 
 def test_a_conversation(make_case, ask, tokenizer, monkeypatch):

@@ -205,7 +205,7 @@ def test_a_flat_copy_requires_what_the_recipe_did(house, alignkit):
     Path("a.yaml").write_text("# A.\nrequires: [pytest, packaging>1]\nextends: alignkit:tidpo.yaml\n")
     Path("b.yaml").write_text("# B.\nrequires: pytest\nextends: a.yaml\n")
     assert alignkit("copy", "b.yaml", "flat.yaml", "--flat")[0] == 0
-    assert "requires:\n  - pytest\n  - \"packaging>1\"\n" in Path("flat.yaml").read_text()
+    assert 'requires:\n  - pytest\n  - "packaging>1"\n' in Path("flat.yaml").read_text()
     assert load_recipe("flat.yaml").recipe == load_recipe("b.yaml").recipe
 
 

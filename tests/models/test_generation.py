@@ -177,3 +177,26 @@ def test_a_model_whose_decoding_differs_is_refused() -> None:
         drawn(model)
     assert str(caught.value).startswith(start)
     assert str(caught.value).endswith(" nats; use a recipe without sampled anchors and set evaluation.samples to 0")
+
+
+@pytest.mark.parametrize(("scale", "is_taken"), [(1, False), (1000, True)])
+def test_what_rounding_explains_grows_with_the_logits(scale: int, is_taken: bool) -> None:
+    """In 16 bits a logit of 30 stands an eighth from the next, and an adapter in float32 beside it adds to that."""
+    model = llama().bfloat16()
+    model.lm_head.weight.data *= scale
+    forward = model.forward
+
+    def rounded(**inputs):
+        out = forward(**inputs)
+        if inputs["input_ids"].shape[1] == 1:
+            out.logits[..., ::2] += 0.6
+        return out
+
+    model.forward = rounded
+    ids_1L = torch.from_numpy(PROMPTS[0])[None]
+    assert (float(forward(input_ids=ids_1L).logits.detach().abs().max()) > 30) == is_taken
+    if is_taken:
+        assert len(drawn(model)) == 3
+    else:
+        with pytest.raises(ModelError, match="differs from its forward pass by"):
+            drawn(model)

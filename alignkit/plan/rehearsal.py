@@ -1,0 +1,345 @@
+"""The stages of a run on tensors that hold no numbers: the engine's own code, every operation accounted for.
+
+What is computed is nothing, and what would live in memory is known to the byte, for every model, loss and weighting.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from alignkit.asks.reference_logps import ReferenceLogps
+from alignkit.data.rows import Tables
+from alignkit.engine.method import Job, Method
+from alignkit.engine.scoring import Scoring, tabulated
+from alignkit.engine.setup import longest_rows, reference_kind
+from alignkit.engine.workbench import SideRuns, Workbench
+from alignkit.errors import AlignkitError
+from alignkit.evaluation.config import EvaluationConfig
+from alignkit.evaluation.scene import HeldOut, Scene
+from alignkit.finite import postponed
+from alignkit.lazy import fake_tensors, torch
+from alignkit.lazy import numpy as np
+from alignkit.loop.optimizer import make_optimizer, trainable
+from alignkit.loop.order import planned_steps
+from alignkit.models.head import Draw
+from alignkit.models.layout import Batch, Example
+from alignkit.models.outline import outlined_policy, outlined_scorer
+from alignkit.models.policy import Policy
+from alignkit.models.reference import Reference
+from alignkit.models.scorer import Scorer, Want, causal_lm
+from alignkit.plan.batches import Laid, Rows, batches, micro_batches
+from alignkit.plan.decoding import decode
+from alignkit.plan.ledger import Ledger, Stage
+from alignkit.plan.presumed import NoMemory, PresumedAnchors, PresumedStep, Zeros
+from alignkit.recipe.recipe import Recipe
+from alignkit.rollouts.base import ResponseAnchor
+from alignkit.rollouts.pool import BATCH
+from alignkit.weighting.uniform import Uniform
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+LARGEST, UNWEIGHTED = "training: largest micro-batch", "training: the same without token weights"
+CUT = "training: the same with every anchor as long as it may become"
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What came of it.
+
+    Attributes:
+        policy: the model without numbers.
+        job: what the run does.
+        reference: where reference log-probs come from; None where nobody needs them.
+        stages: parts of the run.
+        sizes: places of the largest micro-batch, width of the model and of its feed-forward layers.
+        left_out: what could not be rehearsed, and why.
+    """
+
+    policy: Policy
+    job: Job
+    reference: str | None
+    stages: Sequence[Stage]
+    sizes: tuple[int, int, int]
+    left_out: Sequence[str]
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Torch reports operations that it cannot do without numbers, with their stack; `left_out` tells of them."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    was, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = was
+
+
+@_without_reports()
+def rehearse(
+    recipe: Recipe, tables: Tables, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator, *, on_world: bool
+) -> Rehearsed:
+    """Goes through a run's stages.
+
+    Args:
+        recipe: what is run.
+        tables: its rows.
+        tokenizer: of its model.
+        accelerator: for the device, the precision and the number of processes.
+        on_world: whether the rows are the built-in world's.
+
+    Raises:
+        AlignkitError: the model, the reference or the rows do not fit.
+    """
+    fake: Any = fake_tensors.FakeTensorMode()
+    needs = recipe.needs()
+    policy = outlined_policy(
+        recipe.model,
+        tokenizer,
+        separate=needs.full_sequence,
+        device=accelerator.device,
+        fake=fake,
+        template_end=tables.end,
+        longest=longest_rows(recipe.method(), recipe.sizes(), tables, tokenizer),
+    )
+    job = recipe.job(policy.has_adapter)
+    kind = reference_kind(job.model, policy.has_adapter, needs) if needs.reference else None
+    own = kind in ("copy", "cache")  # a cache needs a model of its own while it is filled, and to measure with
+    other = outlined_scorer(recipe.model, tokenizer, accelerator.device, fake).requires_grad_(False) if own else None
+    config = causal_lm(policy.model).config.get_text_config()
+    ledger = Ledger(int(config.vocab_size))
+    with fake, ledger:
+        rehearsal = _Rehearsal(ledger, job, policy, kind, other, tables, accelerator)
+        rehearsal.run(recipe.evaluation, on_world=on_world)
+    embeddings: Any = causal_lm(policy.model).get_input_embeddings()
+    width = int(embeddings.weight.shape[-1])
+    inner = getattr(config, "intermediate_size", None)
+    sizes = (rehearsal.most_places, width, inner if isinstance(inner, int) else 4 * width)
+    return Rehearsed(policy, job, kind, ledger.stages, sizes, rehearsal.left_out)
+
+
+class _Rehearsal:
+    def __init__(
+        self,
+        ledger: Ledger,
+        job: Job,
+        policy: Policy,
+        kind: str | None,
+        other: Scorer | None,
+        tables: Tables,
+        accelerator: Accelerator,
+    ) -> None:
+        self.ledger, self.job, self.policy, self.tables = ledger, job, policy, tables
+        self.needs, self.kind, self.other, self.accelerator = job.method.needs, kind, other, accelerator
+        self.left_out: list[str] = []
+        ledger.see(_held(policy.scorer), "parameters")
+        self.reference: Reference | None = None
+        if kind == "adapter_off":
+            self.reference = Reference(policy.scorer, policy)
+        elif kind == "copy":
+            self.reference = self._own_reference()
+        anchor = self.needs.anchor
+        self.laid = Laid(policy.layout, 0 if anchor is None else anchor.longest)
+        self.steps = planned_steps(job.training, len(tables.train))
+        processes = accelerator.num_processes
+        self.micro = micro_batches(tables.train, job.training, job.method.seed, processes)
+        self.most_places = self.laid.places(self.laid.largest(self.micro)[0])
+        share = -(-job.training.batch_size // processes)
+        self.per_step = -(-share // job.training.micro_batch_size)
+
+    def _own_reference(self) -> Reference:
+        assert self.other is not None
+        self.ledger.see(_held(self.other), "reference")
+        return Reference(self.other.eval())
+
+    def run(self, evaluation: EvaluationConfig, *, on_world: bool) -> None:
+        """All stages, those with most on top of each other last."""
+        with self.ledger.measuring("model: nothing else"):
+            pass
+        scoring = self._scoring(self.laid, self.job.method)
+        with self._leaving_out("values computed before training"):
+            self._before_training()
+        optimizer = self._optimizer()
+        with self._leaving_out("training steps"):
+            self._training(scoring, optimizer)
+        if isinstance(self.needs.anchor, ResponseAnchor):
+            with self._leaving_out("drawn anchors"):
+                self._anchors(self.needs.anchor)
+        with self._leaving_out("evaluations"):
+            self._evaluation(scoring, evaluation, on_world=on_world)
+
+    @contextmanager
+    def _leaving_out(self, what: str) -> Iterator[None]:
+        """A stage that asks a tensor for its numbers, or that a model's code does not get through, is told of."""
+        try:
+            with postponed():
+                yield
+        except AlignkitError:
+            raise
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, AssertionError) as error:
+            line = (str(error).strip().splitlines() or [""])[0]
+            self.left_out.append(f"{what}: not rehearsed with this model ({type(error).__name__}: {line:.150})")
+
+    def _scoring(self, laid: Laid, method: Method) -> Scoring:
+        """The engine's scoring, with what it would look up or draw made up."""
+        values = tabulated(self.needs) | ({ReferenceLogps()} if self.kind == "cache" else set())
+        scoring = Scoring(method, self.policy, self.reference, {v: Zeros() for v in values}, self._autocast)
+        if scoring.pool is not None:
+            assert self.reference is not None
+            scoring.pool = PresumedAnchors(scoring.pool.anchor, self.policy, self.reference, method.seed)
+            scoring.pool.laid = laid
+        scoring.attributor.memory = NoMemory([])
+        return scoring
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return self.accelerator.autocast()
+
+    def _start(self) -> Reference:
+        """The model before training, as `build_scoring` has it."""
+        return self.reference or Reference(self.policy.scorer, self.policy if self.policy.has_adapter else None)
+
+    # --- before training ---
+
+    def _before_training(self) -> None:
+        visited = min(self.steps * self.job.training.batch_size, len(self.tables.train))
+        held_out, train = self.tables.eval[: self.job.sizes.held_out], self.tables.train[:visited]
+
+        def parts(size: int) -> list[Rows]:
+            return [[row.without_gold for row in rows] for some in (held_out, train) for rows in batches(some, size)]
+
+        if self.kind == "cache":
+            several = parts(self.job.sizes.batch)
+            batch = self.policy.batch(self.laid.largest(several)[0])
+            with self.ledger.measuring("reference log-probs", len(several)), torch.no_grad(), self._autocast():
+                self.policy.scorer(batch, Want(predictions=True))
+        side, whole = SideRuns(is_dry=True), self.needs.full_sequence
+        bench = Workbench(self.job, self.policy, self._start, train, self.accelerator, {}, side)
+        for attribution in sorted((a for a in self.needs.attributions if a.is_static), key=repr):
+            several = parts(self.job.sizes.micro_batch)
+            with self.ledger.measuring("importances under the reference", len(several)):
+                deque(bench.importances(attribution, self.laid.largest(several)[0], full_sequence=whole), maxlen=0)
+        left = [values.words for values in self.needs.values if values.lasting]
+        self.left_out += [f"{words}, computed before training" for words in sorted(left)]
+
+    # --- training ---
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        parameters = trainable(self.policy.scorer)
+        optimizer = make_optimizer(parameters, self.job.training)
+        for parameter in parameters.values():
+            parameter.grad = torch.zeros_like(parameter)
+            self.ledger.see([parameter.grad], "gradients")
+        optimizer.step()
+        for state in optimizer.state.values():
+            self.ledger.see((value for value in state.values() if isinstance(value, torch.Tensor)), "optimizer state")
+        optimizer.zero_grad()
+        return optimizer
+
+    def _training(self, scoring: Scoring, optimizer: torch.optim.Optimizer) -> None:
+        step = PresumedStep(scoring, self.job.sizes).ready()
+        largest, *others = self.laid.largest(self.micro)
+        if self.per_step > 1:  # beside the gradient of earlier ones
+            self._forward_backward(step, largest[:1])
+        share = self.laid.share_of_largest(self.micro)
+        with self.ledger.measuring(LARGEST, self.steps * self.per_step, share):
+            self._forward_backward(step, largest)
+        for rows in others:
+            self._forget(optimizer)
+            with self.ledger.measuring("training: micro-batch with most response tokens"):
+                self._forward_backward(step, rows)
+        method, variants = self.job.method, dict[str, Scoring]()
+        if self.needs.attributions:
+            variants[UNWEIGHTED] = self._scoring(self.laid, replace(method, weighting=Uniform(name="uniform")))
+        if self.laid.most_anchor:
+            variants[CUT] = self._scoring(replace(self.laid, ends=False), method)
+        for name, varied in variants.items():
+            self._forget(optimizer)
+            with self.ledger.measuring(name):
+                self._forward_backward(PresumedStep(varied, self.job.sizes).ready(), largest)
+        with self.ledger.measuring("training: update", self.steps):
+            self._update(optimizer)
+
+    def _forget(self, optimizer: torch.optim.Optimizer) -> None:
+        """Gives up the gradient where each step has one micro-batch, and none has an earlier one's beside it."""
+        if self.per_step == 1:
+            optimizer.zero_grad()
+
+    def _forward_backward(self, step: PresumedStep, rows: Rows) -> None:
+        loss, _ = step.loss(rows, 0, step.totals(rows))
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients = (parameter.grad for parameter in self.policy.scorer.parameters())
+        self.ledger.see((gradient for gradient in gradients if gradient is not None), "gradients")
+
+    def _update(self, optimizer: torch.optim.Optimizer) -> None:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, self.job.training.max_grad_norm or 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    # --- sampling and measuring ---
+
+    def _anchors(self, anchor: ResponseAnchor) -> None:
+        """A window's draw, in the batches of the pool, and the reference's scores of what was drawn."""
+        assert self.reference is not None
+        share = -(-self.job.training.batch_size // self.accelerator.num_processes)
+        in_window = min(anchor.refresh_every, self.steps) * share
+        unique = sorted(self.tables.train, key=lambda row: -len(row.prompt))[:in_window]
+        rows = unique[:BATCH]
+        times = -(-self.steps // anchor.refresh_every) * len(unique) / len(rows)
+        draw = Draw(anchor.temperature, anchor.top_k, anchor.top_p)
+        responses = [self.laid.anchor(row) for row in rows]
+        with self._autocast():
+            self._decode("anchors", rows, draw, anchor.max_new_tokens, times, max(responses))
+            with self.ledger.measuring("anchors: scores of the reference", times):
+                self.reference.score(self._sampled_batch(rows, responses), Want())
+
+    def _decode(self, what: str, rows: Rows, draw: Draw, num_new: int, draws: float, length: int) -> None:
+        prompts = [len(row.prompt) for row in rows]
+        decode(self.ledger, self.policy, prompts, draw, num_new, what=what, draws=draws, tokens=draws * length)
+
+    def _sampled_batch(self, rows: Rows, lengths: Sequence[int]) -> Batch:
+        zeros = [np.zeros(length, dtype=np.int32) for length in lengths]
+        return self.policy.collate([Example(row.prompt, [ids]) for row, ids in zip(rows, zeros, strict=True)])
+
+    def _evaluation(self, scoring: Scoring, config: EvaluationConfig, *, on_world: bool) -> None:
+        def make_reference() -> Reference:
+            if self.reference is not None:
+                return self.reference
+            loaded = self._own_reference()  # of which, for a moment, there is a copy too
+            copied = [torch.empty_like(tensor) for tensor in _held(loaded.scorer)]
+            copied.clear()
+            return loaded
+
+        scene = Scene(scoring, config, make_reference if self.kind else None, on_world)
+        moments = 2 + (self.steps // self.job.training.eval_every if self.job.training.eval_every else 0)
+        for looks_at in ("rows", "samples"):
+            measures = [measure for measure in config.chosen if measure.looks_at == looks_at]
+            most = min(config.looked_at(looks_at), max((measure.count(scene) for measure in measures), default=0))
+            parts = list(batches(self.tables.eval[:most], config.batch_size))
+            if not parts:
+                continue
+            rows, times = Laid(self.policy.layout).largest(parts)[0], moments * len(parts)
+            if looks_at == "rows":
+                weigh = any(measure.weighs(scene) for measure in measures)
+                with self.ledger.measuring("evaluation: held-out rows", times):
+                    HeldOut(scene, rows, looks_at, weigh=weigh).scores  # noqa: B018 -- computed when it is read
+                continue
+            sampled = Laid(self.policy.layout, config.max_new_tokens)
+            responses = [sampled.anchor(row) for row in rows]
+            draw = Draw(config.temperature)
+            self._decode("evaluation: samples", rows, draw, config.max_new_tokens, times, max(responses))
+            held_out = HeldOut(scene, rows, looks_at, weigh=False)
+            held_out.sampled = [np.zeros(length, dtype=np.int32) for length in responses]
+            with self.ledger.measuring("evaluation: KL along samples", times):
+                held_out.kl_B  # noqa: B018
+
+
+def _held(module: Scorer) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
