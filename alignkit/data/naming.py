@@ -18,7 +18,7 @@ from alignkit.data.sources.base import Part, Source
 from alignkit.data.sources.file import File
 from alignkit.data.sources.hub import HUB_ID, Hub
 from alignkit.data.sources.world import World
-from alignkit.errors import DataError
+from alignkit.errors import DataError, shown
 from alignkit.world.config import WorldConfig
 
 _WORD = re.compile(r"[\w-][\w.-]*")
@@ -113,7 +113,13 @@ def read_source(config: DataConfig, named: Named, seed: int, columns: Columns = 
     rows = list(islice(source.read(named.part, seed, limit, theirs(columns, names)), limit))
     if not rows:
         raise DataError(f"{named.place}: {source.label} holds no rows")
+    places = set[str]()
     for place, row in enumerate(rows):
+        if row.where in places:
+            raise DataError(
+                f"{named.place}: source '{source.name}' gave two rows the place {shown(row.where)}; each needs its own"
+            )
+        places.add(row.where)
         if row.index != place:
             raise DataError(
                 f"{named.place}: source '{source.name}' gave row {row.where} the number {row.index}, expected {place}; "

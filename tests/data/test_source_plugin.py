@@ -291,6 +291,14 @@ def test_a_source_may_give_more_rows_than_are_wanted(recipe):
     assert [row.where for row in read(train=Counting(name="counting"), max_rows=2)] == ["count 0", "count 1"]
 
 
+def test_rows_that_share_a_place_are_refused(recipe, monkeypatch):
+    """Reports count rows by it."""
+    monkeypatch.setattr(Counting, "read", lambda *_: [RawRow(index, "table", {}) for index in range(2)])
+    with pytest.raises(DataError) as caught:
+        read(train=Counting(name="counting"))
+    assert str(caught.value) == ("data.train: source 'counting' gave two rows the place 'table'; each needs its own")
+
+
 def test_rows_that_are_numbered_otherwise_are_refused(recipe, monkeypatch):
     monkeypatch.setattr(Counting, "read", lambda *_: [RawRow(1, "count 1", {})])
     with pytest.raises(DataError) as caught:
