@@ -68,8 +68,8 @@ class LoadedRecipe:
         """Who gave the value at a path: `file:line`, `--set KEY=VALUE` or `default`."""
         node, depth = nearest(self.root, path)
         # `weighting: uniform` gives the name of the component that it stands for, an item of `data.train` its path.
-        stands_for = "path" if path[:1] == ("data",) else "name"
-        is_given = depth == len(path) or (path[depth:] == (stands_for,) and isinstance(node.value, str))
+        is_short = isinstance(node.value, str) and path[depth:] in (("name",), ("path",))
+        is_given = depth == len(path) or is_short
         return str(node.place) if is_given else DEFAULT
 
     @property
