@@ -18,11 +18,11 @@ demo: .venv/installed
 
 # Two processes of one thread each: threads of several processes on the same cores would wait for each other.
 test: check
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The marker given last wins over the one in pyproject.toml.
 test-slow: .venv/installed-dev
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m "slow and not peer and not editor"
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not peer and not editor"
 
 # Installs TRL in an environment of its own (some 1.5 GB) and compares with it.
 test-peer: .venv/installed-dev
