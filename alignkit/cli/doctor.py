@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     import rich.console as consoles
 
     import alignkit.checkup as checkup
-    import alignkit.recipe.load as load
+    import alignkit.recipe.pipeline as pipelines
     import alignkit.report.findings as reports
 else:
     checkup = LazyModule("alignkit.checkup")
     consoles = LazyModule("rich.console")
-    load = LazyModule("alignkit.recipe.load")
+    pipelines = LazyModule("alignkit.recipe.pipeline")
     reports = LazyModule("alignkit.report.findings")
 
 
@@ -45,15 +46,21 @@ def doctor(
 ) -> None:
     """Check the data of a recipe before training: bad rows, duplicates, leakage, bias, tokens.
 
-    Nothing is changed. Exit code 1 when there is a finding of the level that fails, 2 when nothing can be checked.
+    Nothing is changed. A pipeline is checked stage by stage. Exit code 1 when there is a finding of the level that
+    fails, 2 when nothing can be checked.
     """
-    loaded = load.load_recipe(recipe, overrides or ())
+    loaded = pipelines.load(recipe, overrides or ())
     tell(loaded)
-    found = checkup.check_up(loaded, against or (), with_model=with_model)
+    stages = pipelines.before_any(loaded)
+    found = {name: checkup.check_up(stage, against or (), with_model=with_model) for name, stage in stages.items()}
+    told = {}
+    for name, one in found.items():
+        called = f"{recipe}, stage {name}" if name else str(recipe)
+        if as_json:
+            told[name] = one.diagnosis.as_json(recipe=called, pair=None if one.pair is None else one.pair.plain)
+        else:
+            reports.show_findings(consoles.Console(), called, one.diagnosis, one.pair)
     if as_json:
-        shown = None if found.pair is None else found.pair.plain
-        typer.echo(found.diagnosis.to_json(recipe=str(recipe), pair=shown))
-    else:
-        reports.show_findings(consoles.Console(), str(recipe), found.diagnosis, found.pair)
-    if found.diagnosis.has(fail_on.value):
+        typer.echo(json.dumps(told.get("") or {"stages": told}, indent=2))
+    if any(one.diagnosis.has(fail_on.value) for one in found.values()):
         raise typer.Exit(1)

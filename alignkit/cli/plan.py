@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import alignkit.plan.show as showing
     import alignkit.progress.display as displays
     import alignkit.quiet as quieting
-    import alignkit.recipe.load as load
+    import alignkit.recipe.pipeline as pipelines
 else:
     consoles = LazyModule("rich.console")
     displays = LazyModule("alignkit.progress.display")
-    load = LazyModule("alignkit.recipe.load")
+    pipelines = LazyModule("alignkit.recipe.pipeline")
     plans = LazyModule("alignkit.plan.plan")
     quieting = LazyModule("alignkit.quiet")
     showing = LazyModule("alignkit.plan.show")
@@ -33,13 +33,21 @@ def plan(
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON and nothing else.")] = False,
 ) -> None:
-    """Tell what a run will take: lengths, truncation, steps, parameters, peak memory, time. Reads no weights."""
-    loaded = load.load_recipe(recipe, overrides or ())
+    """Tell what a run will take: lengths, truncation, steps, parameters, peak memory, time. Reads no weights.
+
+    Of a pipeline, for each stage; the result of an earlier one is taken to be like the model that it began with.
+    """
+    loaded = pipelines.load(recipe, overrides or ())
     tell(loaded)
     console = consoles.Console(quiet=as_json)
-    with quieting.quiet_libraries(), displays.showing(displays.Display(console)):
-        planned = plans.make_plan(loaded)
+    found = {}
+    for name, stage in pipelines.before_any(loaded).items():
+        if name:
+            console.print(f"stage {name}", style="bold")
+        with quieting.quiet_libraries(), displays.showing(displays.Display(console)):
+            planned = plans.make_plan(stage)
+        found[name] = planned.plan.as_json()
+        if not as_json:
+            showing.show(console, planned)
     if as_json:
-        typer.echo(json.dumps(planned.plan.as_json(), indent=2))
-    else:
-        showing.show(console, planned)
+        typer.echo(json.dumps(found.get("") or {"stages": found}, indent=2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -43,12 +42,11 @@ class Diagnosis:
         counts = Counter(finding.level for finding in self.findings)
         return {level: counts[level] for level in LEVELS}
 
-    def to_json(self, **more: object) -> str:
-        """Everything, in ASCII, with what else is given; the same text for the same findings."""
+    def as_json(self, **more: object) -> dict[str, object]:
+        """Everything as plain values, with what else is given before it; the same for the same findings."""
         rows = {"read": self.read, "used": self.used, "held_out": self.held_out, "tokenised": self.tokenised}
         findings = [asdict(finding) for finding in self.findings]
-        record = {**more, "rows": rows, "counts": self.counts, "findings": findings, "not_run": self.not_run}
-        return json.dumps(record, indent=2)
+        return {**more, "rows": rows, "counts": self.counts, "findings": findings, "not_run": self.not_run}
 
 
 def diagnose(case: Case) -> Diagnosis:

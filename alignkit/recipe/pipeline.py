@@ -9,6 +9,7 @@ from typing import Any
 
 from alignkit.errors import Problem, RecipeError, shown
 from alignkit.libraries.known import Libraries
+from alignkit.models.base import ModelSource
 from alignkit.recipe.compose import Misfit
 from alignkit.recipe.load import LoadedRecipe, checked, read_roots, whole
 from alignkit.recipe.messages import placed
@@ -148,6 +149,24 @@ def with_results(loaded: LoadedRecipe, models: Mapping[KeyPath, Stood]) -> Loade
     others = {path: model for path, model in models.items() if model.written != model.means}
     recipe = Recipe.model_validate(root.plain())
     return replace(loaded, recipe=recipe, root=root, stood={**loaded.stood, **others})
+
+
+def before_any(loaded: LoadedRecipe | LoadedPipeline) -> dict[str, LoadedRecipe]:
+    """Stage -> recipe, as far as one can look at it before any stage ran; a recipe without stages is the stage ''.
+
+    A result that is not there yet is taken to be like the model that its stage begins with.
+    """
+    if isinstance(loaded, LoadedRecipe):
+        return {"": loaded}
+    found: dict[str, LoadedRecipe] = {}
+    for name, stage in loaded.stages.items():
+        begun_with = results_of(stage).get(("model", "path"))
+        if begun_with is not None:
+            own = {key: getattr(stage.recipe.model, key) for key in ModelSource.model_fields if key != "name"}
+            model = found[begun_with].recipe.model.model_copy(update=own)
+            stage = replace(stage, recipe=stage.recipe.model_copy(update={"model": model}))
+        found[name] = stage
+    return found
 
 
 def _replaced(node: Node, path: KeyPath, text: str) -> Node:
