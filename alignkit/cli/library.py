@@ -161,7 +161,7 @@ def show(name: Name) -> None:
         "copy": str(libraries.folder(name)),
     }
     _tell(*(f"  {key}: {value}" for key, value in about.items() if value))
-    _tell(*(f"  {_line(one)}" for one in catalogue.entries(libraries, f"{name}:")))
+    _tell(*(f"  {one.name}  {one.said}" for one in catalogue.entries(libraries, f"{name}:")))
 
 
 @app.command(cls=Verb)
@@ -314,11 +314,6 @@ def _update_of(name: str, old: Libraries, new: Libraries) -> list[str]:
 
 def _differences(name: str, old: Libraries, new: Libraries) -> list[str]:
     return [f"  {recipe}: {line}" for recipe, lines in catalogue.changed_recipes(name, old, new) for line in lines]
-
-
-def _line(one: catalogue.Entry) -> str:
-    said = one.problem or f"{one.purpose}{f' [needs {one.needs}]' if one.needs else ''}"
-    return f"{one.name}  {said}{f' (deprecated: {one.deprecated})' if one.deprecated else ''}"
 
 
 def _tell(*lines: str) -> None:

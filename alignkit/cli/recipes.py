@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,13 +35,11 @@ def recipes(
     """List the recipes of all libraries: name, purpose, what they need."""
     found = list(catalogue.entries(known.Libraries.here(), pattern))
     if as_json:
-        typer.echo(json.dumps([catalogue.as_json(one) for one in found], indent=2))
+        typer.echo(json.dumps([asdict(one) for one in found], indent=2))
         return
     width = max((len(one.name) for one in found), default=0)
     for one in found:
-        needs = f" [needs {one.needs}]" if one.needs else ""
-        deprecated = f" (deprecated: {one.deprecated})" if one.deprecated else ""
-        typer.echo(printable(f"{one.name:<{width}}  {one.problem or one.purpose}{needs}{deprecated}", LINE_LENGTH))
+        typer.echo(printable(f"{one.name:<{width}}  {one.said}", LINE_LENGTH))
 
 
 def copy(
@@ -63,7 +62,8 @@ def copy(
     source = read.files[0]
     name = source.name if source.library else _beside(target, recipe)
     version = f"@{libraries.description(source.library).version}" if source.library else ""
-    head = [catalogue.purpose_of(source.path) or target.name, f"from {name}{version}", f"alignkit run {target}"]
+    purpose = catalogue.purpose_of(catalogue.comments_of(source.path))
+    head = [purpose or target.name, f"from {name}{version}", f"alignkit run {target}"]
     requires = list(dict.fromkeys(one for header in read.headers for one in header.requires))
     values = {**({"requires": requires} if requires else {}), **read.root.plain()}
     body = rendering.render(values, {}) if flat else f"extends: {rendering.scalar(name)}\n"

@@ -123,7 +123,7 @@ class ChatTemplate:
             start = len(closed)
         for name, text in full.items():
             self._require_calls([*example.prompt, messages[name]], tools, watch, text, name)
-            if _bare(messages[name]["content"]) not in _bare(text[start:]):
+            if unspaced(messages[name]["content"]) not in unspaced(text[start:]):
                 # Some templates cut the thinking off the last reply too, which is what the row is there to teach.
                 detail = f"'{name}': the template leaves out a part of the response; give one that keeps it"
                 raise Unusable("template drops text", f"{detail} with model.chat_template")
@@ -133,11 +133,11 @@ class ChatTemplate:
         """Nothing that was asked may be missing; earlier replies may, as templates cut the thinking off on purpose."""
         if tools and "tools" not in str(self.tokenizer.get_chat_template(None, tools)):  # type: ignore[arg-type]
             raise Unusable("template drops tools", "the chat template has no place for 'tools'")
-        shown = _bare(prompt)
+        shown = unspaced(prompt)
         for number, message in enumerate(messages, start=1):
-            said = _bare(message["content"])
+            said = unspaced(message["content"])
             if message["role"] == "tool":
-                said = said if said in shown else _bare(json.dumps(message["content"], ensure_ascii=False)[1:-1])
+                said = said if said in shown else unspaced(json.dumps(message["content"], ensure_ascii=False)[1:-1])
             if message["role"] in ("system", "user", "tool") and said not in shown:
                 detail = f"'prompt': the template leaves out a part of message {number}, the {message['role']}'s"
                 raise Unusable("template drops text", detail)
@@ -155,7 +155,7 @@ class ChatTemplate:
         if dropped or not all(call["name"] in text for call in calls):
             raise Unusable("template drops tool calls", f"'{column}': the chat template has no place for 'tool_calls'")
         for arguments in (call.get("arguments") for call in calls):
-            if isinstance(arguments, str) and _bare(arguments) not in _bare(text):
+            if isinstance(arguments, str) and unspaced(arguments) not in unspaced(text):
                 detail = f"'{column}': the template writes the text of 'arguments' otherwise; give an object instead"
                 raise Unusable("template changes tool calls", detail)
 
@@ -234,7 +234,7 @@ def _reason(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
-def _bare(text: str) -> str:
+def unspaced(text: str) -> str:
     """Without white space, which templates trim and add."""
     return "".join(text.split())
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from alignkit.data.chat import special_texts
+from alignkit.data.chat import special_texts, unspaced
 from alignkit.data.readers import OTHER_TURN, TURN
 from alignkit.data.rows import TokenRow
 from alignkit.doctor.base import Check, Finding, warn_if
@@ -138,10 +138,6 @@ class RoundTrip(Check):
 def _survives(row: Row, tokens: TokenRow, tokenizer: PreTrainedTokenizerBase) -> bool:
     for name, text in row.responses.items():
         ids = [*tokens.prompt[-_BEFORE:].tolist(), *tokens.responses[name].tolist()]
-        if _bare(text) not in _bare(str(tokenizer.decode(ids, skip_special_tokens=False))):
+        if unspaced(text) not in unspaced(str(tokenizer.decode(ids, skip_special_tokens=False))):
             return False
     return True
-
-
-def _bare(text: str) -> str:
-    return "".join(text.split())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from alignkit.errors import LibraryError, RecipeError, printable
 from alignkit.libraries.content import DESCRIPTION, RECIPES, SIGNATURE, hashes_of, read_folder
@@ -45,6 +45,13 @@ class Entry:
     deprecated: str = ""
     problem: str = ""
 
+    @property
+    def said(self) -> str:
+        """All but the name, in one line."""
+        needs = f" [needs {self.needs}]" if self.needs and not self.problem else ""
+        deprecated = f" (deprecated: {self.deprecated})" if self.deprecated else ""
+        return f"{self.problem or self.purpose}{needs}{deprecated}"
+
 
 def entries(libraries: Libraries, pattern: str = "") -> Iterator[Entry]:
     """The recipes of all libraries whose name or purpose holds `pattern`, in whatever case.
@@ -64,7 +71,7 @@ def _of_library(library: str, libraries: Libraries) -> Iterator[Entry]:
     for path in recipe_files(library, libraries):
         name = f"{library}:{path.as_posix()}"
         comments = comments_of(libraries.folder(library) / path)
-        purpose = purpose_of(libraries.folder(library) / path)
+        purpose = purpose_of(comments)
         try:
             read = read_recipe_tree(Path(name), libraries)
         except RecipeError as error:
@@ -78,9 +85,8 @@ def _of_library(library: str, libraries: Libraries) -> Iterator[Entry]:
         yield Entry(name, version, purpose, ", ".join(filter(None, (said, *outside))), deprecated)
 
 
-def purpose_of(path: Path) -> str:
+def purpose_of(comments: Sequence[str]) -> str:
     """The first comment of a file, without the file's own name before it; empty where there is none."""
-    comments = comments_of(path)
     return printable(_NAMED.sub("", comments[0], count=1)) if comments else ""
 
 
@@ -146,8 +152,3 @@ def _different(before: RecipeTree | str, after: RecipeTree | str) -> list[str]:
     notes = [set(side.headers[0].notes) for side in (before, after)]
     told = [f"says {note.partition(': ')[2]}" for note in sorted(notes[1] - notes[0])]
     return [*map(str, compare(Unfilled(before.root), Unfilled(after.root))), *told]
-
-
-def as_json(entry: Entry) -> dict[str, Any]:
-    """The fields of an entry."""
-    return dict(vars(entry))

@@ -24,30 +24,10 @@ def recipe_schema() -> Schema:
     root = _lifted(Recipe.model_json_schema(), definitions)
     for kind, registry in KINDS.items():
         definitions[kind] = _slot(registry, definitions)
-    names = {"type": "string"}
     properties = root["properties"]
-    extends = {
-        "anyOf": [names, {"type": "array", "items": names}],
-        "description": "Recipe files that this one is merged onto, relative to it; later ones win.",
-    }
+    header = _header()
     root["properties"] = {
-        SCHEMA_KEY: {"type": "string", "description": "Where editors find this schema."},
-        VERSION_KEY: {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": SCHEMA,
-            "default": 1,
-            "description": "What the keys of this file are called; `alignkit migrate` brings an older file up to date.",
-        },
-        DEPRECATED_KEY: {
-            "type": "string",
-            "description": "What to use in place of this recipe; told to whoever runs, checks or extends it.",
-        },
-        REQUIRES_KEY: {
-            "anyOf": [names, {"type": "array", "items": names}],
-            "description": "Plugin packages that must be there, such as `acme-weights>=1.2`; never installed for you.",
-        },
-        EXTENDS_KEY: extends,
+        **header,
         **properties,
         STAGES_KEY: {
             "type": "object",
@@ -69,7 +49,7 @@ def recipe_schema() -> Schema:
         "type": "object",
         "title": "stage",
         "description": "What one stage says besides what all stages share; any key of a recipe.",
-        "properties": {EXTENDS_KEY: extends, **properties},
+        "properties": {EXTENDS_KEY: header[EXTENDS_KEY], **properties},
         "patternProperties": root["patternProperties"],
         "additionalProperties": False,
     }
@@ -77,6 +57,33 @@ def recipe_schema() -> Schema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **root,
         "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _header() -> Schema:
+    """The keys at the top of a file that say how to read it."""
+    names = {"type": "string"}
+    return {
+        SCHEMA_KEY: {"type": "string", "description": "Where editors find this schema."},
+        VERSION_KEY: {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": SCHEMA,
+            "default": 1,
+            "description": "What the keys of this file are called; `alignkit migrate` brings an older file up to date.",
+        },
+        DEPRECATED_KEY: {
+            "type": "string",
+            "description": "What to use in place of this recipe; told to whoever runs, checks or extends it.",
+        },
+        REQUIRES_KEY: {
+            "anyOf": [names, {"type": "array", "items": names}],
+            "description": "Plugin packages that must be there, such as `acme-weights>=1.2`; never installed for you.",
+        },
+        EXTENDS_KEY: {
+            "anyOf": [names, {"type": "array", "items": names}],
+            "description": "Recipe files that this one is merged onto, relative to it; later ones win.",
+        },
     }
 
 
