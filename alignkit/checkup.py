@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from alignkit.asks.texts import TextValues
 from alignkit.data.config import DataConfig
 from alignkit.data.naming import has_own_eval
 from alignkit.data.preview import preview
 from alignkit.data.texts import training_texts
-from alignkit.data.wanted import Wanted
 from alignkit.doctor.case import Case
 from alignkit.doctor.diagnosis import Diagnosis, diagnose
 from alignkit.doctor.reading import MOST_TOKENISED, read_case, read_prompts
@@ -68,26 +66,12 @@ def check_up(loaded: LoadedRecipe, against: Sequence[Path] = (), *, with_model: 
     with quiet_libraries(), showing(Display(Console(stderr=True))):
         tokenizer = _tokenizer(recipe)
         most = LARGEST_INTEGER if with_model else MOST_TOKENISED
-        case = read_case(recipe.data, _wanted(recipe), tokenizer, recipe.seed, others, most)
+        case = read_case(recipe.data, recipe.wanted(), tokenizer, recipe.seed, others, most)
         if with_model:
             with own_state():
                 case = replace(case, reference=_asked(recipe, case))
         shown = preview(case.tokenised[0][1], tokenizer) if case.tokenised else None
         return Checkup(diagnose(case), shown)
-
-
-def _wanted(recipe: Recipe) -> Wanted:
-    """What a run of the recipe reads of a row."""
-    needs, responses = recipe.needs(), recipe.trainer.responses
-    return Wanted(
-        responses + (("gold",) if needs.gold else ()),
-        columns=needs.columns,
-        token_columns=frozenset[str]().union(*(values.token_columns for values in needs.values)),
-        nonnegative=needs.nonnegative,
-        to_imitate=responses == ("chosen",),
-        of_text={values.key: values.of_text for values in needs.values if isinstance(values, TextValues)},
-        every_turn=recipe.data.train_on == "all_turns",
-    )
 
 
 def _tokenizer(recipe: Recipe) -> PreTrainedTokenizerBase:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from alignkit.asks.texts import TextValues
 from alignkit.data.naming import on_world
 from alignkit.data.preview import preview
 from alignkit.data.rows import Tables
@@ -193,18 +192,7 @@ def read_rows(recipe: Recipe, dropped_file: Path | None) -> tuple[PreTrainedToke
         AlignkitError: one of them cannot be had, or does not fit the recipe.
     """
     tokenizer = recipe.model.load_tokenizer(training_texts(recipe.data, recipe.seed))
-    needs = recipe.needs()
-    tables = load_tables(
-        recipe.data,
-        tokenizer,
-        responses=recipe.trainer.responses + (("gold",) if needs.gold else ()),
-        columns=needs.columns,
-        nonnegative=needs.nonnegative,
-        token_columns=frozenset[str]().union(*(values.token_columns for values in needs.values)),
-        of_text={values.key: values.of_text for values in needs.values if isinstance(values, TextValues)},
-        seed=recipe.seed,
-        dropped_file=dropped_file,
-    )
+    tables = load_tables(recipe.data, tokenizer, recipe.wanted(), seed=recipe.seed, dropped_file=dropped_file)
     return tokenizer, tables
 
 

@@ -24,6 +24,7 @@ from alignkit.data.config import DataConfig
 from alignkit.data.rows import TokenRow
 from alignkit.data.tables import load_tables
 from alignkit.data.texts import training_texts
+from alignkit.data.wanted import Wanted
 from alignkit.determinism import deterministic
 from alignkit.engine.objective import ObjectiveStep
 from alignkit.engine.scoring import Scoring
@@ -86,9 +87,7 @@ def main(path: str) -> None:
     torch.set_num_threads(1)
     data = DataConfig(train=path, holdout=16, max_length=512, on_overflow="drop", on_bad_row="drop", max_bad_rows=2000)
     tokenizer = SOURCE.load_tokenizer(training_texts(data, 0))
-    tables = load_tables(
-        data, tokenizer, responses=("chosen", "rejected"), columns=frozenset(), seed=0, dropped_file=None
-    )
+    tables = load_tables(data, tokenizer, Wanted(("chosen", "rejected")), seed=0)
     rows = tables.train[: BATCH * (NUM_BATCHES + WARM_UP)]
     policy = build_policy(SOURCE, tokenizer, seed=0, separate=False, device=torch.device("cpu"))
     reference = Reference(policy.scorer)

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from alignkit.data.rows import TokenRow
 from alignkit.data.tables import load_tables
+from alignkit.data.wanted import Wanted
 from alignkit.engine.scoring import Scoring
 from alignkit.engine.workbench import SideRuns, Workbench
 from alignkit.lazy import accelerate, torch
@@ -80,9 +81,8 @@ def stage(gives: str) -> Stage:
         }
     )
     tokenizer = recipe.model.load_tokenizer(())
-    tables = load_tables(
-        recipe.data, tokenizer, responses=recipe.trainer.responses, columns=frozenset(), seed=recipe.seed
-    )
+    wanted = Wanted.of(recipe.trainer.responses, recipe.data)
+    tables = load_tables(recipe.data, tokenizer, wanted, seed=recipe.seed)
     policy = build_policy(
         recipe.model,
         tokenizer,

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alignkit.data.characters import PerText
 from alignkit.data.config import DataConfig
 from alignkit.data.fields import Unusable
 from alignkit.data.naming import Named, has_own_eval, names_of, read_for, read_source, refuse_misplaced
@@ -32,13 +31,9 @@ if TYPE_CHECKING:
 def load_tables(
     config: DataConfig,
     tokenizer: PreTrainedTokenizerBase,
+    wanted: Wanted,
     *,
-    responses: tuple[str, ...],
-    columns: frozenset[str],
     seed: int,
-    token_columns: frozenset[str] = frozenset(),
-    nonnegative: frozenset[str] = frozenset(),
-    of_text: Mapping[str, PerText] | None = None,
     dropped_file: Path | None = None,
 ) -> Tables:
     """The token rows of a run.
@@ -49,31 +44,18 @@ def load_tables(
     Args:
         config: the `data` section.
         tokenizer: ids, special tokens and chat template come from it.
-        responses: names of the responses to lay out, `("chosen", "rejected")`, `("chosen",)` or `("completion",)`.
-        columns: data columns that components need, as numbers.
-        token_columns: suffixes: `_weight` reads one number per response token from `chosen_weight` and so on.
+        wanted: what is read of a row; responses are `("chosen", "rejected")`, `("chosen",)` or `("completion",)`.
         seed: of the run; decides what is held out and which labels are swapped.
-        nonnegative: those of `columns` whose numbers must be >= 0.
-        of_text: key -> what reads numbers per token from a response's text; rows have them under that key.
         dropped_file: gets a JSON line for each row that is dropped; written anew.
 
     Raises:
         DataError: the data cannot be read or used; names file and line.
     """
-    if config.label_noise and not {"rejected", "completion"}.intersection(responses):
+    if config.label_noise and not {"rejected", "completion"}.intersection(wanted.responses):
         raise DataError(
             f"data.label_noise: {config.label_noise} needs pairs or labelled responses; this trainer reads "
-            f"{', '.join(responses)}"
+            f"{', '.join(wanted.responses)}"
         )
-    wanted = Wanted(
-        responses,
-        columns,
-        token_columns,
-        nonnegative,
-        to_imitate=responses == ("chosen",),
-        of_text=of_text or {},
-        every_turn=config.train_on == "all_turns",
-    )
     if wanted.every_turn:
         _refuse_every_turn(wanted)
     refuse_misplaced(config)

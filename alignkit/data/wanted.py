@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from alignkit.data.characters import PerText
 from alignkit.data.columns import token_column
+from alignkit.data.config import DataConfig
 from alignkit.data.layouts import COLUMNS
 
 
@@ -31,6 +32,20 @@ class Wanted:
     to_imitate: bool = False
     of_text: Mapping[str, PerText] = field(default_factory=dict)
     every_turn: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        responses: tuple[str, ...],
+        data: DataConfig,
+        columns: frozenset[str] = frozenset(),
+        token_columns: frozenset[str] = frozenset(),
+        nonnegative: frozenset[str] = frozenset(),
+        of_text: Mapping[str, PerText] | None = None,
+    ) -> Wanted:
+        """What a run with this `data` section reads; a trainer that sees chosen responses alone imitates."""
+        is_imitating, every_turn = responses == ("chosen",), data.train_on == "all_turns"
+        return cls(responses, columns, token_columns, nonnegative, is_imitating, of_text or {}, every_turn)
 
     def of_tokens(self, responses: Iterable[str]) -> frozenset[str]:
         """Names of the data columns with one number per token of these responses; a gold one has no weights."""

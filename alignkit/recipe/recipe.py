@@ -7,7 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from alignkit.asks.needs import Needs
+from alignkit.asks.texts import TextValues
 from alignkit.data.config import DataConfig
+from alignkit.data.wanted import Wanted
 from alignkit.engine.method import Job, Method, Sizes
 from alignkit.evaluation.config import EvaluationConfig
 from alignkit.loop.config import TrainingConfig
@@ -54,6 +56,18 @@ class Recipe(Section):
     def needs(self) -> Needs:
         """What the step must compute: the union of what the chosen components need."""
         return self.method().needs
+
+    def wanted(self) -> Wanted:
+        """What is read of a row."""
+        needs = self.needs()
+        return Wanted.of(
+            self.trainer.responses + (("gold",) if needs.gold else ()),
+            self.data,
+            columns=needs.columns,
+            token_columns=frozenset[str]().union(*(values.token_columns for values in needs.values)),
+            nonnegative=needs.nonnegative,
+            of_text={values.key: values.of_text for values in needs.values if isinstance(values, TextValues)},
+        )
 
     def method(self) -> Method:
         """What the engine makes of the chosen components."""

@@ -15,6 +15,7 @@ import transformers
 from alignkit.data.config import DataConfig
 from alignkit.data.rows import Tables
 from alignkit.data.tables import load_tables
+from alignkit.data.wanted import Wanted
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -129,16 +130,10 @@ def load() -> Callable[..., Tables]:
             options["columns"] = names
         if "eval" not in options:
             options.setdefault("holdout", 0)
-        return load_tables(
-            DataConfig(train=name, **options),
-            tokenizer or byte_tokenizer(),
-            responses=responses,
-            columns=frozenset(columns),
-            token_columns=frozenset(token_columns),
-            nonnegative=frozenset(nonnegative),
-            seed=seed,
-            dropped_file=dropped,
-        )
+        data = DataConfig(train=name, **options)
+        read = (frozenset(names) for names in (columns, token_columns, nonnegative))
+        wanted = Wanted.of(responses, data, *read)
+        return load_tables(data, tokenizer or byte_tokenizer(), wanted, seed=seed, dropped_file=dropped)
 
     return load_file
 

@@ -10,6 +10,7 @@ from alignkit.data.characters import offsets_of, overlaps
 from alignkit.data.config import DataConfig
 from alignkit.data.fields import Unusable
 from alignkit.data.tables import load_tables
+from alignkit.data.wanted import Wanted
 from alignkit.errors import DataError
 
 PAIR = {"prompt": "Q: 42?", "chosen": " It is 42.", "rejected": " é 4"}
@@ -31,14 +32,9 @@ DIGITS = Digits()
 
 
 def load(name, tokenizer, of_text=None, responses=("chosen", "rejected"), **options):
-    return load_tables(
-        DataConfig(train=name, holdout=0, **options),
-        tokenizer,
-        responses=responses,
-        columns=frozenset(),
-        seed=0,
-        of_text={DIGITS.key: of_text or DIGITS.of_text},
-    )
+    data = DataConfig(train=name, holdout=0, **options)
+    wanted = Wanted.of(responses, data, of_text={DIGITS.key: of_text or DIGITS.of_text})
+    return load_tables(data, tokenizer, wanted, seed=0)
 
 
 def marked(tokenizer, row, name):

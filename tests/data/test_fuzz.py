@@ -16,6 +16,7 @@ from alignkit.data.config import DataConfig
 from alignkit.data.naming import read_for, read_source
 from alignkit.data.tables import load_tables
 from alignkit.data.texts import training_texts
+from alignkit.data.wanted import Wanted
 from alignkit.errors import DataError
 
 PAIRS = [
@@ -118,9 +119,7 @@ def outcome(name, folder, tokenizer, responses=("chosen", "rejected")) -> str:
         tables = load_tables(
             config,
             tokenizer,
-            responses=responses,
-            columns=frozenset({"trust"}),
-            nonnegative=frozenset({"trust"}),
+            Wanted.of(responses, config, columns=frozenset({"trust"}), nonnegative=frozenset({"trust"})),
             seed=0,
             dropped_file=folder / "dropped.jsonl",
         )

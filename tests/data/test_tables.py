@@ -15,6 +15,7 @@ from alignkit.data.preview import preview
 from alignkit.data.splitting import rows_fingerprint
 from alignkit.data.tables import load_tables
 from alignkit.data.texts import training_texts
+from alignkit.data.wanted import Wanted
 from alignkit.errors import DataError
 from alignkit.world.config import WorldConfig
 from alignkit.world.tokenizer import build_tokenizer
@@ -45,7 +46,7 @@ def bpe():
 
 def load_source(path, tokenizer, responses=BOTH, **options):
     config = DataConfig(train=str(path), **options)
-    return load_tables(config, tokenizer, responses=responses, columns=frozenset(), seed=0)
+    return load_tables(config, tokenizer, Wanted.of(responses, config), seed=0)
 
 
 def test_hh_bad_rows_are_named(bpe):

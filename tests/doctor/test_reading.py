@@ -28,7 +28,7 @@ def pairs(responses) -> set:
 def test_rows_and_split_are_those_of_a_run(tokenizer, policy):
     options = {"train": str(HH), "max_rows": 300, "max_length": 1000, "on_overflow": policy, "holdout": 40}
     config = DataConfig(**options, on_bad_row="drop")
-    tables = load_tables(config, tokenizer, responses=("chosen", "rejected"), columns=frozenset(), seed=3)
+    tables = load_tables(config, tokenizer, Wanted(("chosen", "rejected")), seed=3)
     case = read_case(DataConfig(**options), Wanted(("chosen", "rejected")), tokenizer, 3)
     assert pairs(row.tokens for row in case.train) == pairs(tables.train)
     assert pairs(row.tokens for row in case.held_out) == pairs(tables.eval)
