@@ -11,7 +11,6 @@ from alignkit.data.config import PARTS
 from alignkit.data.naming import on_world, refuse_misplaced, sources_of
 from alignkit.data.renaming import refuse_unread
 from alignkit.data.sources import WORLD
-from alignkit.data.wanted import Wanted
 from alignkit.errors import DataError, shown
 from alignkit.losses import losses
 from alignkit.recipe.recipe import Recipe
@@ -242,9 +241,7 @@ def _reference(recipe: Recipe) -> Iterator[Misfit]:
 
 
 def _column_names(recipe: Recipe) -> Iterator[Misfit]:
-    needs = recipe.needs()
-    of_tokens = frozenset[str]().union(*(values.token_columns for values in needs.values))
-    read = Wanted((), needs.columns, of_tokens).all_columns
+    read = recipe.wanted().all_columns
     given = {"data.columns": recipe.data.columns}
     for part in PARTS:
         own = {f"data.{part}.{number}.columns": share.columns for number, share in enumerate(recipe.data.shares(part))}
