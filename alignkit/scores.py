@@ -245,6 +245,29 @@ class UnpairedScores(View):
 
 
 @dataclass(frozen=True)
+class RolloutScores(View):
+    """What a loss of the `on_policy` trainer sees: sampled responses with their advantages.
+
+    Attributes:
+        response: the response of each example, at the temperature that it was sampled at.
+        advantage_BT: [B, T] how much likelier each token should become; 0 off the mask.
+        old_BT: [B, T] log-probs under the policy that sampled, nats, no gradient; 0 off the mask.
+        max_new_tokens: longest response that may be sampled; tokens.
+        columns: data columns that a component needs, name -> [B] float; none here.
+    """
+
+    response: TokenScores
+    advantage_BT: Tensor
+    old_BT: Tensor
+    max_new_tokens: int
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def first(self) -> TokenScores:
+        return self.response
+
+
+@dataclass(frozen=True)
 class RowScores:
     """What the rows of a micro-batch scored to, before a trainer gives its losses their view of it.
 
@@ -256,6 +279,7 @@ class RowScores:
         gold: the gold response, or None.
         columns: data columns that a component needs, name -> [B] float.
         mismatch: see `UnpairedScores`.
+        per_token: what rows bring along, name -> [B, T] of the first response, 0 off the mask.
     """
 
     responses: tuple[TokenScores, ...]
@@ -265,3 +289,4 @@ class RowScores:
     gold: TokenScores | None = None
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     mismatch: Tensor | None = None
+    per_token: Mapping[str, Tensor] = field(default_factory=dict)
