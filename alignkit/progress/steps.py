@@ -11,6 +11,8 @@ from rich.text import Text
 from alignkit.progress.display import Display, Line, duration
 
 SHOWN = (
+    ("reward", "reward {:.3f}"),
+    ("reward_std", "+-{:.3f} within groups"),
     ("loss", "loss {:.4f}"),
     ("rewards/margins", "margin {:+.3f}"),
     ("rewards/accuracies", "accuracy {:.3f}"),
