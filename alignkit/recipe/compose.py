@@ -198,8 +198,8 @@ def _turns(recipe: Recipe) -> Iterator[Misfit]:
         read = ", ".join(recipe.trainer.responses) or "prompts alone"
         yield (
             ("data", "train_on"),
-            f"'all_turns' is for single responses, but trainer '{recipe.trainer.name}' reads {read}; take 'last_turn' or "
-            f"trainer {' or '.join(map(repr, fitting))}",
+            f"'all_turns' is for single responses, but trainer '{recipe.trainer.name}' reads {read}; take 'last_turn' "
+            f"or trainer {' or '.join(map(repr, fitting))}",
         )
 
 
