@@ -273,10 +273,11 @@ def _placed(error: DataError) -> Misfit:
 def _turns(recipe: Recipe) -> Iterator[Misfit]:
     if recipe.data.train_on == "all_turns" and recipe.trainer.responses != ("chosen",):
         fitting = [name for name, cls in trainers.classes().items() if cls.responses == ("chosen",)]
+        read = ", ".join(recipe.trainer.responses) or "prompts alone"
         yield (
             ("data", "train_on"),
-            f"'all_turns' is for single responses, but trainer '{recipe.trainer.name}' reads "
-            f"{', '.join(recipe.trainer.responses)}; take 'last_turn' or trainer {' or '.join(map(repr, fitting))}",
+            f"'all_turns' is for single responses, but trainer '{recipe.trainer.name}' reads {read}; take 'last_turn' "
+            f"or trainer {' or '.join(map(repr, fitting))}",
         )
 
 
