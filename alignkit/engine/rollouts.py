@@ -1,8 +1,8 @@
 """From prompts to rows of sampled responses: draw, reward, compare, keep for as many steps as they are trained on.
 
-A drawing is a function of the run's seed, the step and the policy, so at its own checkpoints a run has nothing to keep,
-unless responses are trained on again: those, with the log-probs and token weights of the policy that drew them, are part
-of what an exact resume needs.
+A drawing is a function of the run's seed, the step and the policy, so a checkpoint between two drawings has nothing to
+keep. Responses that are trained on again, with the log-probs and token weights of the policy that drew them, are part of
+what an exact resume needs.
 """
 
 from __future__ import annotations
@@ -184,15 +184,13 @@ class Rollouts:
         if not (self._penalty and self._view.needs_advantage):
             return list(groups)
         rows = [_row(group.row, one.ids) for group in groups for one in group.rollouts]
-        found = iter([self._penalty * scores.logratio_BT for (scores,) in self._scores(rows)])
-        taken = (value_T.cpu().numpy() for value_BT in found for value_T in value_BT.float())
+        taken = (
+            _on_mask(self._penalty * scores.logratio_BT, scores.mask_BT, b)
+            for (scores,) in self._scores(rows)
+            for b in range(len(scores.mask_BT))
+        )
         return [
-            replace(
-                group,
-                rollouts=tuple(
-                    replace(one, per_token={PENALTY: next(taken)[: len(one.ids)]}) for one in group.rollouts
-                ),
-            )
+            replace(group, rollouts=tuple(replace(one, per_token={PENALTY: next(taken)}) for one in group.rollouts))
             for group in groups
         ]
 
@@ -237,8 +235,9 @@ class Rollouts:
         tolerance = self._scoring.tolerance
         if not worst <= tolerance:
             raise ModelError(
-                f"step-0 check of rollouts: a token's log-probs while sampling and in a forward pass differ by {worst:.3g} "
-                f"nats (tolerance {tolerance}), so ratios would be wrong; this model cannot be trained on its own samples"
+                f"step-0 check of rollouts: a token's log-probs while sampling and in a forward pass differ by "
+                f"{worst:.3g} nats (tolerance {tolerance}), so ratios would be wrong; this model cannot be trained on its "
+                "own samples"
             )
 
     # --- advantages ---

@@ -56,8 +56,8 @@ class TrainingStep(Protocol):
 
     def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
         """Called on every process before optimizer step `step` (from 0), for what is costly (anchors) or looks at the
-        whole batch. `batch` are the rows that it trains on, over all processes; `coming` this process's rows of this step and of
-        `lookahead` - 1 later ones, keyed by step."""
+        whole batch. `batch` are the rows that it trains on, over all processes; `coming` this process's rows of this
+        step and of `lookahead` - 1 later ones, keyed by step."""
         ...
 
     lookahead: int

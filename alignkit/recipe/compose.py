@@ -90,8 +90,8 @@ def _groups_to_compare(recipe: Recipe) -> Iterator[Misfit]:
     if recipe.trainer.needs_advantage and cut:
         yield (
             ("sampler", cut[0]),
-            f"trainer '{recipe.trainer.name}' compares log-probs of the whole vocabulary, and with '{cut[0]}' responses are "
-            "drawn from a part of it, so ratios would be wrong; leave it out",
+            f"trainer '{recipe.trainer.name}' compares log-probs of the whole vocabulary, and with '{cut[0]}' responses "
+            "are drawn from a part of it, so ratios would be wrong; leave it out",
         )
     if not compares and sampler.refill_rounds:
         yield ("sampler", "refill_rounds"), "no group is dropped where responses are not compared; leave it out"
@@ -308,8 +308,8 @@ def _reference(recipe: Recipe) -> Iterator[Misfit]:
     if recipe.trainer.draws and recipe.needs().reference:
         yield (
             ("model", "reference"),
-            f"'cache' holds the reference's log-probs of the data's responses only, but trainer '{recipe.trainer.name}' "
-            "samples others; use 'auto' or 'copy'",
+            "'cache' holds the reference's log-probs of the data's responses only, but trainer "
+            f"'{recipe.trainer.name}' samples others; use 'auto' or 'copy'",
         )
     parts = {
         f"weighting '{recipe.weighting.name}'": recipe.weighting.all_needs(),

@@ -1,4 +1,4 @@
-"""Sampled responses: anchors, which are the third response of a triplet, and groups that on-policy training learns from."""
+"""Sampled responses: anchors, the third response of a triplet, and groups that on-policy training learns from."""
 
 from __future__ import annotations
 
