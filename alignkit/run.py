@@ -222,7 +222,9 @@ def prepare(parts: Parts, side: SideRuns, judge: Judge, folder: Path | None = No
     step = ObjectiveStep(setup.scoring, parts.job.sizes, rollouts)
     step.check_start(setup.looked_up.visited)
     is_world = on_world(recipe.data)
-    evaluation = Evaluation(setup.scoring, recipe.evaluation, tables.eval, setup.reference, parts.accelerator, is_world)
+    evaluation = Evaluation(
+        setup.scoring, recipe.evaluation, tables.eval, setup.reference, parts.accelerator, is_world, rollouts
+    )
     return Prepared(parts, step, evaluation, setup)
 
 

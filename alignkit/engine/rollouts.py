@@ -1,7 +1,7 @@
 """From prompts to rows of sampled responses: draw, reward, compare, keep for as many steps as they are trained on.
 
 A drawing is a function of the run's seed, the step and the policy, so a checkpoint between two drawings has nothing to
-keep. Responses that are trained on again, with the log-probs and token weights of the policy that drew them, are part of
+keep. Responses that are trained on again, with log-probs and token weights of the policy that drew them, are part of
 what an exact resume needs.
 """
 
@@ -41,6 +41,7 @@ Remembered = dict[str, "list[np.ndarray]"]
 """Column -> [T] float32 numbers of each response of a row."""
 
 PENALTY = "penalty"
+TALLY = "rewards.unscorable."
 
 
 class Rollouts:
@@ -100,7 +101,7 @@ class Rollouts:
         share = Share.of(prompts, state.process_index, state.num_processes)
         mine = self._rewarded(step, round_, share.rows) if share.factor else []
         groups: list[Group] = accelerate.utils.gather_object(mine)
-        self._tally.add([one.scores for group in groups for one in group.rollouts])
+        self._tally.add([list(of_one) for of_one in zip(*_all_scores(groups), strict=True)])
         self._tally.check()
         return groups
 
@@ -130,22 +131,26 @@ class Rollouts:
         text = str(policy.tokenizer.decode(drawn.ids[:-1] if finished else drawn.ids, skip_special_tokens=True))
         return Rollout(drawn.ids, drawn.logp_T, text, finished)
 
+    def rewards_of(
+        self, prompts: Sequence[TokenRow], responses: Sequence[np.ndarray]
+    ) -> list[tuple[dict[str, float | None], float | None]]:
+        """Of one response to each prompt what each reward says, by its name, and the weighted sum of what they say.
+
+        Args:
+            prompts: rows.
+            responses: token ids.
+        """
+        rollouts = [self._rollout(Drawn(ids, np.zeros(len(ids), np.float32))) for ids in responses]
+        samples = [_sample(0, row, one) for row, one in zip(prompts, rollouts, strict=True)]
+        weights = [reward.weight for reward in self._drawing.rewards]
+        return [
+            (dict(zip(self._titles, scores, strict=True)), *total_rewards([scores], weights))
+            for scores in zip(*self._judge(samples), strict=True)
+        ]
+
     def _judged(self, step: int, groups: Sequence[Group]) -> list[Group]:
         """With what the rewards say."""
-        samples = [
-            Sample(
-                prompt=group.row.text.get("prompt", ""),
-                response=one.text,
-                response_ids=one.ids,
-                finished=one.finished,
-                columns=group.row.fields,
-                messages=group.row.messages,
-                group=group.row.index,
-                step=step,
-            )
-            for group in groups
-            for one in group.rollouts
-        ]
+        samples = [_sample(step, group.row, one) for group in groups for one in group.rollouts]
         by_sample = iter(zip(*self._judge(samples), strict=True))
         found = []
         for group in groups:
@@ -236,8 +241,8 @@ class Rollouts:
         if not worst <= tolerance:
             raise ModelError(
                 f"step-0 check of rollouts: a token's log-probs while sampling and in a forward pass differ by "
-                f"{worst:.3g} nats (tolerance {tolerance}), so ratios would be wrong; this model cannot be trained on its "
-                "own samples"
+                f"{worst:.3g} nats (tolerance {tolerance}), so ratios would be wrong; this model cannot be trained on "
+                "its own samples"
             )
 
     # --- advantages ---
@@ -286,12 +291,14 @@ class Rollouts:
     def state(self) -> dict[str, Tensor]:
         """The responses that will be trained on again, and how many samples could not be scored."""
         kept = save_rows(self._kept) if self._view.updates > 1 else {}
-        return kept | self._tally.state()
+        counts = {f"{TALLY}{title}": torch.tensor(two) for title, two in self._tally.state().items()}
+        return kept | counts
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Puts them back."""
         self._kept = load_rows(state)
-        self._tally.load_state(state)
+        counts = {key.removeprefix(TALLY): two.tolist() for key, two in state.items() if key.startswith(TALLY)}
+        self._tally.load_state(counts)
 
 
 def total_rewards(scores: Sequence[Sequence[float | None]], weights: Sequence[float]) -> list[float | None]:
@@ -327,6 +334,23 @@ def stacked(groups: Sequence[Group]) -> Groups:
         mask_PGT=mask_PGT,
         penalty_PGT=penalty_PGT,
     )
+
+
+def _sample(step: int, row: TokenRow, one: Rollout) -> Sample:
+    return Sample(
+        prompt=row.text.get("prompt", ""),
+        response=one.text,
+        response_ids=one.ids,
+        finished=one.finished,
+        columns=row.fields,
+        messages=row.messages,
+        group=row.index,
+        step=step,
+    )
+
+
+def _all_scores(groups: Sequence[Group]) -> list[tuple[float | None, ...]]:
+    return [one.scores for group in groups for one in group.rollouts]
 
 
 def _complete(one: Rollout, advantage_T: np.ndarray) -> dict[str, np.ndarray]:

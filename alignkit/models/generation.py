@@ -186,7 +186,7 @@ class _Decoding:
             output.past_key_values,
             torch.arange(len(prompts), device=sizes.device).repeat_interleave(sizes),
         )
-        cache.reorder_cache(owner_B)
+        cache.reorder_cache(owner_B)  # type: ignore[arg-type]
         flat = [seed for group in seeds for seed in group]
         uniform_BT = torch.from_numpy(uniforms(flat, self.max_new_tokens)).to(self.model.device)
         drawn = self._tokens(cache, mask_PL[owner_B], output.logits[owner_B, -1], uniform_BT)
@@ -209,7 +209,7 @@ class _Decoding:
                 break
             if len(going) < len(tokens):
                 alive_N, token_N, mask_BL = alive_N[going], token_N[going], mask_BL[going]
-                cache.reorder_cache(going)
+                cache.reorder_cache(going)  # type: ignore[arg-type]
             mask_BL = torch.cat([mask_BL, mask_BL.new_ones(len(mask_BL), 1)], dim=-1)
             position_N1 = mask_BL.sum(-1, keepdim=True) - 1
             logits_BV = self._forward(token_N[:, None], mask_BL, position_N1, cache).logits[:, -1]

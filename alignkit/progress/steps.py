@@ -22,7 +22,7 @@ SHOWN = (
 """Metrics that are shown when they exist, the most wanted first: a narrow terminal has no room for the last."""
 
 
-EVALUATED = ("preference_accuracy", "reward_auc", "margin", "nll", "kl", "true_reward")
+EVALUATED = ("preference_accuracy", "reward_auc", "margin", "nll", "kl", "reward", "true_reward")
 """Measures of an evaluation during training that get a line of their own."""
 
 

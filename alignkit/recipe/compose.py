@@ -90,8 +90,8 @@ def _groups_to_compare(recipe: Recipe) -> Iterator[Misfit]:
     if recipe.trainer.needs_advantage and cut:
         yield (
             ("sampler", cut[0]),
-            f"trainer '{recipe.trainer.name}' compares log-probs of the whole vocabulary, and with '{cut[0]}' responses "
-            "are drawn from a part of it, so ratios would be wrong; leave it out",
+            f"trainer '{recipe.trainer.name}' compares log-probs of the whole vocabulary, and with '{cut[0]}' "
+            "responses are drawn from a part of it, so ratios would be wrong; leave it out",
         )
     if not compares and sampler.refill_rounds:
         yield ("sampler", "refill_rounds"), "no group is dropped where responses are not compared; leave it out"
@@ -111,7 +111,7 @@ def _known_before(recipe: Recipe) -> Iterator[Misfit]:
         elif attribution.is_remembered:
             message = f"'{recipe.weighting.name}' keeps a row's importances for its next visit, and trainer '{trainer}'"
             yield ("weighting",), f"{message} samples other responses then; leave out 'refresh_every' and 'smoothing'"
-    parts = {("pair_weighting",): recipe.pair_weighting.needs()}
+    parts: dict[Path, Needs] = {("pair_weighting",): recipe.pair_weighting.needs()}
     parts |= {("losses", index): loss.needs() for index, loss in enumerate(recipe.losses)}
     for place, one in parts.items():
         for what in (
@@ -232,6 +232,11 @@ def _measures(recipe: Recipe) -> Iterator[Misfit]:
             yield (
                 place,
                 f"'{measure.name}' gives '{given}', as evaluation.measures.{owners[given]} does; list one of them",
+            )
+        elif recipe.trainer.draws and measure.looks_at == "rows":
+            yield (
+                place,
+                f"'{measure.name}' looks at responses of the data, and trainer '{recipe.trainer.name}' reads none",
             )
         elif misfit := measure.misfit(recipe.trainer.gives, on_world=is_world):
             yield place, misfit

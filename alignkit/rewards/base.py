@@ -46,6 +46,10 @@ class Reward(Component):
     slow: ClassVar[bool] = False
     """Whether scoring is left to worker processes, one sample at a time, each with a limit of `timeout`."""
 
+    executes_code: ClassVar[bool] = False
+    """Whether it runs code that the model writes, which must be allowed on the command line
+    (`alignkit.rewards.permission`)."""
+
     weight: float = 1.0
     """Factor of this reward in the total; dimensionless. A negative one punishes."""
 
