@@ -144,7 +144,7 @@ class Rollouts:
         samples = [_sample(0, row, one) for row, one in zip(prompts, rollouts, strict=True)]
         weights = [reward.weight for reward in self._drawing.rewards]
         return [
-            (dict(zip(self._titles, scores, strict=True)), *total_rewards([scores], weights))
+            (dict(zip(self._titles, scores, strict=True)), total_rewards([scores], weights)[0])
             for scores in zip(*self._judge(samples), strict=True)
         ]
 

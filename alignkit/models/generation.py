@@ -186,7 +186,7 @@ class _Decoding:
             output.past_key_values,
             torch.arange(len(prompts), device=sizes.device).repeat_interleave(sizes),
         )
-        cache.reorder_cache(owner_B)  # type: ignore[arg-type]
+        cache.reorder_cache(owner_B)
         flat = [seed for group in seeds for seed in group]
         uniform_BT = torch.from_numpy(uniforms(flat, self.max_new_tokens)).to(self.model.device)
         drawn = self._tokens(cache, mask_PL[owner_B], output.logits[owner_B, -1], uniform_BT)
