@@ -110,6 +110,6 @@ def test_nothing_to_divide_by_is_refused() -> None:
     with pytest.raises(ValidationError) as caught:
         GroupRelative(baseline="none")
     assert [e["msg"] for e in caught.value.errors()] == [
-        "scale 'group_std' divides by nearly 0 where a group's rewards are equal, and with baseline 'none' they are "
+        "scale 'group_std' divides by nearly 0 where rewards of a group are equal, and with baseline 'none' they are "
         "not 0 there; use batch_std or none"
     ]
