@@ -91,6 +91,7 @@ class ObjectiveStep:
                 metrics[f"loss/{name}"] = (value_B.detach().sum(), view.count(unit))
             if "rewards/chosen" not in metrics:
                 metrics |= loss.reward_metrics(view)
+            metrics |= loss.metrics(view)
         return torch.stack(terms).sum(), metrics
 
     def state(self) -> dict[str, Tensor]:
