@@ -61,7 +61,7 @@ class Reward(Component):
     a sample without a score counts as unscorable, and many of them stop the run."""
 
     timeout: float = Field(10.0, gt=0, le=3600)
-    """Longest time for one sample of a slow reward, seconds, counted from when its worker begins with it."""
+    """Longest time for one sample of a slow reward, seconds of the clock, from when its worker begins with it."""
 
     @property
     def title(self) -> str:
@@ -69,7 +69,7 @@ class Reward(Component):
         return self.label or self.name
 
     def columns(self) -> frozenset[str]:
-        """Names of the data's columns that it reads; none by default. Reading data refuses a row without one."""
+        """Names of the data's columns that it reads; none by default. A row that lacks one cannot be used."""
         return frozenset()
 
     @abstractmethod
