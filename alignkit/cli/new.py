@@ -48,6 +48,7 @@ HOMES: Final = {
     "statistic": "alignkit.models.statistics",
     "source": "alignkit.data.sources",
     "measure": "alignkit.evaluation",
+    "reward": "alignkit.rewards",
 }
 """Kind that has a template -> the module of its registry."""
 
@@ -61,6 +62,7 @@ SLOTS: Final = {
     "statistic": "weighting='{{name: statistic, statistic: {name}}}'",
     "source": "data.train='{{name: {name}}}' --set data.world=null --set data.holdout=10",
     "measure": "evaluation.measures=[{name}]",
+    "reward": "rewards=[{name}]",
 }
 """How a recipe names a component of a kind."""
 

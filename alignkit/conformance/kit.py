@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from alignkit.conformance import anchors, common, contrasts, losses, measures, models, sources, statistics, trainers
 from alignkit.conformance import pair_weightings as pairs
+from alignkit.conformance import rewards as rewarding
 from alignkit.conformance import weightings as weights
 from alignkit.conformance.check import Check
 from alignkit.errors import AlignkitError, RecipeError, printable
@@ -29,6 +30,7 @@ CHECKS: Final[Mapping[str, Sequence[Check]]] = {
     "model": models.CHECKS,
     "source": sources.CHECKS,
     "measure": measures.CHECKS,
+    "reward": rewarding.CHECKS,
 }
 """What each kind promises beside what all components do."""
 

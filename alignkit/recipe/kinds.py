@@ -18,6 +18,7 @@ from alignkit.recipe.parts import parts
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import dotted
 from alignkit.registry import Registry, RegistryError, Section, suggestion
+from alignkit.rewards import rewards
 from alignkit.rollouts import anchors
 from alignkit.views import trainers
 from alignkit.weighting import weightings
@@ -26,7 +27,7 @@ KINDS: dict[str, Registry[Any]] = {
     registry.kind: registry
     for registry in (
         *(weightings, pair_weightings, losses, trainers, anchors, contrasts, statistics),
-        *(models, sources, measures),
+        *(models, sources, measures, rewards),
     )
 }
 """Those that a recipe can name."""
