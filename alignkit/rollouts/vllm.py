@@ -163,8 +163,13 @@ class VLLM(Sampler):
             return f"of {len(ids)} tokens, where 1 to {self.max_new_tokens} were asked for"
         if not 0 <= min(ids) <= max(ids) < vocabulary:
             return f"with token ids {min(ids)} to {max(ids)}, but the model has {vocabulary}: it serves another model"
-        if end_id in ids[:-1] or (ids[-1] != end_id and len(ids) < self.max_new_tokens):
-            return f"of {len(ids)} tokens that does not end with the first end token, {end_id}"
+        if end_id in ids[:-1]:
+            return f"that goes on after its end token, {end_id}"
+        if ids[-1] != end_id and len(ids) < self.max_new_tokens:
+            return (
+                f"of {len(ids)} tokens without the end token, {end_id}, where up to {self.max_new_tokens} were asked "
+                "for; a prompt and that many must fit into its --max-model-len"
+            )
         return None
 
     def _sent(self, policy: Policy, step: int) -> Sent:

@@ -100,9 +100,11 @@ class Server:
         """
         cards = self._read(ServedModels, self._ask("/v1/models"), "/v1/models").data
         names = [card.id for card in cards if card.parent is None]
-        if not names or wanted not in (None, *names):
-            known = ", ".join(shown(name) for name in names[:10]) or "none"
-            raise ServerError(f"sampler.model: the server at {self.url} has no model {shown(wanted)}, only: {known}")
+        if not names:
+            raise self.error("it serves no model")
+        if wanted is not None and wanted not in names:
+            known = ", ".join(shown(name) for name in names[:10])
+            raise ServerError(f"sampler.model: the server at {self.url} serves {known}, not {shown(wanted)}")
         return wanted or names[0]
 
     def complete(self, body: Mapping[str, Any]) -> Choice:
