@@ -21,6 +21,7 @@ from alignkit.data.texts import training_texts
 from alignkit.data.tokenising import template_fingerprint
 from alignkit.determinism import deterministic
 from alignkit.engine.objective import ObjectiveStep
+from alignkit.engine.rollouts import Rollouts
 from alignkit.engine.setup import build_scoring, longest_rows
 from alignkit.engine.workbench import SideRuns
 from alignkit.evaluation.evaluate import Evaluation
@@ -42,6 +43,7 @@ from alignkit.records.fingerprints import model_fingerprint
 from alignkit.report.banner import Banner
 from alignkit.report.start import dry_run_line, show_begun, show_plan
 from alignkit.result import RunResult
+from alignkit.rewards.judge import Judge
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -110,7 +112,11 @@ def _real_run(
     display: Display, loaded: LoadedRecipe, output: Path | None, *, resume: bool, whole: Whole | None = None
 ) -> Path:
     console = display.console
-    with Interruptible(), keeping(console, loaded, output, resume=resume, whole=whole) as keeper:
+    with (
+        Interruptible(),
+        keeping(console, loaded, output, resume=resume, whole=whole) as keeper,
+        Judge(loaded.recipe.rewards) as judge,
+    ):
         path = keeper.path
         if keeper.state == "finished":
             keeper.note(f"{path}: this run is finished; nothing is left to do")
@@ -120,7 +126,7 @@ def _real_run(
         show_begun(console, loaded, str(path))
         parts = load_parts(loaded, path, path / "dropped.jsonl" if keeper.folder else None, Banner(console))
         try:
-            prepared = prepare(parts, side)
+            prepared = prepare(parts, side, judge, path)
             keeper.begin(parts.fingerprints)
             keeper.record_data(parts)
             before = keeper.evaluate(prepared, "before")
@@ -142,7 +148,8 @@ def _dry_run(console: Console, loaded: LoadedRecipe) -> None:
     show_begun(console, loaded, "none: dry run")
     parts = load_parts(loaded, Path("."), None, Banner(console))
     console.print(preview(parts.tables.train[0], parts.policy.tokenizer))
-    setup = prepare(parts, SideRuns(is_dry=True)).setup
+    with Judge(loaded.recipe.rewards) as judge:
+        setup = prepare(parts, SideRuns(is_dry=True), judge).setup
     note(console, dry_run_line(setup, parts.loaded.recipe))
 
 
@@ -196,29 +203,35 @@ def read_rows(recipe: Recipe, dropped_file: Path | None) -> tuple[PreTrainedToke
     return tokenizer, tables
 
 
-def prepare(parts: Parts, side: SideRuns) -> Prepared:
+def prepare(parts: Parts, side: SideRuns, judge: Judge, folder: Path | None = None) -> Prepared:
     """Reference, token values and step of a run, checked.
 
     Args:
         parts: its data and model.
         side: for trainings that token weights need beforehand.
+        judge: asks the recipe's rewards.
+        folder: of the run, for samples to read; None keeps none.
 
     Raises:
         AlignkitError: a part cannot be had or does not fit.
     """
     recipe, tables = parts.loaded.recipe, parts.tables
     setup = build_scoring(parts.job, parts.policy, tables, parts.fingerprints, parts.accelerator, side)
-    step = ObjectiveStep(setup.scoring, parts.job.sizes)
+    draws = parts.job.method.drawing is not None
+    rollouts = Rollouts(setup.scoring, parts.job.sizes, tables.train, judge, folder) if draws else None
+    step = ObjectiveStep(setup.scoring, parts.job.sizes, rollouts)
     step.check_start(setup.looked_up.visited)
     is_world = on_world(recipe.data)
-    evaluation = Evaluation(setup.scoring, recipe.evaluation, tables.eval, setup.reference, parts.accelerator, is_world)
+    evaluation = Evaluation(
+        setup.scoring, recipe.evaluation, tables.eval, setup.reference, parts.accelerator, is_world, rollouts
+    )
     return Prepared(parts, step, evaluation, setup)
 
 
 def _train(display: Display, prepared: Prepared, keeper: Keeper, before: Mapping[str, float]) -> TrainResult:
     """Trains and saves: when it returns without a signal, the last checkpoint and `final/` are on the disk."""
     job, rows = prepared.parts.job, prepared.parts.tables.train
-    with Progress(planned_steps(job.training, len(rows)), display=display) as progress:
+    with Progress(planned_steps(job.training, len(rows), job.method.view.updates), display=display) as progress:
         return train(
             prepared.step,
             rows,

@@ -49,6 +49,15 @@ def read_columns(row: RawRow, columns: frozenset[str], nonnegative: frozenset[st
     return numbers
 
 
+def read_fields(row: RawRow, columns: frozenset[str]) -> dict[str, object]:
+    """Data columns as they are.
+
+    Raises:
+        Unusable: a column is missing or null.
+    """
+    return {column: _given(row, column) for column in sorted(columns)}
+
+
 def read_token_columns(
     row: RawRow, suffixes: frozenset[str], responses: Sequence[str]
 ) -> dict[str, dict[str, np.ndarray]]:

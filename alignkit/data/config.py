@@ -124,7 +124,7 @@ class DataConfig(Section):
     is, as what it controls, or the row cannot be used. Rows that have one are counted."""
 
     max_length: int = Field(1024, gt=1)
-    """Longest prompt + response; tokens."""
+    """Longest prompt + response; tokens. Of the prompt alone where the run samples its responses."""
 
     on_overflow: Literal["error", "drop", "truncate_prompt", "truncate_response"] = "error"
     """What happens to a row longer than that: stop, drop it, cut the prompt's start, or cut the response's end."""

@@ -191,12 +191,15 @@ def as_prompt(messages: list[Message], column: str) -> list[Message]:
 
 
 def check_texts(prompt: str | list[Message], responses: Mapping[str, str | Message]) -> None:
-    """Responses hold text, a pair two of them, and nothing is larger than a tokenizer can take.
+    """Responses hold text, a pair two of them, a prompt alone too, and nothing is larger than a tokenizer can take.
 
     Raises:
         Unusable: not so.
     """
-    _refuse_large("prompt", [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt])
+    asked = [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]
+    _refuse_large("prompt", asked)
+    if not responses and not any(text.strip() for text in asked):
+        raise Unusable("empty prompt", "the prompt holds no text")
     for name, response in responses.items():
         text = response if isinstance(response, str) else response["content"]
         _refuse_large(name, [text])

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from alignkit.data.context import read_tools, with_system
 from alignkit.data.fields import Fields, Unusable, check_texts, is_label, is_number, is_reply, read_label, shown
-from alignkit.data.layouts import GENERAL_COLUMNS, PAIR_FORMATS, SINGLE_FORMATS, UNPAIRED_FORMATS, Format
+from alignkit.data.layouts import (
+    GENERAL_COLUMNS,
+    PAIR_FORMATS,
+    PROMPT_FORMATS,
+    SINGLE_FORMATS,
+    UNPAIRED_FORMATS,
+    Format,
+)
 from alignkit.data.raw import RawRow, columns_of
 from alignkit.data.readers import TURN, NoPrompt, Prompt, Response
 from alignkit.data.renaming import Names, line_of, line_to_start
@@ -36,6 +43,7 @@ class Example:
         columns: data columns that components need.
         token_columns: column suffix -> response name -> [N] float32; not yet compared with the response's tokens.
         tools: JSON schemas for the chat template; None without any, and in plain text.
+        fields: data columns as they are, those that rewards read.
         opening: of a turn of a conversation, the key of the first prompt in it; None of a whole row.
     """
 
@@ -46,6 +54,7 @@ class Example:
     columns: Mapping[str, float] = field(default_factory=dict)
     token_columns: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     tools: list[dict[str, Any]] | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)
     opening: str | None = None
 
     @property
@@ -70,7 +79,7 @@ def find_format(
 
     Args:
         rows: those of one source.
-        responses: names of the responses to lay out.
+        responses: names of the responses to lay out; none where prompts alone are read.
         source: what it is called.
         names: what the data calls columns that have another name here, for messages.
 
@@ -86,7 +95,7 @@ def find_format(
     fitting = [form for form in known if columns.issuperset(form.kinds) or all(row.unread for row in rows)]
     if fitting:
         return max(fitting, key=lambda form: sum(_num_right(row.fields, form) for row in rows))
-    accepted = dict.fromkeys(" + ".join(form.kinds) for form in known if not form.maker)
+    accepted = dict.fromkeys(" + ".join(form.kinds) for form in _plainest(known, responses) if not form.maker)
     found = ", ".join(sorted(names.get(column, column) for column in columns)) or "none"
     line = line_to_start(_simplest(responses), columns, names)
     start = f"; or name the columns, starting from {line}" if columns else ""
@@ -95,8 +104,17 @@ def find_format(
     raise DataError(f"{source}: no known format; columns found: {found}; accepted: {'; '.join(accepted)}{hint}{start}")
 
 
+def _plainest(known: Sequence[Format], responses: Sequence[str]) -> Sequence[Format]:
+    """The formats to name in a message; of those with a prompt that is there without the rest, the prompt alone."""
+    if responses:
+        return known
+    return [form for form in known if not any(other.kinds.keys() < form.kinds.keys() for other in known)]
+
+
 def _simplest(responses: Sequence[str]) -> tuple[str, ...]:
     """The columns of the plainest format."""
+    if not responses:
+        return ("prompt",)
     if "completion" in responses:
         return ("prompt", "completion", "label")
     return ("prompt", "chosen", "rejected") if "rejected" in responses else ("prompt", "completion")
@@ -112,7 +130,7 @@ def read_example(row: RawRow, form: Format, responses: tuple[str, ...]) -> Examp
         raise Unusable(*row.unread)
     try:
         prompt, read = form.read(row.fields, form.laid_out(responses))
-        label = read_label(row.fields, "label") if form.is_labelled else None
+        label = read_label(row.fields, "label") if form.is_labelled and responses else None
     except Unusable as error:
         known = _known(responses)
         own = _recognise(row.fields, known)
@@ -144,6 +162,9 @@ def _whereabouts(row: RawRow) -> str:
 
 @lru_cache
 def _known(responses: tuple[str, ...]) -> tuple[Format, ...]:
+    if not responses:
+        with_prompt = tuple(form for form in SINGLE_FORMATS if form.words != "text alone")
+        return PAIR_FORMATS + UNPAIRED_FORMATS + with_prompt + PROMPT_FORMATS
     known = UNPAIRED_FORMATS + PAIR_FORMATS if "completion" in responses else PAIR_FORMATS
     if "gold" in responses:  # a further response has no place in a format that finds the prompt by itself
         return tuple(form for form in known if not form.finds_prompt)

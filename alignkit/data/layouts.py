@@ -201,6 +201,16 @@ SINGLE_FORMATS: tuple[Format, ...] = (
     ),
     Format("text alone", {"text": "text"}, plain, finds_prompt=True),
 )
+PROMPT_FORMATS: tuple[Format, ...] = (
+    Format("prompts as text", {"prompt": "text"}, texts()),
+    Format("prompts as messages", {"prompt": "messages"}, dialogues()),
+    Format("instructions", {"instruction": "text"}, instructions(), optional=("input", "history")),
+    Format("questions", {"question": "text"}, renaming(texts(), prompt="question")),
+    Format("problems", {"problem": "text"}, renaming(texts(), prompt="problem")),
+)
+"""Where responses are sampled: what has no responses, or none that any other format reads."""
+
+PROMPT_COLUMNS = frozenset[str]().union(*(form.kinds for form in PROMPT_FORMATS))
 _ALL = PAIR_FORMATS + UNPAIRED_FORMATS + SINGLE_FORMATS
 
 GENERAL_COLUMNS = frozenset({"gold", *CONTEXT}).union(*(form.kinds for form in _ALL if not form.maker))

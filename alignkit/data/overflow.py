@@ -29,10 +29,10 @@ def refuse_long(rows: Sequence[TokenRow], config: DataConfig, name: str) -> None
     if config.on_overflow == "error" and long:
         places = ", ".join(f"{row.where} ({row.length})" for row in long[:_SHOWN])
         rest = f" and {len(long) - _SHOWN} more" if len(long) > _SHOWN else ""
+        cuts = "drop, truncate_prompt or truncate_response" if long[0].responses else "drop or truncate_prompt"
         raise DataError(
             f"{name}: {len(long)} of {len(rows)} rows are longer than data.max_length: {config.max_length} tokens, the "
-            f"longest {max(row.length for row in long)}: {places}{rest}; raise it, or set data.on_overflow to drop, "
-            "truncate_prompt or truncate_response"
+            f"longest {max(row.length for row in long)}: {places}{rest}; raise it, or set data.on_overflow to {cuts}"
         )
 
 

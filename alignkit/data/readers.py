@@ -123,10 +123,12 @@ def transcripts(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[
 
 
 def conversation(column: str) -> Read:
-    """One conversation, whose last message is the response."""
+    """One conversation, whose last message is the response; where none is wanted it may end before it."""
 
     def read(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[str, Response]]:
         messages = read_messages(fields, column)
+        if not responses and messages[-1]["role"] != "assistant":
+            return as_prompt(messages, column), {}
         reply = as_reply(messages[-1:], column)
         return as_prompt(messages[:-1], column), dict.fromkeys(responses, reply)
 
@@ -166,6 +168,8 @@ def ranked(read: Read, first: str, second: str, by: str, signs: Mapping[int, boo
     """
 
     def read_ranked(fields: Fields, responses: Sequence[str]) -> tuple[Prompt, dict[str, Response]]:
+        if not responses:
+            return read(fields, responses)
         number = read_number(fields, by)
         if number not in signs:
             raise Unusable("wrong type", f"'{by}': expected one of {', '.join(map(str, signs))}, got {number}")

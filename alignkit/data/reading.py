@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from alignkit.data.checks import Dropped
-from alignkit.data.columns import read_columns, read_token_columns, refuse_absent
+from alignkit.data.columns import read_columns, read_fields, read_token_columns, refuse_absent
 from alignkit.data.context import CONTEXT, refuse_context
 from alignkit.data.fields import LeftOut, Unusable, is_label, read_label
 from alignkit.data.formats import Example, find_format, read_example
@@ -59,7 +59,7 @@ def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: 
     form = find_format(raw, wanted.responses, name, names)
     responses = form.laid_out(wanted.responses)
     of_tokens = wanted.of_tokens(responses)
-    refuse_absent(raw, wanted.columns | of_tokens | {"gold"}.intersection(wanted.responses), name)
+    refuse_absent(raw, wanted.columns | wanted.fields | of_tokens | {"gold"}.intersection(wanted.responses), name)
     is_filtered = wanted.to_imitate and not form.is_paired
     dropped = Dropped(name, len(raw), names)
     examples = []
@@ -70,7 +70,8 @@ def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: 
                 raise LeftOut("undesirable", "'label' is false, and this trainer imitates")
             columns = read_columns(row, wanted.columns, wanted.nonnegative)
             token_columns = read_token_columns(row, wanted.token_columns, [r for r in responses if r != "gold"])
-            examples.append(replace(example, columns=columns, token_columns=token_columns))
+            fields = read_fields(row, wanted.fields)
+            examples.append(replace(example, columns=columns, token_columns=token_columns, fields=fields))
         except Unusable as error:
             dropped.add(row, error, is_bad=not isinstance(error, LeftOut))
     is_wrapped = not form.is_chat and turns.fit(examples, form, source)
@@ -81,7 +82,7 @@ def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: 
     num_conversations = 0
     if wanted.every_turn:
         num_conversations, examples = len(examples), _every_turn(examples, dropped)
-    used = {*form.kinds, *form.optional, *responses, *wanted.columns, *of_tokens, *CONTEXT}
+    used = {*form.kinds, *form.optional, *responses, *wanted.columns, *wanted.fields, *of_tokens, *CONTEXT}
     used |= {"label"} if is_filtered else set()
     # The world's columns are ours, and no user's mistake.
     left = () if source.on_world else unused(raw, used, names)

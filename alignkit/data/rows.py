@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alignkit.data.sources.base import Part
 
@@ -21,13 +21,16 @@ class TokenRow:
         index: number of the row in its source, from 0; 2i and 2i + 1 for the halves of pair i. Seeds refer to it.
         where: `file:line` (or `data set:row`), for messages.
         prompt: prompt token ids, int32, one BOS at most, never empty.
-        responses: response name (`chosen`, `rejected`, `completion`) -> token ids, int32, EOS included, never empty.
+        responses: response name (`chosen`, `rejected`, `completion`) -> token ids, int32, EOS included, never empty;
+            none in rows of prompts.
         columns: data columns that a component needs, one number each.
         critical: response name -> bool per token, True on the planted critical tokens, where there are any.
         text: prompt and responses as text, for reports and rewards.
         label: whether the response is desirable; None where the responses' names say it (`chosen`, `rejected`).
         token_columns: column suffix, or key of what was read from the text -> response name -> float32, one number per
             response token.
+        fields: data columns as the data gives them, those that rewards read.
+        messages: in rows of prompts, the prompt as messages; None where the data is plain text.
     """
 
     index: int
@@ -39,6 +42,8 @@ class TokenRow:
     text: Mapping[str, str] = field(default_factory=dict)
     label: bool | None = None
     token_columns: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    messages: Sequence[Mapping[str, Any]] | None = None
 
     @property
     def weighted(self) -> tuple[str, ...]:
@@ -62,8 +67,8 @@ class TokenRow:
 
     @property
     def length(self) -> int:
-        """Tokens of the prompt and the longest response."""
-        return len(self.prompt) + max(len(ids) for ids in self.responses.values())
+        """Tokens of the prompt and the longest response, if there is any."""
+        return len(self.prompt) + max((len(ids) for ids in self.responses.values()), default=0)
 
 
 @dataclass(frozen=True)

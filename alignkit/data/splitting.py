@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -96,7 +97,7 @@ def _exchange(values: Mapping[str, ValueT]) -> dict[str, ValueT]:
 
 
 def rows_fingerprint(rows: Iterable[TokenRow]) -> str:
-    """blake2b over number, tokens, label and data columns of every row, in order; hex."""
+    """blake2b over number, tokens, label and the data columns read of every row, in order; hex."""
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for row in rows:
         names = ",".join(f"{name}:{len(ids)}" for name, ids in row.responses.items())
@@ -110,4 +111,6 @@ def rows_fingerprint(rows: Iterable[TokenRow]) -> str:
             for name, values in numbers.items():
                 digest.update(f"{name}{suffix};".encode())
                 digest.update(values.astype("<f4").tobytes())
+        if row.fields:
+            digest.update(f"fields:{json.dumps(row.fields, sort_keys=True, default=str)};".encode())
     return digest.hexdigest()

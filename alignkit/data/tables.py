@@ -44,7 +44,8 @@ def load_tables(
     Args:
         config: the `data` section.
         tokenizer: ids, special tokens and chat template come from it.
-        wanted: what is read of a row; responses are `("chosen", "rejected")`, `("chosen",)` or `("completion",)`.
+        wanted: what is read of a row; responses are `("chosen", "rejected")`, `("chosen",)`, `("completion",)` or
+            none, which makes rows of prompts.
         seed: of the run; decides what is held out and which labels are swapped.
         dropped_file: gets a JSON line for each row that is dropped; written anew.
 
@@ -54,7 +55,7 @@ def load_tables(
     if config.label_noise and not {"rejected", "completion"}.intersection(wanted.responses):
         raise DataError(
             f"data.label_noise: {config.label_noise} needs pairs or labelled responses; this trainer reads "
-            f"{', '.join(wanted.responses)}"
+            f"{wanted.in_words}"
         )
     if wanted.every_turn:
         _refuse_every_turn(wanted)
@@ -92,7 +93,7 @@ def _write_dropped(path: Path, sources: Sequence[_Source]) -> None:
 
 def _refuse_every_turn(wanted: Wanted) -> None:
     if not wanted.to_imitate:
-        reads = ", ".join(wanted.responses)
+        reads = wanted.in_words
         raise DataError(f"data.train_on: all_turns is for single responses; this trainer reads {reads}; take last_turn")
     if wanted.token_columns:
         raise DataError("data.train_on: all_turns has no token weights for earlier turns; take last_turn")

@@ -2,7 +2,7 @@
 
 Prompt and response are tokenised together, as a reader meets them, and the prompt alone, as it is given at generation.
 The tokens on which these agree, for every response, are the prompt; a token that straddles the boundary belongs to the
-response and is counted.
+response and is counted. Without responses the prompt is all of them.
 """
 
 from __future__ import annotations
@@ -200,6 +200,8 @@ class Tokeniser:
             text={"prompt": rendered.prompt, **texts},
             label=example.label,
             token_columns=token_columns,
+            fields=example.fields,
+            messages=None if responses or isinstance(example.prompt, str) else example.prompt,
         )
 
     def _offsets(self, found: Offsets, length: int, rendered: Rendered, text: str, name: str) -> np.ndarray:

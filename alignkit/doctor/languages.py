@@ -60,7 +60,7 @@ class Languages(Check):
 
     def findings(self, case: Case) -> Iterator[Finding]:
         rows = spaced(case.rows, MOST_ROWS)
-        found = [language_of(next(iter(row.responses.values()))) for row in rows]
+        found = [language_of(next(iter(row.responses.values()), row.prompt)) for row in rows]
         counts = Counter(found)
         if not counts:
             return

@@ -147,7 +147,7 @@ def _plan(
     loaded: LoadedRecipe, tables: Tables, found: Rehearsed, accelerator: Accelerator, clock: Callable[[], float]
 ) -> Plan:
     training, rows = found.job.training, tables.train
-    steps = planned_steps(training, len(rows))
+    steps = planned_steps(training, len(rows), found.job.method.view.updates)
     share = -(-training.batch_size // accelerator.num_processes)
     micro = min(training.micro_batch_size, share)
     lengths = lengths_of(rows)

@@ -147,7 +147,7 @@ class _Rehearsal:
             self.reference = self._own_reference()
         anchor = self.needs.anchor
         self.laid = Laid(policy.layout, 0 if anchor is None else anchor.longest)
-        self.steps = planned_steps(job.training, len(tables.train))
+        self.steps = planned_steps(job.training, len(tables.train), job.method.view.updates)
         processes = accelerator.num_processes
         self.micro = micro_batches(tables.train, job.training, job.method.seed, processes)
         self.most_places = self.laid.places(self.laid.largest(self.micro)[0])

@@ -119,6 +119,7 @@ def load() -> Callable[..., Tables]:
         columns=(),
         token_columns=(),
         nonnegative=(),
+        fields=(),
         seed=0,
         dropped=None,
         names=None,
@@ -132,7 +133,7 @@ def load() -> Callable[..., Tables]:
             options.setdefault("holdout", 0)
         data = DataConfig(train=name, **options)
         read = (frozenset(names) for names in (columns, token_columns, nonnegative))
-        wanted = Wanted.of(responses, data, *read)
+        wanted = Wanted.of(responses, data, *read, fields=frozenset(fields))
         return load_tables(data, tokenizer or byte_tokenizer(), wanted, seed=seed, dropped_file=dropped)
 
     return load_file

@@ -13,6 +13,7 @@ RESPONSES = {
     "preference": ("chosen", "rejected"),
     "unpaired": ("completion",),
     "sft": ("chosen",),
+    "on_policy": (),
 }
 
 
@@ -27,8 +28,8 @@ def shown() -> list[tuple[str, str]]:
 
 
 def test_all_are_found() -> None:
-    """Four pairs for three trainers, three labelled, three single, one with a system message, one with more columns."""
-    assert len(shown()) == 4 * 3 + 3 + 3 + 1 + 1
+    """Four pairs for three trainers, three each labelled, single and prompts, one with a system message, one with more."""
+    assert len(shown()) == 4 * 3 + 3 + 3 + 3 + 1 + 1
 
 
 @pytest.mark.parametrize(("trainer", "line"), shown())
