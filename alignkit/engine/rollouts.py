@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,8 +175,7 @@ class Rollouts:
         used = {row.index for row in batch}
         others = iter([row for row in (self._prompts[n] for n in order) if row.index not in used])
         for round_ in range(1, self._drawing.sampler.refill_rounds + 1):
-            missing = len(batch) - len(alive)
-            prompts = [row for row, _ in zip(others, range(missing), strict=False)] if missing else []
+            prompts = list(islice(others, len(batch) - len(alive)))
             if not prompts:
                 break
             alive += [group for group in self._groups(step, round_, prompts) if not self._is_dropped(group)]
