@@ -116,11 +116,10 @@ def _known_before(recipe: Recipe) -> Iterator[Misfit]:
     parts: dict[Path, Needs] = {("pair_weighting",): recipe.pair_weighting.needs()}
     parts |= {("losses", index): loss.needs() for index, loss in enumerate(recipe.losses)}
     for place, one in parts.items():
-        for what in (
-            *(f"data column '{name}'" for name in sorted(one.columns)),
-            *(("gold response",) if one.gold else ()),
-        ):
-            yield place, f"needs a {what} of each row, and rows of trainer '{trainer}' are sampled; use another"
+        wanted = [*map(repr, sorted(one.columns)), *(["a gold response"] if one.gold else [])]
+        if wanted:
+            what = " and ".join(wanted)
+            yield place, f"needs {what} of each row of the data, and trainer '{trainer}' samples its rows; use another"
 
 
 def _losses_differ(recipe: Recipe) -> Iterator[Misfit]:

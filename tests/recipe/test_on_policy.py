@@ -86,15 +86,16 @@ MISFITS = {
     "weighting={name: gradient, smoothing: 0.5}": VISIT,
     "weighting={name: gradient, refresh_every: 2}": VISIT,
     f"{PAIRS}\nlosses=[tpo]": (
-        "losses.0: needs a gold response of each row, and rows of trainer 'online_preference' are sampled; use another"
+        "losses.0: needs a gold response of each row of the data, and trainer 'online_preference' samples its rows; "
+        "use another"
     ),
     f"{PAIRS}\nlosses=[calibrated_nll]": (
-        "losses.0: needs a data column 'score_chosen' of each row, and rows of trainer 'online_preference' are "
-        "sampled; use another"
+        "losses.0: needs 'score_chosen' of each row of the data, and trainer 'online_preference' samples its rows; use "
+        "another"
     ),
-    f"{PAIRS}\npair_weighting={{name: column, column: trust}}": (
-        "pair_weighting: needs a data column 'trust' of each row, and rows of trainer 'online_preference' are sampled; "
-        "use another"
+    f"{PAIRS}\npair_weighting=uni_dpo": (
+        "pair_weighting: needs 'score_chosen' and 'score_rejected' of each row of the data, and trainer "
+        "'online_preference' samples its rows; use another"
     ),
     "pair_weighting=wpo": (
         "pair_weighting.name: 'wpo' weighs pairs, but trainer 'on_policy' gives rollouts; use 'uniform' or a trainer "
