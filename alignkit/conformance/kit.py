@@ -23,6 +23,7 @@ from alignkit.conformance import (
     trainers,
 )
 from alignkit.conformance import pair_weightings as pairs
+from alignkit.conformance import rewards as rewarding
 from alignkit.conformance import weightings as weights
 from alignkit.conformance.check import Check
 from alignkit.errors import AlignkitError, RecipeError, printable
@@ -41,6 +42,7 @@ CHECKS: Final[Mapping[str, Sequence[Check]]] = {
     "model": models.CHECKS,
     "source": sources.CHECKS,
     "measure": measures.CHECKS,
+    "reward": rewarding.CHECKS,
 }
 """What each kind promises beside what all components do."""
 
