@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
-from alignkit.errors import ModelError
+from alignkit.errors import ModelError, shown
 from alignkit.lazy import peft, torch, transformers
 from alignkit.models.base import REFERENCE_ADAPTER, ModelSource
 from alignkit.models.configuration import causal_config, in_file, read_config
-from alignkit.models.gguf import load_unpacked, parted, require_gguf
+from alignkit.models.gguf import ENDING, load_unpacked, parted, require_gguf
 from alignkit.models.loading import loading, require_place, unreachable
 from alignkit.models.weights import (
     ADAPTER,
@@ -51,7 +52,7 @@ class Pretrained(ModelSource):
     """Hub id or folder of a model in the format of transformers, or of a peft adapter; or of a GGUF file, which then
     stands in `gguf_file`."""
 
-    gguf_file: str | None = Field(None, pattern=r"\.gguf$")
+    gguf_file: str | None = None
     """Name of a GGUF file there (package gguf), which holds weights, configuration, tokenizer and chat template. The
     weights are unpacked, and saved as any others."""
 
@@ -70,6 +71,14 @@ class Pretrained(ModelSource):
 
     chat_template: str | None = None
     """File with a chat template (jinja) that replaces the tokenizer's."""
+
+    @field_validator("gguf_file")
+    @classmethod
+    def _is_gguf(cls, value: str | None) -> str | None:
+        if value is not None and not value.endswith(ENDING):
+            said = f"expected the name of a file that ends with {ENDING}, got {shown(value)}"
+            raise PydanticCustomError("gguf_file", "{said}", {"said": said})
+        return value
 
     def load_tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerBase:
         """The tokenizer; padding is EOS where it has none of its own.
