@@ -123,8 +123,8 @@ def _real_run(
             return path
         progress = partial(Progress, display=display)
         side = SideRuns(path / "contrast", keeper.begin, keeper.note, progress, keeper.goes_on_with)
-        show_begun(console, loaded, str(path))
         _check_sampler(loaded)
+        show_begun(console, loaded, str(path))
         parts = load_parts(loaded, path, path / "dropped.jsonl" if keeper.folder else None, Banner(console))
         try:
             prepared = prepare(parts, side, judge, path)
@@ -146,8 +146,8 @@ def _real_run(
 
 def _dry_run(console: Console, loaded: LoadedRecipe) -> None:
     """The plan and a row first, then what can be checked on a few rows."""
-    show_begun(console, loaded, "none: dry run")
     _check_sampler(loaded)
+    show_begun(console, loaded, "none: dry run")
     parts = load_parts(loaded, Path("."), None, Banner(console))
     console.print(preview(parts.tables.train[0], parts.policy.tokenizer))
     with Judge(loaded.recipe.rewards) as judge:

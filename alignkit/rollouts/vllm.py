@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from alignkit.errors import ServerError
 from alignkit.lazy import accelerate
@@ -65,9 +67,7 @@ class VLLM(Sampler):
 
     is_exact: ClassVar[bool] = False
 
-    url: str = Field(
-        "http://localhost:8000", pattern=r"^https?://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$"
-    )
+    url: str = "http://localhost:8000"
     """Where the server listens: scheme, host and port. One run at a time: the server has one set of weights. A server
     that wants a key finds it in the environment variable VLLM_API_KEY."""
 
@@ -80,6 +80,13 @@ class VLLM(Sampler):
 
     timeout: float = Field(600.0, gt=0, le=86_400)
     """Longest wait for one answer: a response, or a change of weights; seconds."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_server(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?", url):
+            raise PydanticCustomError("url", "must be http:// or https:// and a host, such as http://localhost:8000")
+        return url
 
     def check(self) -> None:
         """Asks the server for its model and for one token.

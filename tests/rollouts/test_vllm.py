@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from pydantic import ValidationError
 from vllm_stand_in import StandIn, serving
 
 from alignkit.errors import RunFolderError, ServerError
+from alignkit.recipe.load import load_recipe
 from alignkit.rollouts.vllm import VLLM
+from alignkit.run import run
 
 PROMPTS = [np.array([3, 1, 4], np.int32), np.array([1, 5], np.int32)]
 SEEDS = [[11, 2**63 - 1, 13], [21, 22, 23]]
@@ -238,7 +241,9 @@ def test_a_name_that_no_machine_can_have():
     "url", ["localhost:8000", "file:///etc", "http://me:key@host", "http://host/v1", "http://[::g]", "http://a b", ""]
 )
 def test_what_is_no_url_of_a_server(url):
-    with pytest.raises(ValidationError, match="url\n"):
+    with pytest.raises(
+        ValidationError, match=r"url\n  must be http:// or https:// and a host, such as http://localhost:8000 \["
+    ):
         VLLM(url=url)
 
 
@@ -335,3 +340,27 @@ def test_weights_that_cannot_be_written(sampler, server, tmp_path):
     with pytest.raises(RunFolderError, match=r"file/alignkit-\w+: cannot be written: Not a directory$"):
         draw(astray, policy(llama()))
     assert server.bodies("/collective_rpc") == []
+
+
+GRPO = [
+    *("sampler.name=vllm", "sampler.dead_groups=keep"),
+    *("sampler.responses=2", "sampler.max_new_tokens=6", "training.steps=2", "training.batch_size=2"),
+    *("evaluation.samples=0", "data.world.pairs=8", "data.world.eval_pairs=2"),
+]
+
+
+def test_a_run_sends_its_weights_at_each_step(server, tmp_path):
+    recipe = load_recipe("alignkit:methods/grpo.yaml", [*GRPO, f"sampler.url={server.url}"])
+    run(recipe, tmp_path / "run", quiet=True)
+    routes = Counter(route for route, _, _ in server.asked)
+    assert (routes["/collective_rpc"], routes["/v1/completions"]) == (2, 1 + 2 * 2 * 2)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    apart = [json.loads(line)["sampling/logp_difference"] for line in lines]
+    assert len(apart) == 2 and max(apart) < 1e-5
+
+
+def test_a_run_without_a_server_leaves_nothing_behind(tmp_path):
+    recipe = load_recipe("alignkit:methods/grpo.yaml", [*GRPO, "sampler.url=http://localhost:1"])
+    with pytest.raises(ServerError, match="GET /v1/models cannot be asked: Connection refused; start it with: vllm"):
+        run(recipe, tmp_path / "run", quiet=True)
+    assert list(tmp_path.iterdir()) == []
