@@ -44,6 +44,8 @@ from alignkit.report.banner import Banner
 from alignkit.report.start import dry_run_line, show_begun, show_plan
 from alignkit.result import RunResult
 from alignkit.rewards.judge import Judge
+from alignkit.rewards.permission import Permission, granted, granting
+from alignkit.rewards.sandbox import require
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,6 +57,7 @@ def run(
     resume: bool = False,
     dry_run: bool = False,
     quiet: bool = False,
+    execute_code: Permission | None = None,
 ) -> RunResult:
     """Trains what a recipe says and records it.
 
@@ -65,6 +68,8 @@ def run(
         dry_run: load everything, show the plan and a row as the model will see it, check, and stop; nothing that is
             kept is computed and nothing is written.
         quiet: print nothing; the records are the same.
+        execute_code: whether rewards may run code that the model writes: "none", in a "sandbox", or "bare" where the
+            machine has no sandbox; None leaves it as it is, which is not at all.
 
     Returns:
         The run folder and what is in it, on every process; without a folder after a dry run.
@@ -74,7 +79,7 @@ def run(
         SystemExit: 128 + signal, after a signal was answered with a checkpoint.
     """
     loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe)
-    with surroundings(loaded, quiet=quiet) as display:
+    with surroundings(loaded, quiet=quiet) as display, granting(execute_code or granted()):
         if dry_run:
             _dry_run(display.console, loaded)
             return RunResult(None)
@@ -174,6 +179,7 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
         AlignkitError: a part cannot be had or does not fit.
     """
     recipe, banner = loaded.recipe, banner or Banner(Console(quiet=True))
+    require(recipe.rewards)
     accelerator = make_accelerator(recipe.training, path)
     tokenizer, tables = read_rows(recipe, dropped_file)
     banner.data(tables.reports)
