@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import alignkit.recipe.pipeline as load
     import alignkit.rewards.permission as permissions
     import alignkit.run as runs
+    from alignkit.rewards.permission import Permission
 else:
     load = LazyModule("alignkit.recipe.pipeline")
     pipelines = LazyModule("alignkit.pipeline")
@@ -58,7 +59,7 @@ def run(
     """Train what a recipe says, and measure before and after."""
     refuse_output(output)
     recipe, output = _of_run(recipe, output)
-    leave = "bare" if without_sandbox else "sandbox" if execute_code else "none"
+    leave: Permission = "bare" if without_sandbox else "sandbox" if execute_code else "none"
     with processes.joined(), permissions.granting(leave):
         loaded = load.load(recipe, overrides or ())
         if isinstance(loaded, load.LoadedPipeline):
