@@ -127,6 +127,10 @@ class HubError(AlignkitError, OSError):
     """Nothing can be uploaded to the Hub: no login, no network, or the Hub says no."""
 
 
+class ServerError(AlignkitError, OSError):
+    """A server that draws responses cannot be reached, or gives what cannot be used."""
+
+
 class CheckpointError(AlignkitError, OSError):
     """No checkpoint can be resumed from."""
 

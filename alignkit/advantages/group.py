@@ -39,8 +39,8 @@ class GroupRelative(Advantage):
         if self.baseline == "none" and self.scale == "group_std":
             raise PydanticCustomError(
                 "scale",
-                "scale 'group_std' divides by nearly 0 where rewards of a group are equal, and with baseline 'none' they "
-                "are not 0 there; use batch_std or none",
+                "scale 'group_std' divides by nearly 0 where rewards of a group are equal, and with baseline 'none' "
+                "they are not 0 there; use batch_std or none",
             )
         return self
 

@@ -81,11 +81,6 @@ class Loss(Component):
         """What else is logged of it, under names of its own, as constants; nothing by default."""
         return {}
 
-    @property
-    def penalty(self) -> float:
-        """Coefficient of log(policy / reference) that is taken off a sampled response's reward at each token."""
-        return 0.0
-
 
 class PairLoss(Loss):
     """A loss of chosen against rejected responses."""

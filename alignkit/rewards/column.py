@@ -13,9 +13,9 @@ from alignkit.rewards.base import Reward, Sample
 class ByColumn(Reward):
     """A number of the data's row, whatever the response.
 
-    It is the same for all responses to a prompt, so an advantage that compares them takes it away again. Where there is
-    no such baseline it says which prompts are worth more than others. A row whose column holds no finite number gives no
-    score.
+    It is the same for all responses to a prompt, so an advantage that compares them takes it away again. Where there
+    is no such baseline it says which prompts are worth more than others. A row whose column holds no finite number
+    gives no score.
 
     Formula: the column's value
     """

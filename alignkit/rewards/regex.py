@@ -51,8 +51,9 @@ class Regex(Reward):
         return [self._value(sample.response) for sample in samples]
 
     def _value(self, text: str) -> float | None:
-        look = regex.search if self.mode == "search" else regex.fullmatch
+        pattern = regex.compile(self.pattern)
+        look = pattern.search if self.mode == "search" else pattern.fullmatch
         try:
-            return self.wrong if look(self.pattern, text, timeout=SECONDS) is None else self.right
+            return self.wrong if look(text, timeout=SECONDS) is None else self.right
         except TimeoutError:
             return None

@@ -59,6 +59,13 @@ class Sampler(Component):
     refill_rounds: int = Field(0, ge=0, le=1000)
     """Times that other prompts are drawn for, as many as groups were dropped; 0 trains on what is left."""
 
+    def check(self) -> None:
+        """Finds out before the model loads whether responses can be drawn at all.
+
+        Raises:
+            AlignkitError: they cannot.
+        """
+
     @abstractmethod
     def sample(
         self, prompts: Sequence[ndarray], seeds: Sequence[Sequence[int]], policy: Policy, step: int

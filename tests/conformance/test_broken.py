@@ -23,6 +23,7 @@ from alignkit.losses.base import PairLoss
 from alignkit.models.statistics import Entropy, Statistic
 from alignkit.pair_weighting.base import PairWeighting
 from alignkit.registry import Component
+from alignkit.rewards.base import Reward
 from alignkit.rollouts.base import ResponseAnchor
 from alignkit.scores import View
 from alignkit.views.base import Trainer
@@ -461,6 +462,59 @@ def test_a_source():
     assert starts(said, "gives other rows when it is asked again, the first at here; runs could not be resumed")
 
 
+class Ranking(Reward):
+    """Says which response is the longest of those that it sees, and of one without text nothing that is a number."""
+
+    def columns(self):
+        return ["answer"]
+
+    def score(self, samples):
+        longest = max(len(sample.response) for sample in samples)
+        return [len(sample.response) / longest if sample.response else float("nan") for sample in samples]
+
+
+class Hasty(Reward):
+    """Takes every column for text."""
+
+    def columns(self):
+        return frozenset({"answer"})
+
+    def score(self, samples):
+        return [float(sample.columns["answer"].strip() in sample.response) for sample in samples]
+
+
+class Missing(Reward):
+    """Leaves out what it cannot score."""
+
+    def score(self, samples):
+        return [1.0 for sample in samples if sample.response]
+
+
+@pytest.mark.parametrize(
+    ("cls", "sentence"),
+    [
+        (Ranking, "columns() gives ['answer'], not a frozenset of names"),
+        (Hasty, "raised AttributeError: 'float' object has no attribute 'strip', where it gives a finite number or"),
+        (Missing, "gives 12 scores for 13 responses"),
+    ],
+)
+def test_a_reward(cls, sentence):
+    assert starts(said_of(cls), sentence), said_of(cls)
+
+
+class Longest(Ranking):
+    """The same with names of columns."""
+
+    def columns(self):
+        return frozenset()
+
+
+def test_a_reward_that_looks_at_the_others():
+    said = said_of(Longest)
+    assert starts(said, "response '': gives nan, not a finite number or None")
+    assert starts(said, "response '6 x 7 is 42, so\\n#### 42': 1.0 alone, not 0.5")
+
+
 # --- the command ---
 
 
@@ -485,7 +539,7 @@ def test_the_command_finds_a_component_by_name_and_takes_its_parameters(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["column"], "'column' is a weighting and a pair_weighting; add --kind\n"),
+        (["column"], "'column' is a weighting and a pair_weighting and a reward; add --kind\n"),
         (["uniformm"], "no component is called 'uniformm'; did you mean 'uniform'? known: "),
         (["dpo", "--kind", "loss", "--set", "beta=x"], "--set beta=x: beta: expected a number, got 'x' (a string)\n"),
         (["./none.py"], "/none.py'\n"),
