@@ -47,8 +47,8 @@ What is tried, each exactly and in the precision of the run:
   one.
 - **Randomness.** With `gradient_checkpointing` the forward pass in training mode equals that in evaluation mode.
 
-A GGUF file is read where transformers can, with `pip install 'alignkit[gguf]'`: `model: {name: pretrained, path: FOLDER,
-gguf_file: NAME.gguf}`, or a Hub id as `path`. Weights (unpacked, to float32 unless `dtype` says otherwise),
+A GGUF file is read where transformers can, with `pip install 'alignkit[gguf]'`: `model: {name: pretrained, path:
+FOLDER, gguf_file: NAME.gguf}`, or a Hub id as `path`. Weights (unpacked, to float32 unless `dtype` says otherwise),
 configuration, tokenizer and chat template are the file's, or `tokenizer` and `chat_template` name others; what is
 trained is saved as safetensors. A plan unpacks nothing. An adapter calls such a base `FOLDER/NAME.gguf`, which alignkit
 knows and peft alone does not.
