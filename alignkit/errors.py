@@ -127,12 +127,20 @@ class HubError(AlignkitError, OSError):
     """Nothing can be uploaded to the Hub: no login, no network, or the Hub says no."""
 
 
+class ServerError(AlignkitError, OSError):
+    """A server that draws responses cannot be reached, or gives what cannot be used."""
+
+
 class CheckpointError(AlignkitError, OSError):
     """No checkpoint can be resumed from."""
 
 
 class MeasureError(AlignkitError, ValueError):
     """A measure of an evaluation, which may be a plugin's, gives what it must not or asks for what there is not."""
+
+
+class RewardError(AlignkitError, ValueError):
+    """A reward, which may be a plugin's, gives what is no score, cannot score too many samples, or must not be run."""
 
 
 class CheckError(AlignkitError, ValueError):

@@ -38,10 +38,12 @@ __all__ = [
     "hub_errors",
     "huggingface_hub",
     "huggingface_hub_bars",
+    "math_verify",
     "numpy",
     "parquet",
     "peft",
     "pytree",
+    "regex",
     "safetensors",
     "safetensors_torch",
     "tokenizers",
@@ -54,9 +56,11 @@ if TYPE_CHECKING:
     import datasets as datasets
     import huggingface_hub as huggingface_hub
     import huggingface_hub.utils.tqdm as huggingface_hub_bars
+    import math_verify as math_verify
     import numpy as numpy
     import peft as peft
     import pyarrow.parquet as parquet
+    import regex as regex
     import safetensors as safetensors
     import tokenizers as tokenizers
     import torch as torch
@@ -76,10 +80,12 @@ else:
     hub_errors = LazyModule("huggingface_hub.errors")
     huggingface_hub = LazyModule("huggingface_hub")
     huggingface_hub_bars = LazyModule("huggingface_hub.utils.tqdm")
+    math_verify = LazyModule("math_verify")
     numpy = LazyModule("numpy")
     parquet = LazyModule("pyarrow.parquet")
     peft = LazyModule("peft")
     pytree = LazyModule("torch.utils._pytree")
+    regex = LazyModule("regex")
     safetensors = LazyModule("safetensors")
     safetensors_torch = LazyModule("safetensors.torch")
     tokenizers = LazyModule("tokenizers")

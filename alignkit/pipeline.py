@@ -26,6 +26,7 @@ from alignkit.recipe.places import Stood
 from alignkit.recipe.tree import Path as KeyPath
 from alignkit.records.files import write_text
 from alignkit.result import RunResult
+from alignkit.rewards.sandbox import require
 from alignkit.run import run, run_stage
 
 
@@ -54,6 +55,7 @@ def run_pipeline(
         SystemExit: 128 + signal, after a signal was answered with a checkpoint.
     """
     loaded = recipe if isinstance(recipe, LoadedPipeline) else load_pipeline(recipe)
+    require(reward for stage in loaded.stages.values() for reward in stage.recipe.rewards)
     state = accelerate.PartialState(cpu=not torch.accelerator.is_available())
     console = Console(quiet=quiet or not state.is_main_process)
     if dry_run:

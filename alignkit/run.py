@@ -21,6 +21,7 @@ from alignkit.data.texts import training_texts
 from alignkit.data.tokenising import template_fingerprint
 from alignkit.determinism import deterministic
 from alignkit.engine.objective import ObjectiveStep
+from alignkit.engine.rollouts import Rollouts
 from alignkit.engine.setup import build_scoring, longest_rows
 from alignkit.engine.workbench import SideRuns
 from alignkit.evaluation.evaluate import Evaluation
@@ -42,6 +43,9 @@ from alignkit.records.fingerprints import model_fingerprint
 from alignkit.report.banner import Banner
 from alignkit.report.start import dry_run_line, show_begun, show_plan
 from alignkit.result import RunResult
+from alignkit.rewards.judge import Judge
+from alignkit.rewards.permission import Permission, granted, granting
+from alignkit.rewards.sandbox import require
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,6 +57,7 @@ def run(
     resume: bool = False,
     dry_run: bool = False,
     quiet: bool = False,
+    execute_code: Permission | None = None,
 ) -> RunResult:
     """Trains what a recipe says and records it.
 
@@ -63,6 +68,8 @@ def run(
         dry_run: load everything, show the plan and a row as the model will see it, check, and stop; nothing that is
             kept is computed and nothing is written.
         quiet: print nothing; the records are the same.
+        execute_code: whether rewards may run code that the model writes: "none", in a "sandbox", or "bare" where the
+            machine has no sandbox; None leaves it as it is, which is not at all.
 
     Returns:
         The run folder and what is in it, on every process; without a folder after a dry run.
@@ -72,7 +79,7 @@ def run(
         SystemExit: 128 + signal, after a signal was answered with a checkpoint.
     """
     loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe)
-    with surroundings(loaded, quiet=quiet) as display:
+    with surroundings(loaded, quiet=quiet) as display, granting(execute_code or granted()):
         if dry_run:
             _dry_run(display.console, loaded)
             return RunResult(None)
@@ -110,17 +117,22 @@ def _real_run(
     display: Display, loaded: LoadedRecipe, output: Path | None, *, resume: bool, whole: Whole | None = None
 ) -> Path:
     console = display.console
-    with Interruptible(), keeping(console, loaded, output, resume=resume, whole=whole) as keeper:
+    with (
+        Interruptible(),
+        keeping(console, loaded, output, resume=resume, whole=whole) as keeper,
+        Judge(loaded.recipe.rewards) as judge,
+    ):
         path = keeper.path
         if keeper.state == "finished":
             keeper.note(f"{path}: this run is finished; nothing is left to do")
             return path
         progress = partial(Progress, display=display)
         side = SideRuns(path / "contrast", keeper.begin, keeper.note, progress, keeper.goes_on_with)
+        _check_sampler(loaded)
         show_begun(console, loaded, str(path))
         parts = load_parts(loaded, path, path / "dropped.jsonl" if keeper.folder else None, Banner(console))
         try:
-            prepared = prepare(parts, side)
+            prepared = prepare(parts, side, judge, path)
             keeper.begin(parts.fingerprints)
             keeper.record_data(parts)
             before = keeper.evaluate(prepared, "before")
@@ -139,11 +151,19 @@ def _real_run(
 
 def _dry_run(console: Console, loaded: LoadedRecipe) -> None:
     """The plan and a row first, then what can be checked on a few rows."""
+    _check_sampler(loaded)
     show_begun(console, loaded, "none: dry run")
     parts = load_parts(loaded, Path("."), None, Banner(console))
     console.print(preview(parts.tables.train[0], parts.policy.tokenizer))
-    setup = prepare(parts, SideRuns(is_dry=True)).setup
+    with Judge(loaded.recipe.rewards) as judge:
+        setup = prepare(parts, SideRuns(is_dry=True), judge).setup
     note(console, dry_run_line(setup, parts.loaded.recipe))
+
+
+def _check_sampler(loaded: LoadedRecipe) -> None:
+    """Whatever draws the responses is asked before data and model are loaded, which may take long."""
+    if loaded.recipe.sampler is not None:
+        loaded.recipe.sampler.check()
 
 
 def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, banner: Banner | None = None) -> Parts:
@@ -159,7 +179,10 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
         AlignkitError: a part cannot be had or does not fit.
     """
     recipe, banner = loaded.recipe, banner or Banner(Console(quiet=True))
+    require(recipe.rewards)
     accelerator = make_accelerator(recipe.training, path)
+    if recipe.sampler is not None:
+        recipe.sampler.check()
     tokenizer, tables = read_rows(recipe, dropped_file)
     banner.data(tables.reports)
     policy = build_policy(
@@ -196,29 +219,35 @@ def read_rows(recipe: Recipe, dropped_file: Path | None) -> tuple[PreTrainedToke
     return tokenizer, tables
 
 
-def prepare(parts: Parts, side: SideRuns) -> Prepared:
+def prepare(parts: Parts, side: SideRuns, judge: Judge, folder: Path | None = None) -> Prepared:
     """Reference, token values and step of a run, checked.
 
     Args:
         parts: its data and model.
         side: for trainings that token weights need beforehand.
+        judge: asks the recipe's rewards.
+        folder: of the run, for samples to read; None keeps none.
 
     Raises:
         AlignkitError: a part cannot be had or does not fit.
     """
     recipe, tables = parts.loaded.recipe, parts.tables
     setup = build_scoring(parts.job, parts.policy, tables, parts.fingerprints, parts.accelerator, side)
-    step = ObjectiveStep(setup.scoring, parts.job.sizes)
+    draws = parts.job.method.drawing is not None
+    rollouts = Rollouts(setup.scoring, parts.job.sizes, tables.train, judge, folder) if draws else None
+    step = ObjectiveStep(setup.scoring, parts.job.sizes, rollouts)
     step.check_start(setup.looked_up.visited)
     is_world = on_world(recipe.data)
-    evaluation = Evaluation(setup.scoring, recipe.evaluation, tables.eval, setup.reference, parts.accelerator, is_world)
+    evaluation = Evaluation(
+        setup.scoring, recipe.evaluation, tables.eval, setup.reference, parts.accelerator, is_world, rollouts
+    )
     return Prepared(parts, step, evaluation, setup)
 
 
 def _train(display: Display, prepared: Prepared, keeper: Keeper, before: Mapping[str, float]) -> TrainResult:
     """Trains and saves: when it returns without a signal, the last checkpoint and `final/` are on the disk."""
     job, rows = prepared.parts.job, prepared.parts.tables.train
-    with Progress(planned_steps(job.training, len(rows)), display=display) as progress:
+    with Progress(planned_steps(job.training, len(rows), job.method.view.updates), display=display) as progress:
         return train(
             prepared.step,
             rows,

@@ -280,6 +280,7 @@ class RowScores:
         columns: data columns that a component needs, name -> [B] float.
         mismatch: see `UnpairedScores`.
         per_token: what rows bring along, name -> [B, T] of the first response, 0 off the mask.
+        max_new_tokens: longest response that may be sampled to train on, tokens; 0 where none is.
     """
 
     responses: tuple[TokenScores, ...]
@@ -290,3 +291,4 @@ class RowScores:
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     mismatch: Tensor | None = None
     per_token: Mapping[str, Tensor] = field(default_factory=dict)
+    max_new_tokens: int = 0

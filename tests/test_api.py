@@ -63,7 +63,7 @@ def test_importing_the_package_loads_nothing():
 @pytest.mark.parametrize("first", ["import alignkit.run", "from alignkit import run", "pass"])
 def test_run_can_be_called_whoever_imported_the_module_of_its_name_first(first):
     assert python(f"{first}\nimport alignkit, inspect; print(*inspect.signature(alignkit.run).parameters)") == (
-        "recipe output resume dry_run quiet\n"
+        "recipe output resume dry_run quiet execute_code\n"
     )
 
 

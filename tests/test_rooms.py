@@ -14,7 +14,19 @@ ROOMS = (
     *("__main__", "cli", "authoring", "checkup", "reproduce", "pipeline", "plan", "run", "keeping", "prepared"),
     *("use", "result", "declared", "conformance", "templates", "report", "folder", "recipe", "doctor"),
     *("evaluation", "engine", "weighting", "contrasts", "views", "losses", "pair_weighting", "scores", "asks"),
-    *("rollouts", "models", "loop", "data", "world", "progress", "determinism", "quiet", "libraries"),
+    *(
+        "rewards",
+        "advantages",
+        "rollouts",
+        "models",
+        "loop",
+        "data",
+        "world",
+        "progress",
+        "determinism",
+        "quiet",
+        "libraries",
+    ),
     *("registry", "entry_points", "trusted", "records", "seeds", "finite", "lazy", "errors"),
 )
 """From the top of the house down; docs/design.md says what each is for."""

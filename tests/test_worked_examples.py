@@ -32,11 +32,11 @@ RELEASED = {"mix": 0.2, "prior": Prior(name="prior", sigma_divisor=8, sigma_min=
 # key -> where the number is asserted instead: the toy model is not a weighting's business
 ELSEWHERE = {"toy attribution last logits", "toy attribution argmax", "toy attribution I"}
 
-# By the beginning of the key: asserted in test_worked_methods.py, or of methods that are not there yet.
+# By the beginning of the key: asserted in test_worked_methods.py, or no number of ours.
 LATER = (
     *("dpo_label_smoothing", "dpo_robust", "dpo_hinge", "ipo_", "dpo_sigmoid_norm", "mean_logp_", "simpo ", "orpo"),
     *("prompt_logps", "cpo ", "gold_logps", "tpo", "kto_", "tis_", "kl_policy_ref_", "cdpo", "uni"),
-    *("grpo", "ti-grpo", "rpp "),  # on-policy training
+    *("grpo", "ti-grpo", "rpp "),
     *("pearson ", "mean w", "mean delta", "TableB2 "),  # arithmetic on the paper's own tables
 )
 

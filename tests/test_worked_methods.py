@@ -11,17 +11,22 @@ from dataclasses import replace
 import pytest
 import torch
 
+from alignkit.advantages import advantages as advantages_by_name
+from alignkit.advantages.base import Groups
+from alignkit.conformance.scored import each_tensor
 from alignkit.losses import losses
+from alignkit.losses.base import Loss
 from alignkit.models.head import Predictions, contrastive_logps
 from alignkit.models.statistics import ReverseKL
 from alignkit.pair_weighting import pair_weightings
-from alignkit.scores import PairScores, Span, TokenScores, UnpairedScores
+from alignkit.scores import PairScores, RolloutScores, Span, TokenScores, UnpairedScores
 from alignkit.weighting import weightings
 from alignkit.weighting.hybrid import Hybrid
 
 KEYS = (
     *("dpo_label_smoothing", "dpo_robust", "dpo_hinge", "ipo_", "dpo_sigmoid_norm", "mean_logp_", "simpo ", "orpo"),
     *("prompt_logps", "cpo ", "gold_logps", "tpo", "kto_", "tis_", "kl_policy_ref_", "cdpo", "uni"),
+    *("grpo", "ti-grpo", "rpp "),
 )
 """Beginnings of the keys that belong here."""
 
@@ -179,7 +184,77 @@ def contrastive(worked, pair: PairScores) -> dict:
     return found | {"cdpo_ce softmax(2*pos-1*neg) for pos=[2,1,0] neg=[1,2,0]": estimate_N.tolist()}
 
 
-PARTS = (pairwise, token_level, uni_dpo, kto, contrastive)
+def grpo(worked, pair: PairScores) -> dict:
+    """The pair as a group of two, right and wrong, sampled by the reference; the constant divisor has 4 tokens each."""
+    span = {side: Hybrid().weights(worked.span(side)) for side in ("chosen", "rejected")}
+    ti = weighted(pair, *(weights_BT[0].tolist() for weights_BT in span.values()))
+    advantages = advantage("group", [1.0, 0.0], (3, 4))[0]
+    found = {
+        "grpo_advantages": advantages[:, 0].tolist(),
+        "grpo adv for rewards [3,-.5,-3,3]": advantage("group", [3, -0.5, -3, 3], (1,) * 4)[0, :, 0].tolist(),
+    }
+    for side, scores in (("chosen", pair.chosen), ("rejected", pair.rejected)):
+        found[f"grpo ratio {side}"] = scores.logratio_BT.exp()[0].tolist()
+        k3 = losses.build("policy_gradient", {"kl": {"coefficient": 1.0, "estimator": "k3"}})
+        each = each_tensor(scores, lambda _, value: value.mT)  # a response of its own for every token
+        found[f"grpo k3 kl {side}"] = k3.terms(rollout(each, torch.zeros(1), each.policy_BT))[1].value_B.tolist()
+    for name, average in (("grpo", "examples"), ("token", "tokens"), ("dr", "constant")):
+        for beta, key in ((0.0, "0"), (0.04, ".04")):
+            settings = {"average": average, "kl": {"coefficient": beta, "estimator": "k3"}}
+            loss = losses.build("policy_gradient", settings)
+            found[f"grpo agg={name} beta_kl={key}"] = group_loss(loss, pair, advantages)
+            if average != "constant":
+                words = "" if beta else " (adv*w, mean1)"
+                found[f"ti-grpo agg={name} beta_kl={key}{words}"] = group_loss(loss, ti, advantages)
+    return found
+
+
+def advantage(name: str, rewards: list[float], lengths: tuple[int, ...], penalty=None, **parameters) -> torch.Tensor:
+    """[1, G, T] of one group of responses."""
+    mask_GT = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    rewards_PG = torch.tensor([rewards], dtype=torch.float64)
+    groups = Groups(rewards_PG, torch.ones_like(rewards_PG).bool(), mask_GT[None], penalty)
+    return advantages_by_name.build(name, parameters).per_token(groups)
+
+
+def rollout(scores: TokenScores, advantage_T: torch.Tensor, old_BT: torch.Tensor) -> RolloutScores:
+    return RolloutScores(scores, advantage_T[: scores.mask_BT.shape[1]][None], old_BT, 4)
+
+
+def group_loss(loss: Loss, pair: PairScores, advantages: torch.Tensor, old: tuple | None = None) -> float:
+    """What the objective makes of both responses; sampled by the reference unless told otherwise."""
+    of = old or (pair.chosen.reference_BT, pair.rejected.reference_BT)
+    sides = [rollout(s, *rest) for s, *rest in zip((pair.chosen, pair.rejected), advantages, of, strict=True)]
+    units = {"examples": 2, "tokens": 7}
+    return float(sum(term.value_B.sum() / units[term.unit] for one in sides for term in loss.terms(one)))
+
+
+def reinforce(worked, pair: PairScores) -> dict:
+    """REINFORCE++ with the same rewards and a penalty of 0.01."""
+    penalty = torch.zeros(1, 2, 4, dtype=torch.float64)
+    penalty[0, 0, :3], penalty[0, 1] = 0.01 * pair.chosen.logratio_BT[0], 0.01 * pair.rejected.logratio_BT[0]
+    ways = {
+        "returns": {"whiten": "none"},
+        "adv whitened (pop)": {},
+        "adv whitened (bessel)": {"correction": "bessel"},
+    }
+    found, loss = {}, losses.build("policy_gradient", {})
+    for way, parameters in ways.items():
+        (values,) = advantage("returns", [1.0, 0.0], (3, 4), penalty, **parameters)
+        found |= {f"rpp {way} chosen": values[0, :3].tolist(), f"rpp {way} rejected": values[1].tolist()}
+    (values,) = advantage("returns", [1.0, 0.0], (3, 4), penalty)
+    still = (pair.chosen.policy_BT, pair.rejected.policy_BT)
+    moves = ([0.1, -0.05, 0.3], [-0.1, 0.05, 0.25, 0.0])
+    moved = tuple(old_BT - torch.tensor([move]) for old_BT, move in zip(still, moves, strict=True))
+    return found | {
+        "rpp loss (pop, ratio=1, token mean)": group_loss(loss, pair, values, still),
+        "rpp loss (pop, logratio new/old = [.1,-.05,.3],[-.1,.05,.25,0], eps .2)": group_loss(
+            loss, pair, values, moved
+        ),
+    }
+
+
+PARTS = (pairwise, token_level, uni_dpo, kto, contrastive, grpo, reinforce)
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)

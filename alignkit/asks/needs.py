@@ -28,6 +28,7 @@ class Needs:
         prompt: log-probs of the prompt tokens but the first.
         gold: a gold response per example, from the data (TPO).
         values: numbers per response token that are known before training.
+        sampled: responses that the policy is sampled for are trained on.
         mismatched: the mean log-ratio of responses under prompts of other examples (KTO); asks for the reference too.
     """
 
@@ -42,6 +43,7 @@ class Needs:
     gold: bool = False
     values: frozenset[TokenValues] = frozenset()
     mismatched: bool = False
+    sampled: bool = False
 
     @property
     def reference_logits(self) -> bool:
@@ -52,7 +54,7 @@ class Needs:
     def live_reference(self) -> bool:
         """Whether the reference must be at hand while training: its log-probs of the data alone can be kept on disk."""
         log_ratio = any(attribution.target == "log_ratio" for attribution in self.attributions)
-        return self.reference_logits or self.anchor is not None or self.mismatched or log_ratio
+        return self.reference_logits or self.anchor is not None or self.mismatched or self.sampled or log_ratio
 
     def __or__(self, other: Needs) -> Needs:
         """What both ask for together.

@@ -48,6 +48,7 @@ HOMES: Final = {
     "statistic": "alignkit.models.statistics",
     "source": "alignkit.data.sources",
     "measure": "alignkit.evaluation",
+    "reward": "alignkit.rewards",
 }
 """Kind that has a template -> the module of its registry."""
 
@@ -61,8 +62,12 @@ SLOTS: Final = {
     "statistic": "weighting='{{name: statistic, statistic: {name}}}'",
     "source": "data.train='{{name: {name}}}' --set data.world=null --set data.holdout=10",
     "measure": "evaluation.measures=[{name}]",
+    "reward": "rewards=[{name}]",
 }
 """How a recipe names a component of a kind."""
+
+BASES: Final = {"reward": "methods/grpo"}
+"""The shipped recipe that a component of a kind goes into, where `tidpo` has no such slot."""
 
 QUICK: Final = {"contrast": ("steps=1",)}
 """Parameters with which a component of a kind is checked, where the defaults take long."""
@@ -140,8 +145,9 @@ def plugin(
     typer.echo(f"wrote {', '.join(printable(str(path)) for path in written)}; then:")
     quoted, setting = shlex.quote(str(target)), SLOTS[kind].format(name=name)
     check = " --set ".join([f"alignkit check-component {quoted}", *QUICK.get(kind, ())])
+    base = BASES.get(kind, "tidpo")
     trust = f"alignkit plugins trust {quoted}" if single_file else f"pip install -e {quoted}"
-    for line in (check, trust, f"alignkit run alignkit:tidpo.yaml --set {setting}"):
+    for line in (check, trust, f"alignkit run alignkit:{base}.yaml --set {setting}"):
         typer.echo(f"  {printable(line, None)}")
 
 

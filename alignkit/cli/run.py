@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     import alignkit.loop.processes as processes
     import alignkit.pipeline as pipelines
     import alignkit.recipe.pipeline as load
+    import alignkit.rewards.permission as permissions
     import alignkit.run as runs
+    from alignkit.rewards.permission import Permission
 else:
     load = LazyModule("alignkit.recipe.pipeline")
     pipelines = LazyModule("alignkit.pipeline")
+    permissions = LazyModule("alignkit.rewards.permission")
     processes = LazyModule("alignkit.loop.processes")
     runs = LazyModule("alignkit.run")
 
@@ -43,11 +46,21 @@ def run(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the folder's run, or begin it.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop before the first training step.")] = False,
+    execute_code: Annotated[
+        bool, typer.Option("--execute-code", help="Let rewards run code that the model writes, in a sandbox.")
+    ] = False,
+    without_sandbox: Annotated[
+        bool,
+        typer.Option(
+            "--execute-code-without-sandbox", help="The same where this machine has no sandbox: as you, unconfined."
+        ),
+    ] = False,
 ) -> None:
     """Train what a recipe says, and measure before and after."""
     refuse_output(output)
     recipe, output = _of_run(recipe, output)
-    with processes.joined():
+    leave: Permission = "bare" if without_sandbox else "sandbox" if execute_code else "none"
+    with processes.joined(), permissions.granting(leave):
         loaded = load.load(recipe, overrides or ())
         if isinstance(loaded, load.LoadedPipeline):
             pipelines.run_pipeline(loaded, output, resume, dry_run)

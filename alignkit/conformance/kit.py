@@ -10,8 +10,20 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from alignkit.conformance import anchors, common, contrasts, losses, measures, models, sources, statistics, trainers
+from alignkit.conformance import (
+    advantages,
+    anchors,
+    common,
+    contrasts,
+    losses,
+    measures,
+    models,
+    sources,
+    statistics,
+    trainers,
+)
 from alignkit.conformance import pair_weightings as pairs
+from alignkit.conformance import rewards as rewarding
 from alignkit.conformance import weightings as weights
 from alignkit.conformance.check import Check
 from alignkit.errors import AlignkitError, RecipeError, printable
@@ -24,11 +36,13 @@ CHECKS: Final[Mapping[str, Sequence[Check]]] = {
     "loss": losses.CHECKS,
     "trainer": trainers.CHECKS,
     "anchor": anchors.CHECKS,
+    "advantage": advantages.CHECKS,
     "contrast": contrasts.CHECKS,
     "statistic": statistics.CHECKS,
     "model": models.CHECKS,
     "source": sources.CHECKS,
     "measure": measures.CHECKS,
+    "reward": rewarding.CHECKS,
 }
 """What each kind promises beside what all components do."""
 

@@ -158,10 +158,11 @@ def _uniform_is_plain(loss: Loss) -> Iterator[str]:
 
 
 def _logs_constants(loss: Loss) -> Iterator[str]:
-    """logs rewards as constants"""
+    """logs finite constants"""
     trainer, scores = _stage(loss)
     leaves(scores)
-    for name, parts in loss.reward_metrics(trainer.view(scores)).items():
+    view = trainer.view(scores)
+    for name, parts in {**loss.reward_metrics(view), **loss.metrics(view)}.items():
         if any(getattr(part, "requires_grad", False) for part in parts):
             yield f"'{name}' carries a gradient; detach it"
         if not all(torch.isfinite(torch.as_tensor(part)).all() for part in parts):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
+from alignkit.losses.base import PairLoss
 from alignkit.registry import RegistryError
 from alignkit.scores import RowScores, Sees, TokenScores
 from alignkit.views import trainers
@@ -29,6 +30,11 @@ def trainer_of(sees: Sees) -> Trainer | None:
         except RegistryError:  # another plugin's trouble
             continue
     return None
+
+
+def laid_out(trainer: Trainer) -> int:
+    """How many responses its rows have; one that draws them says it by what it gives."""
+    return len(trainer.responses) or (2 if trainer.gives == PairLoss.sees else 1)
 
 
 def response(lengths: tuple[int, ...], seed: int, needs: Needs) -> TokenScores:
@@ -55,10 +61,9 @@ def response(lengths: tuple[int, ...], seed: int, needs: Needs) -> TokenScores:
 
 def scored(trainer: Trainer, needs: Needs, lengths: tuple[tuple[int, ...], ...] = LENGTHS) -> RowScores:
     """What the rows of a micro-batch scored to, with all that was asked for."""
-    made = [
-        response(lengths[n % len(lengths)], seed, needs) for seed, n in enumerate(range(len(trainer.responses) + 2))
-    ]
-    first = made[0].length_B
+    made = [response(lengths[n % len(lengths)], n, needs) for n in range(laid_out(trainer) + 2)]
+    first, sign_B1 = made[0].length_B, (made[0].length_B[:, None] != 5) * 2 - 1
+    drawn_BT = response(lengths[0], len(made), needs).weights_BT
     return RowScores(
         responses=tuple(made[:-2]),
         spans=(),
@@ -67,6 +72,8 @@ def scored(trainer: Trainer, needs: Needs, lengths: tuple[tuple[int, ...], ...] 
         gold=made[-1],
         columns={name: 2.0 + first.double() for name in sorted(needs.columns)},
         mismatch=torch.tensor(0.3, dtype=torch.float64),
+        per_token={"advantage": sign_B1 * drawn_BT, "old_logp": made[0].policy_BT.detach() + 0.05 * drawn_BT},
+        max_new_tokens=8,
     )
 
 
@@ -93,16 +100,25 @@ def each_response(scores: RowScores, change: Callable[[TokenScores], TokenScores
     )
 
 
+def per_token(scores: RowScores, change: Callable[[Tensor], Tensor]) -> RowScores:
+    """The scores with what rows bring along for each token changed."""
+    return replace(scores, per_token={name: change(value_BT) for name, value_BT in scores.per_token.items()})
+
+
 def padded(scores: RowScores, left: int, right: int) -> RowScores:
     """With columns of padding on both sides."""
-    pad = (left, right)
-    return each_response(scores, lambda one: each_tensor(one, lambda _, x: torch.nn.functional.pad(x, pad)))
+
+    def pad(value: Tensor) -> Tensor:
+        return torch.nn.functional.pad(value, (left, right))
+
+    return per_token(each_response(scores, lambda one: each_tensor(one, lambda _, x: pad(x))), pad)
 
 
 def picked(scores: RowScores, examples: list[int]) -> RowScores:
     """These examples, in this order."""
     found = each_response(scores, lambda one: each_tensor(one, lambda _, x: x[examples]))
     columns = {name: values_B[examples] for name, values_B in scores.columns.items()}
+    found = per_token(found, lambda x: x[examples])
     return replace(found, desirable_B=scores.desirable_B[examples], columns=columns)
 
 
@@ -119,7 +135,8 @@ def alone(scores: RowScores, example: int) -> RowScores:
 
         return each_tensor(one, change)
 
-    return each_response(picked(scores, [example]), cut)
+    found = picked(scores, [example])
+    return per_token(each_response(found, cut), lambda x: x[:, found.responses[0].mask_BT[0]])
 
 
 def bare(scores: RowScores, needs: Needs) -> RowScores:

@@ -34,7 +34,7 @@ def _says_what_it_is(trainer: Trainer) -> Iterator[str]:
     for key in ("gives", "reads"):
         if not isinstance(getattr(trainer, key, None), str):
             yield f"'{key}' must be text, got {getattr(trainer, key, None)!r}"
-    if not (trainer.responses and all(isinstance(name, str) for name in trainer.responses)):
+    if not (trainer.responses or trainer.draws) or not all(isinstance(name, str) for name in trainer.responses):
         yield f"'responses' must be names, got {trainer.responses!r}"
     elif len(set(trainer.responses)) < len(trainer.responses) or "gold" in trainer.responses:
         yield f"'responses' must be different names other than 'gold', got {', '.join(trainer.responses)}"

@@ -5,13 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from alignkit.advantages.base import Advantage
 from alignkit.asks.needs import Needs
 from alignkit.loop.config import TrainingConfig
 from alignkit.losses.base import Loss
 from alignkit.models.base import ModelSource
 from alignkit.pair_weighting.base import PairWeighting
+from alignkit.rewards.base import Reward
+from alignkit.rollouts.groups import Sampler
 from alignkit.views.base import Trainer
 from alignkit.weighting.base import TokenWeighting
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a policy comes to responses of its own to learn from.
+
+    Attributes:
+        sampler: draws groups of them.
+        rewards: what says how good they are, summed.
+        advantage: what makes one number per token of it; None where rewards only order responses.
+    """
+
+    sampler: Sampler
+    rewards: tuple[Reward, ...]
+    advantage: Advantage | None = None
 
 
 @dataclass(frozen=True)
@@ -24,6 +42,7 @@ class Method:
         losses: what is minimised, summed.
         view: which responses of a row are laid out, and what losses see of them.
         seed: of everything random.
+        drawing: how it comes to responses; None where the data has them.
     """
 
     weighting: TokenWeighting
@@ -31,14 +50,20 @@ class Method:
     losses: tuple[Loss, ...]
     view: Trainer
     seed: int
+    drawing: Drawing | None = None
 
     @cached_property
     def needs(self) -> Needs:
         """What must be computed: the union of what the parts need."""
-        needs = self.weighting.all_needs() | self.pair_weighting.needs()
+        needs = self.weighting.all_needs() | self.pair_weighting.needs() | Needs(sampled=self.drawing is not None)
         for loss in self.losses:
             needs = needs | loss.needs()
         return needs
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before they are scored: a policy gradient is that of the policy that samples."""
+        return self.drawing.sampler.temperature if self.drawing and self.view.needs_advantage else 1.0
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,15 @@ def score_metrics(scores: RowScores) -> Metrics:
     return metrics
 
 
+def sampling_metrics(scores: RowScores) -> Metrics:
+    """How far log-probs of the forward pass are from those that responses were drawn with, nats per token."""
+    if "sampled_logp" not in scores.per_token:
+        return {}
+    (response,) = scores.responses
+    difference_BT = (response.policy_BT.detach() - scores.per_token["sampled_logp"]).abs()
+    return {"sampling/logp_difference": (difference_BT.sum(), response.mask_BT.sum())}
+
+
 # --- token weights ---
 
 

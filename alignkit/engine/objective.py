@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from alignkit.data.rows import TokenRow
 from alignkit.engine.method import Sizes
-from alignkit.engine.metrics import score_metrics
+from alignkit.engine.metrics import sampling_metrics, score_metrics
 from alignkit.engine.mismatch import mean_mismatch
+from alignkit.engine.rollouts import Rollouts
 from alignkit.engine.scoring import Scoring
 from alignkit.errors import ModelError
 from alignkit.lazy import torch
-from alignkit.loop.step import Metrics
+from alignkit.loop.step import Metrics, StepRows
 from alignkit.scores import View
 
 if TYPE_CHECKING:
@@ -23,19 +24,22 @@ if TYPE_CHECKING:
 
 
 class ObjectiveStep:
-    """The training step of every offline method (`alignkit.loop.step.TrainingStep`).
+    """The training step of every method (`alignkit.loop.step.TrainingStep`).
 
     Args:
         scoring: scores rows as the method needs it.
         sizes: how much is worked on at once.
+        rollouts: makes rows of sampled responses; None where the data's rows are trained on.
     """
 
-    def __init__(self, scoring: Scoring, sizes: Sizes) -> None:
+    def __init__(self, scoring: Scoring, sizes: Sizes, rollouts: Rollouts | None = None) -> None:
         self.scoring = scoring
+        self.rollouts = rollouts
+        self.updates = scoring.method.view.updates
         self.method = scoring.method
         self.sizes = sizes
         pool = scoring.pool
-        self.lookahead = pool.anchor.refresh_every if pool else 1
+        self.lookahead = pool.anchor.refresh_every if pool and rollouts is None else 1
         self._mismatch: Tensor | None = None
 
     @property
@@ -47,6 +51,10 @@ class ObjectiveStep:
     def module(self, module: nn.Module) -> None:
         self.scoring.module = module
 
+    def draw(self, step: int, batch: Sequence[TokenRow]) -> StepRows:
+        """The batch itself, or rows of what the policy is sampled for its prompts."""
+        return StepRows(batch) if self.rollouts is None else self.rollouts.rows(step, batch)
+
     def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:
         """What the losses are divided by, over the rows of the whole optimizer step."""
         return self.method.view.totals(rows, self.scoring.needs)
@@ -55,6 +63,8 @@ class ObjectiveStep:
         """Draws anchors when a window of them begins, and takes the mean over the batch that KTO compares with."""
         if self.scoring.pool is not None:
             with self.scoring.autocast():
+                if self.rollouts is not None and step % self.updates == 0:
+                    self.scoring.pool.clear()  # a row's responses, and so its anchor, are new
                 self.scoring.pool.refresh(step, [row for rows in coming.values() for row in rows])
                 self.scoring.pool.complete(step, coming[step])
         self.scoring.attributor.memory.exchange(step)
@@ -65,7 +75,7 @@ class ObjectiveStep:
         """Objective of one micro-batch, divided by the step's global totals, and its metrics."""
         scores = replace(self.scoring.score(rows, step), mismatch=self._mismatch)
         objective, metrics = self._objective(self.method.view.view(scores), totals)
-        return objective, metrics | score_metrics(scores)
+        return objective, metrics | score_metrics(scores) | sampling_metrics(scores)
 
     def _objective(self, view: View, totals: Mapping[str, float]) -> tuple[Tensor, Metrics]:
         weighting = self.method.pair_weighting
@@ -81,17 +91,21 @@ class ObjectiveStep:
                 metrics[f"loss/{name}"] = (value_B.detach().sum(), view.count(unit))
             if "rewards/chosen" not in metrics:
                 metrics |= loss.reward_metrics(view)
+            metrics |= loss.metrics(view)
         return torch.stack(terms).sum(), metrics
 
     def state(self) -> dict[str, Tensor]:
         """The anchors in use, and the importances that rows keep."""
         anchors = self.scoring.pool.state() if self.scoring.pool else {}
-        return anchors | self.scoring.attributor.memory.state()
+        rollouts = self.rollouts.state() if self.rollouts else {}
+        return anchors | rollouts | self.scoring.attributor.memory.state()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Puts them back."""
         if self.scoring.pool:
             self.scoring.pool.load_state(state)
+        if self.rollouts:
+            self.rollouts.load_state(state)
         self.scoring.attributor.memory.load_state(state)
 
     def save_model(self, folder: Path) -> None:
@@ -115,9 +129,9 @@ class ObjectiveStep:
         Raises:
             ModelError: they differ.
         """
-        if not self.scoring.needs.reference:
-            return
-        tolerance = 1e-3 if self._is_float32() else 0.2  # what rounding explains
+        if self.rollouts is not None or not self.scoring.needs.reference:
+            return  # what is sampled is checked when it is
+        tolerance = self.scoring.tolerance
         worst = 0.0
         for batch in start_batches(rows, self.sizes.micro_batch):
             scores = self.scoring.score(batch, weigh=False)
@@ -129,11 +143,6 @@ class ObjectiveStep:
                 f"{worst:.3g} nats (tolerance {tolerance}); either one of them is not the model that the recipe names, "
                 "or the model scores a row by what else is in its batch"
             )
-
-    def _is_float32(self) -> bool:
-        with self.scoring.autocast():
-            device = self.scoring.policy.device.type
-            return not torch.is_autocast_enabled(device) and self.scoring.policy.model.dtype == torch.float32
 
 
 def start_batches(rows: Sequence[TokenRow], size: int) -> list[list[TokenRow]]:

@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+WEIGHTS = "weights"
+"""What rows call token weights that were computed when their responses were sampled."""
+
+CARRIED = ("advantage", "old_logp", "sampled_logp")
+"""What else they bring along for each token."""
+
+
 def tabulated(needs: Needs) -> frozenset[TokenValues]:
     """What must be computed before training, beside log-probs of the reference."""
     static = (attribution for attribution in needs.attributions if attribution.is_static)
@@ -75,6 +82,13 @@ class Scoring:
         assert self.reference is not None, "anchors are scored by a live reference"
         return AnchorPool(self.needs.anchor, self.policy, self.reference, self.method.seed)
 
+    @property
+    def tolerance(self) -> float:
+        """Nats by which two forward passes of one model may differ: what rounding explains."""
+        with self.autocast():
+            low = torch.is_autocast_enabled(self.policy.device.type) or self.policy.model.dtype != torch.float32
+        return 0.2 if low else 1e-3
+
     def score(self, rows: Sequence[TokenRow], step: int | None = None, *, weigh: bool = True) -> RowScores:
         """Scores of `rows` with the gradients that are enabled.
 
@@ -85,18 +99,26 @@ class Scoring:
             weigh: compute token weights; without, every weight is 1.
         """
         module = self.policy.scorer if step is None else self.module
+        is_kept = WEIGHTS in rows[0].token_columns  # computed under the policy that sampled these responses
+        asks = weigh and not is_kept
         with self.autocast():
             pool = None if step is None else self.pool
             batch = self.policy.batch(rows, [pool[row].ids for row in rows] if pool else ())
-            wanted = self.attributor.wanted(rows, step) if weigh and self.needs.attributions else frozenset()
+            wanted = self.attributor.wanted(rows, step) if asks and self.needs.attributions else frozenset()
             reference, against = self._reference(rows, batch, wanted)
             scored = module(batch, self._want(rows, step, batch, reference, wanted))
         responses = self._token_scores(rows, batch, scored, reference)
-        spans = self._spans(rows, batch, scored, responses, step, against, weigh=weigh)
+        spans = self._spans(rows, batch, scored, responses, step, against, weigh=asks)
         weighted = [
-            replace(scores, weights_BT=self.method.weighting.weights(span)) if weigh else scores
+            replace(scores, weights_BT=self.method.weighting.weights(span)) if asks else scores
             for scores, span in zip(responses, spans, strict=True)
         ]
+        if weigh and is_kept:
+            names = rows[0].weighted
+            weighted = [
+                replace(scores, weights_BT=_carried(rows, WEIGHTS, name, scores.mask_BT))
+                for scores, name in zip(responses, names, strict=True)
+            ]
         return RowScores(
             responses=tuple(weighted),
             spans=tuple(spans),
@@ -107,7 +129,14 @@ class Scoring:
                 name: torch.tensor([row.columns[name] for row in rows], device=self.policy.device)
                 for name in self.needs.columns
             },
+            per_token=self._per_token(rows, responses[0].mask_BT) if self.method.view.needs_advantage else {},
+            max_new_tokens=self.method.drawing.sampler.max_new_tokens if self.method.drawing else 0,
         )
+
+    def _per_token(self, rows: Sequence[TokenRow], mask_BT: Tensor) -> dict[str, Tensor]:
+        """What rollouts bring along; nothing of rows that are none."""
+        (name,) = rows[0].weighted
+        return {key: _carried(rows, key, name, mask_BT) for key in rows[0].token_columns if key in CARRIED}
 
     def _gold(self, batch: Batch, scored: Scored, place: int) -> TokenScores:
         mask_BT, policy_BT = batch.mask_BRT[:, place], scored.logp_BRT[:, place]
@@ -123,7 +152,7 @@ class Scoring:
             return None, {}
         asked = frozenset(attribution for attribution in wanted if attribution.target == "log_ratio")
         along = isinstance(self.needs.anchor, TokenAnchor)
-        want = Want(predictions=self._asks_distribution or along)
+        want = Want(predictions=self._asks_distribution or along, temperature=self.method.temperature)
         laid = batch if self._asks_distribution or asked else self.policy.batch(rows)
         return score_reference(self.reference, laid, want, asked) if asked else (self.reference.score(laid, want), {})
 
@@ -154,6 +183,7 @@ class Scoring:
             statistics=self.needs.statistics,
             reference=reference.predictions if reference is not None and reads else None,
             prompt=self.needs.prompt,
+            temperature=self.method.temperature,
         )
         anchor = self.needs.anchor
         if step is None or not isinstance(anchor, TokenAnchor):
@@ -253,6 +283,12 @@ class Scoring:
             return mask_BRT, 0
         prompt_BRP = batch.prompt_mask_BP[:, None].expand(-1, num_weighted, -1)
         return torch.cat([prompt_BRP, mask_BRT], dim=-1), prompt_BRP.shape[-1]
+
+
+def _carried(rows: Sequence[TokenRow], key: str, name: str, mask_BT: Tensor) -> Tensor:
+    """[B, T] float32 numbers that the rows bring along for the tokens of a response, 0 off the mask."""
+    packed_N = torch.cat([torch.from_numpy(row.token_columns[key][name]) for row in rows]).to(mask_BT.device)
+    return torch.zeros(mask_BT.shape, device=mask_BT.device).masked_scatter(mask_BT, packed_N)
 
 
 def _of(values_BRT: Tensor | None, response: int) -> Tensor | None:

@@ -50,6 +50,9 @@ def longest_rows(method: Method, sizes: Sizes, tables: Tables, tokenizer: PreTra
     rows, needs = (*tables.train, *tables.eval), method.needs
     num_before = max((values.tokens_before(tokenizer) for values in needs.values), default=0)
     found = [(num_before + max(row.length for row in rows), "data.max_length")]
+    if method.drawing is not None:
+        num_sampled = method.drawing.sampler.max_new_tokens
+        found.append((max(len(row.prompt) for row in rows) + num_sampled, "sampler.max_new_tokens"))
     num_anchor = 0 if needs.anchor is None else needs.anchor.longest
     if num_anchor:
         found.append((max(len(row.prompt) for row in rows) + num_anchor, "the anchor's max_new_tokens"))
@@ -80,7 +83,7 @@ class LookedUp:
     def by(cls, job: Job, tables: Tables) -> LookedUp:
         """Those of a job: its seed, its steps and what it is measured on."""
         held_out = tables.eval[: max(1, job.sizes.held_out)]  # one is shown at the end, evaluated or not
-        visited = planned_steps(job.training, len(tables.train)) * job.training.batch_size
+        visited = planned_steps(job.training, len(tables.train), job.method.view.updates) * job.training.batch_size
         return cls(held_out, rows_in_order(tables.train, job.method.seed), min(visited, len(tables.train)))
 
     @property

@@ -12,6 +12,7 @@ measures: Registry[Measure] = Registry(
     Measure,
     {
         "pairs": "alignkit.evaluation.pairs:Pairs",
+        "rewards": "alignkit.evaluation.rewards:Rewards",
         "samples": "alignkit.evaluation.samples:Samples",
         "weights": "alignkit.evaluation.weights:Weights",
     },

@@ -9,11 +9,17 @@ from pydantic import Field
 from alignkit.evaluation import MeasureSlot
 from alignkit.evaluation.base import Measure
 from alignkit.evaluation.pairs import Pairs
+from alignkit.evaluation.rewards import Rewards
 from alignkit.evaluation.samples import Samples
 from alignkit.evaluation.settings import LooksAt, Settings
 from alignkit.evaluation.weights import Weights
 
-BUILT_IN: tuple[Measure, ...] = (Pairs(name="pairs"), Samples(name="samples"), Weights(name="weights"))
+BUILT_IN: tuple[Measure, ...] = (
+    Pairs(name="pairs"),
+    Samples(name="samples"),
+    Rewards(name="rewards"),
+    Weights(name="weights"),
+)
 """What is measured where a recipe names no measures; each keeps silent where it has nothing to say."""
 
 
@@ -21,7 +27,7 @@ class EvaluationConfig(Settings):
     """What is measured before and after training, on held-out rows."""
 
     measures: Annotated[tuple[MeasureSlot, ...], Field(strict=False)] | None = None
-    """What is measured, in the order of the report; null for all of pairs, samples and weights that apply."""
+    """What is measured, in the order of the report; null for all of pairs, samples, rewards and weights that apply."""
 
     @property
     def chosen(self) -> tuple[Measure, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alignkit.data.rows import TokenRow
+from alignkit.engine.rollouts import Rollouts
 from alignkit.engine.scoring import Scoring
 from alignkit.errors import MeasureError
 from alignkit.evaluation.base import Measure
@@ -74,6 +75,7 @@ class Evaluation:
         reference: makes a live reference for the KL, or None when the method has no reference.
         accelerator: tells the processes apart.
         on_world: the rows are the built-in world's, whose true reward is known.
+        rollouts: asks the recipe's rewards; None where it has none.
     """
 
     scoring: Scoring
@@ -82,6 +84,7 @@ class Evaluation:
     reference: Callable[[], Reference] | None
     accelerator: Accelerator
     on_world: bool
+    rollouts: Rollouts | None = None
 
     def __call__(self, step: int) -> dict[str, float]:
         """name -> value, as in `eval.json`; the randomness is the same at every `step`, so changes are the policy's."""
@@ -89,12 +92,13 @@ class Evaluation:
 
     def measure(self) -> Measured:
         """Scores rows and samples responses, on all processes together."""
-        scene = Scene(self.scoring, self.config, self.reference, self.on_world)
+        scene = Scene(self.scoring, self.config, self.reference, self.on_world, self.rollouts)
         return Measured(self._records(scene, "rows"), self._records(scene, "samples"), self.config.chosen)
 
     def _records(self, scene: Scene, looks_at: LooksAt) -> Records:
         """What the measures of one kind say, row by row, of all processes."""
-        measures = [measure for measure in self.config.chosen if measure.looks_at == looks_at]
+        is_there = looks_at == "samples" or not self.scoring.method.view.draws  # which reads prompts alone
+        measures = [measure for measure in self.config.chosen if measure.looks_at == looks_at and is_there]
         most = min(self.config.looked_at(looks_at), max((measure.count(scene) for measure in measures), default=0))
         weigh = any(measure.weighs(scene) for measure in measures)
         mine: list[dict[str, Any]] = []

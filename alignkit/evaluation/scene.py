@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from alignkit.data.rows import TokenRow
+from alignkit.engine.rollouts import Rollouts
 from alignkit.engine.scoring import Scoring
 from alignkit.errors import MeasureError
 from alignkit.evaluation.settings import LooksAt, Settings
@@ -39,12 +40,14 @@ class Scene:
         settings: the recipe's.
         make_reference: makes a live reference, or None when the method has no reference.
         on_world: the rows are the built-in world's, whose true reward and critical tokens are known.
+        rollouts: asks the recipe's rewards; None where it has none.
     """
 
     scoring: Scoring
     settings: Settings
     make_reference: Callable[[], Reference] | None
     on_world: bool
+    rollouts: Rollouts | None = None
 
     @property
     def policy(self) -> Policy:
@@ -106,6 +109,13 @@ class HeldOut:
         """The sampled responses as text."""
         tokenizer = self.scene.policy.tokenizer
         return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in self.sampled]
+
+    @cached_property
+    def scores_of_rewards(self) -> list[tuple[dict[str, float | None], float | None]]:
+        """Of each sample what each reward says, by its name, and the weighted sum; empty where there are no rewards."""
+        if self.scene.rollouts is None:
+            return []
+        return self.scene.rollouts.rewards_of(self.rows, self.sampled)
 
     @property
     def heads(self) -> list[dict[str, str]]:

@@ -104,7 +104,7 @@ def train(
         RunFolderError: `folder` holds another run and `resume` is false, or it cannot be written.
         Interrupted: a signal came after the last moment at which all processes could have agreed on it.
     """
-    order = DataOrder(rows, config.batch_size, seed)
+    order = DataOrder(rows, config.batch_size, seed, step.updates)
     plain, parameters = step.module, trainable(step.module)
     step.module, optimizer = accelerator.prepare(plain, make_optimizer(parameters, config))
     saver = Saver(
@@ -152,7 +152,7 @@ class _Loop:
     on_start: OnStart
 
     def __post_init__(self) -> None:
-        self.num_steps = planned_steps(self.config, len(self.order.rows))
+        self.num_steps = planned_steps(self.config, len(self.order.rows), self.order.updates)
         self.factor = learning_rate_factor(self.config, self.num_steps)
 
     def run(self, log_path: Path, resume: bool, stop: StopRequest, on_trained: OnTrained) -> TrainResult:
@@ -195,11 +195,16 @@ class _Loop:
     def _train_one(self, number: int) -> dict[str, float]:
         """Optimizer step `number` (from 0); returns its line of the log."""
         started = time.perf_counter()
-        batch = self.order.batch(number)
+        prompts = self.order.batch(number)
+        with self._located(number, prompts):
+            drawn = self.step.draw(number, prompts)
+        batch = drawn.rows
+        if not batch:
+            return self._idle(number, drawn.metrics, started)
+        share = Share.of(batch, self.accelerator.process_index, self.accelerator.num_processes)
         with self._located(number, batch):
-            self.step.prepare(number, batch, self._coming(number))
-        totals = self.step.totals(batch)  # after it: what is sampled there has no length before
-        share = self._share(number)
+            self.step.prepare(number, batch, self._coming(number, share))
+        totals = self.step.totals(batch)
         micro_batches = self._accumulate(number, share, totals)
         max_norm = self.config.max_grad_norm or math.inf
         norm: Tensor = self.accelerator.clip_grad_norm_(self.parameters.values(), max_norm)
@@ -216,14 +221,29 @@ class _Loop:
             **totals,
             "seconds": time.perf_counter() - started,
             **means(part for one in reports for part in one.metrics),
+            **drawn.metrics,
         }
 
-    def _share(self, number: int) -> Share:
-        return self.order.share(number, self.accelerator.process_index, self.accelerator.num_processes)
+    def _idle(self, number: int, metrics: Mapping[str, float], started: float) -> dict[str, float]:
+        """The line of a step that has nothing to train on and leaves parameters and optimizer as they are."""
+        return {
+            "step": number + 1,
+            "epoch": self.order.epochs_after(number + 1),
+            "loss": 0.0,
+            "grad_norm": 0.0,
+            "lr": self._lr(number),
+            "seconds": time.perf_counter() - started,
+            **metrics,
+        }
 
-    def _coming(self, number: int) -> dict[int, tuple[TokenRow, ...]]:
+    def _lr(self, number: int) -> float:
+        return (self.config.learning_rate or 0.0) * self.factor(number)
+
+    def _coming(self, number: int, share: Share) -> dict[int, tuple[TokenRow, ...]]:
         end = min(number + self.step.lookahead, self.num_steps)
-        return {coming: self._share(coming).rows for coming in range(number, end)}
+        process, processes = self.accelerator.process_index, self.accelerator.num_processes
+        later = {step: self.order.share(step, process, processes).rows for step in range(number + 1, end)}
+        return {number: share.rows, **later}
 
     def _accumulate(self, number: int, share: Share, totals: Mapping[str, float]) -> list[MicroBatch]:
         """Adds up the gradient of this process's rows; the last micro-batch exchanges it between processes."""
@@ -264,7 +284,7 @@ class _Loop:
 
     def _update(self, number: int, batch: Sequence[TokenRow]) -> float:
         """Moves the parameters, which must stay finite; returns the learning rate used."""
-        lr = (self.config.learning_rate or 0.0) * self.factor(number)
+        lr = self._lr(number)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         cause = f"the learning rate is {lr:.4g}, the batch {_names(batch)}"
@@ -288,7 +308,7 @@ class _Loop:
             raise self._not_finite(number, self._at(number, rows, str(error))) from None
 
     def _at(self, number: int, rows: Sequence[TokenRow], what: str) -> str:
-        lr = (self.config.learning_rate or 0.0) * self.factor(max(0, number - 1))
+        lr = self._lr(max(0, number - 1))
         return f"{what}, on {self._where(rows)}; the learning rate of the step before was {lr:.4g}"
 
     def _where(self, rows: Sequence[TokenRow]) -> str:

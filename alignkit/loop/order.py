@@ -31,11 +31,17 @@ def rows_in_order(rows: Sequence[TokenRow], seed: int) -> list[TokenRow]:
     return [rows[i] for i in epoch_order(len(rows), seed, 0)]
 
 
-def planned_steps(config: TrainingConfig, num_rows: int) -> int:
-    """Optimizer steps of the whole run; a part of an epoch is rounded to the nearest step, at least 1."""
+def planned_steps(config: TrainingConfig, num_rows: int, updates: int = 1) -> int:
+    """Optimizer steps of the whole run; a part of an epoch is rounded to the nearest step, at least 1.
+
+    Args:
+        config: how the loop runs.
+        num_rows: training rows.
+        updates: optimizer steps that each batch is there for.
+    """
     if config.steps is not None:
         return config.steps
-    return max(1, round((config.epochs or 1.0) * math.ceil(num_rows / config.batch_size)))
+    return max(1, round((config.epochs or 1.0) * math.ceil(num_rows / config.batch_size))) * updates
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,12 @@ class Share:
     rows: tuple[TokenRow, ...]
     factor: float = 1.0
 
+    @classmethod
+    def of(cls, rows: Sequence[TokenRow], process: int, num_processes: int) -> Share:
+        """The consecutive part of a step's rows that one process works on; sizes differ by at most one row."""
+        mine = rows[process * len(rows) // num_processes : (process + 1) * len(rows) // num_processes]
+        return cls(tuple(mine)) if mine else cls(tuple(rows[:1]), factor=0.0)
+
     def micro_batches(self, size: int) -> list[tuple[TokenRow, ...]]:
         """The rows in their order, `size` at a time."""
         return [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
@@ -57,30 +69,36 @@ class Share:
 
 @dataclass(frozen=True)
 class DataOrder:
-    """Cuts each epoch's order into batches; the last batch of an epoch may be smaller."""
+    """Cuts each epoch's order into batches; the last batch of an epoch may be smaller.
+
+    Attributes:
+        rows: all of them.
+        batch_size: rows of a batch.
+        seed: of the order.
+        updates: optimizer steps, one after the other, that each batch is there for.
+    """
 
     rows: Sequence[TokenRow]
     batch_size: int
     seed: int
+    updates: int = 1
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps that see every row once."""
+    def batches_per_epoch(self) -> int:
+        """Batches that hold every row once."""
         return math.ceil(len(self.rows) / self.batch_size)
 
     def batch(self, step: int) -> tuple[TokenRow, ...]:
         """The rows of optimizer step `step` (from 0), over all processes."""
-        epoch, place = divmod(step, self.steps_per_epoch)
+        epoch, place = divmod(step // self.updates, self.batches_per_epoch)
         order = epoch_order(len(self.rows), self.seed, epoch)
         return tuple(self.rows[i] for i in order[place * self.batch_size : (place + 1) * self.batch_size])
 
     def share(self, step: int, process: int, num_processes: int) -> Share:
-        """The consecutive part of the batch that one process works on; sizes differ by at most one row."""
-        batch = self.batch(step)
-        mine = batch[process * len(batch) // num_processes : (process + 1) * len(batch) // num_processes]
-        return Share(mine) if mine else Share(batch[:1], factor=0.0)
+        """The part of the batch that one process works on."""
+        return Share.of(self.batch(step), process, num_processes)
 
     def epochs_after(self, num_steps: int) -> float:
         """Passes over the rows that `num_steps` optimizer steps make."""
-        epochs, steps = divmod(num_steps, self.steps_per_epoch)
-        return epochs + steps * self.batch_size / len(self.rows)
+        epochs, batches = divmod(num_steps / self.updates, self.batches_per_epoch)
+        return epochs + batches * self.batch_size / len(self.rows)

@@ -149,7 +149,7 @@ class Saver:
             for facts in (state.made_with, self.made_with)
         )
         check_same(path, before, now)
-        check_rates(path, state.made_with, self.config, int(self.made_with["rows"]), state.step)
+        check_rates(path, state.made_with, self.config, int(self.made_with["rows"]), state.step, self.step.updates)
         return state
 
     def _find(self) -> Path | None:

@@ -32,7 +32,9 @@ def learning_rate_factor(config: TrainingConfig, num_steps: int) -> Callable[[in
     return factor
 
 
-def check_rates(path: Path, made_with: Mapping[str, Any], now: TrainingConfig, num_rows: int, done: int) -> None:
+def check_rates(
+    path: Path, made_with: Mapping[str, Any], now: TrainingConfig, num_rows: int, done: int, updates: int = 1
+) -> None:
     """Refuses to go on from a checkpoint whose steps had other learning rates than this run gives them.
 
     Args:
@@ -41,12 +43,13 @@ def check_rates(path: Path, made_with: Mapping[str, Any], now: TrainingConfig, n
         now: how this run trains.
         num_rows: training rows, the same for both.
         done: optimizer steps that the checkpoint has made.
+        updates: optimizer steps that each batch is there for.
 
     Raises:
         CheckpointError: a rate differs, or more steps were made than this run has.
     """
     before = _schedule_of(path, made_with, now)
-    old_steps, new_steps = planned_steps(before, num_rows), planned_steps(now, num_rows)
+    old_steps, new_steps = (planned_steps(config, num_rows, updates) for config in (before, now))
     if done > new_steps:
         raise CheckpointError(f"{path}: {done} steps are done, this run has {new_steps}; give training.steps >= {done}")
     if all(getattr(before, key) == getattr(now, key) for key in SCHEDULE):

@@ -6,6 +6,7 @@ The engine (`alignkit.engine.objective.ObjectiveStep`) is the implementation; te
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,12 +20,33 @@ Metrics = dict[str, tuple["Tensor | float", "Tensor | float"]]
 on the device: the loop reads all of them together, after the step's last backward."""
 
 
+@dataclass(frozen=True)
+class StepRows:
+    """What an optimizer step trains on.
+
+    Attributes:
+        rows: over all processes, the same on each. Without any, nothing is trained in this step.
+        metrics: of how they came about, for the log.
+    """
+
+    rows: Sequence[TokenRow]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
 class TrainingStep(Protocol):
     """The algorithm's side of the loop."""
+
+    updates: int
+    """Optimizer steps, one after the other, that each batch of the data's order is there for."""
 
     module: nn.Module
     """The trained module. The loop hands it to accelerate, puts the wrapped one here while it trains, and puts the
     plain one back in the end. `loss` calls the wrapped one exactly once, which is what DDP can follow."""
+
+    def draw(self, step: int, batch: Sequence[TokenRow]) -> StepRows:
+        """Called first, on every process: what optimizer step `step` (from 0) makes of its batch of the data's order
+        over all processes. Offline methods train on the batch itself, others on what they sample for it."""
+        ...
 
     def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:
         """Counts that losses are divided by (`examples`, `tokens`), a function of the rows and of what
@@ -34,8 +56,8 @@ class TrainingStep(Protocol):
 
     def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
         """Called on every process before optimizer step `step` (from 0), for what is costly (anchors) or looks at the
-        whole batch. `batch` are the step's rows over all processes; `coming` this process's rows of this step and of
-        `lookahead` - 1 later ones, keyed by step."""
+        whole batch. `batch` are the rows that it trains on, over all processes; `coming` this process's rows of this
+        step and of `lookahead` - 1 later ones, keyed by step."""
         ...
 
     lookahead: int

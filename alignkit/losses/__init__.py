@@ -30,6 +30,7 @@ losses: Registry[Loss] = Registry(
         "nll": "alignkit.losses.nll:NLL",
         "calibrated_nll": "alignkit.losses.calibrated_nll:CalibratedNLL",
         "triplet": "alignkit.losses.triplet:Triplet",
+        "policy_gradient": "alignkit.losses.policy_gradient:PolicyGradient",
     },
 )
 

@@ -60,6 +60,11 @@ class Loss(Component):
         """Whether the pair weighting multiplies it."""
         return False
 
+    @property
+    def penalty(self) -> float:
+        """What is taken off a sampled response's reward per nat of its log-ratio to the reference."""
+        return 0.0
+
     @abstractmethod
     def per_example(self, scores: Any) -> Tensor:  # noqa: ANN401 -- narrowed by the subclasses below
         """[B] value of each example, to be minimised, not averaged, without the coefficient."""
@@ -70,6 +75,10 @@ class Loss(Component):
 
     def reward_metrics(self, scores: Any) -> Metrics:  # noqa: ANN401
         """Implicit rewards for the log, under `rewards/`; none by default."""
+        return {}
+
+    def metrics(self, scores: Any) -> Metrics:  # noqa: ANN401
+        """What else is logged of it, under names of its own, as constants; nothing by default."""
         return {}
 
 

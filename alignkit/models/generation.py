@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from alignkit.errors import ModelError, NonFiniteError
@@ -23,7 +24,7 @@ from alignkit.models.scorer import Scorer, causal_lm
 if TYPE_CHECKING:
     from numpy import ndarray
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import Cache, PreTrainedModel
 
     from alignkit.models.scorer import Model
 
@@ -117,6 +118,125 @@ def _together(
             logits_processor=transformers.LogitsProcessorList([inverse]),
         )
     return [_until_eos(row, eos_id) for row in output_BL[:, longest:].cpu().numpy()]
+
+
+ROWS = 256
+"""Responses decoded together; decoding is bound by memory traffic, so many at once cost little more than one."""
+
+Sampled = tuple["ndarray", "ndarray"]
+"""[T] int32 token ids of a response, and their [T] float32 log-probs, nats."""
+
+
+@torch.no_grad()
+def sample_groups(
+    model: Model,
+    prompts: Sequence[ndarray],
+    seeds: Sequence[Sequence[int]],
+    draw: Draw,
+    *,
+    max_new_tokens: int,
+    eos_id: int,
+) -> list[list[Sampled]]:
+    """Several responses per prompt, drawn from `model`, with the log-probs at the draw's temperature.
+
+    A prompt is computed once for all of its responses, and a row is dropped when it has ended.
+
+    Args:
+        model: a causal LM, not wrapped for training.
+        prompts: token ids of each prompt.
+        seeds: for each prompt, one per response.
+        draw: temperature, top-k, top-p; log-probs are those before the last two.
+        max_new_tokens: longest response; tokens.
+        eos_id: ends a response; it is the response's last token when it was drawn in time.
+
+    Returns:
+        For each prompt its responses, never empty ones.
+
+    Raises:
+        ModelError: even one prompt alone is decoded otherwise than the model's forward pass says.
+        NonFiniteError: a logit is NaN or infinite.
+    """
+    found: dict[int, list[Sampled]] = {}
+    most = max(1, ROWS // max(map(len, seeds), default=1))
+    for together in _groups(prompts, batching(causal_lm(model))):
+        for start in range(0, len(together), most):
+            places = together[start : start + most]
+            mine = ([prompts[b] for b in places], [seeds[b] for b in places])
+            with _decoding(causal_lm(model)) as language_model:
+                decoded = _Decoding(language_model, draw, eos_id, max_new_tokens).run(*mine)
+            found |= zip(places, decoded, strict=True)
+    return [found[b] for b in range(len(prompts))]
+
+
+@dataclass
+class _Decoding:
+    """One batch of groups, decoded token by token."""
+
+    model: PreTrainedModel
+    draw: Draw
+    eos_id: int
+    max_new_tokens: int
+
+    def run(self, prompts: Sequence[ndarray], seeds: Sequence[Sequence[int]]) -> list[list[Sampled]]:
+        """The responses to each prompt."""
+        ids_PL, mask_PL = (torch.from_numpy(array).to(self.model.device) for array in _padded(prompts, self.eos_id))
+        sizes = torch.tensor([len(group) for group in seeds], device=self.model.device)
+        output = self._forward(ids_PL, mask_PL, (mask_PL.cumsum(-1) - 1).clamp(min=0), None)
+        cache, owner_B = (
+            output.past_key_values,
+            torch.arange(len(prompts), device=sizes.device).repeat_interleave(sizes),
+        )
+        cache.reorder_cache(owner_B)
+        flat = [seed for group in seeds for seed in group]
+        uniform_BT = torch.from_numpy(uniforms(flat, self.max_new_tokens)).to(self.model.device)
+        drawn = self._tokens(cache, mask_PL[owner_B], output.logits[owner_B, -1], uniform_BT)
+        ends = np.cumsum([len(group) for group in seeds])
+        return [drawn[end - len(group) : end] for group, end in zip(seeds, ends.tolist(), strict=True)]
+
+    def _tokens(self, cache: Cache, mask_BL: Tensor, logits_BV: Tensor, uniform_BT: Tensor) -> list[Sampled]:
+        """Draws until every row has ended."""
+        ids: list[list[int]] = [[] for _ in range(len(mask_BL))]
+        logps: list[list[float]] = [[] for _ in range(len(mask_BL))]
+        alive_N = torch.arange(len(mask_BL), device=mask_BL.device)
+        for t in range(self.max_new_tokens):
+            token_N, logp_N = self._draw(logits_BV, uniform_BT[alive_N, t])
+            rows, tokens = alive_N.tolist(), token_N.tolist()
+            for row, token, logp in zip(rows, tokens, logp_N.tolist(), strict=True):
+                ids[row].append(token)
+                logps[row].append(logp)
+            going = torch.tensor([n for n, token in enumerate(tokens) if token != self.eos_id], device=alive_N.device)
+            if not len(going) or t + 1 == self.max_new_tokens:
+                break
+            if len(going) < len(tokens):
+                alive_N, token_N, mask_BL = alive_N[going], token_N[going], mask_BL[going]
+                cache.reorder_cache(going)  # type: ignore[arg-type]
+            mask_BL = torch.cat([mask_BL, mask_BL.new_ones(len(mask_BL), 1)], dim=-1)
+            position_N1 = mask_BL.sum(-1, keepdim=True) - 1
+            logits_BV = self._forward(token_N[:, None], mask_BL, position_N1, cache).logits[:, -1]
+        return [
+            (np.array(row, dtype=np.int32), np.array(logp, dtype=np.float32))
+            for row, logp in zip(ids, logps, strict=True)
+        ]
+
+    def _draw(self, logits_NV: Tensor, uniform_N: Tensor) -> tuple[Tensor, Tensor]:
+        """[N] tokens and their log-probs."""
+        logits_NV = logits_NV.float()
+        if not bool((logits_NV.amax(-1) < torch.inf).all()):  # of NaN too, which no comparison holds for
+            raise NonFiniteError("the model's logits are NaN or infinite while it samples")
+        token_N = self.draw(logits_NV, uniform_N)
+        logp_NV = (logits_NV / self.draw.temperature).log_softmax(-1)
+        return token_N, logp_NV.gather(-1, token_N[:, None])[:, 0]
+
+    def _forward(self, ids_NL: Tensor, mask_NL: Tensor, positions_NL: Tensor, cache: Cache | None) -> Any:  # noqa: ANN401 -- each model has its own
+        takes = signature(self.model.forward).parameters
+        extra = {"position_ids": positions_NL, "logits_to_keep": 1}
+        return self.model(
+            input_ids=ids_NL,
+            attention_mask=mask_NL,
+            past_key_values=cache,
+            use_cache=True,
+            **{key: value for key, value in extra.items() if key in takes},
+        )
 
 
 def _padded(prompts: Sequence[ndarray], pad_id: int) -> tuple[ndarray, ndarray]:

@@ -55,15 +55,17 @@ class Predictions:
     Attributes:
         hidden_ND: [N, D] hidden states.
         head: D -> V, with what the model does around it (`HeadTransform`).
+        temperature: divides the logits.
     """
 
     hidden_ND: Tensor
     head: Callable[[Tensor], Tensor]
+    temperature: float = 1.0
 
     def logits(self, start: int = 0, stop: int | None = None) -> Tensor:
         """[n, V] float32 logits of the positions `start` to `stop`."""
         logits: Tensor = self.head(self.hidden_ND[start:stop])
-        return logits.float()
+        return logits.float() if self.temperature == 1 else logits.float() / self.temperature
 
 
 def token_logps(

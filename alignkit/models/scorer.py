@@ -7,7 +7,7 @@ predict a response token only. The loop wraps it (DDP, FSDP2); nothing calls the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,6 +36,7 @@ class Want:
         uniform_BT: [B, T] in [0, 1), the randomness of that draw.
         predictions: also return this model's predictions, for another model's statistics.
         prompt: also the log-probs of the prompt tokens.
+        temperature: divides all logits; of what is sampled at it and trained by a policy gradient.
     """
 
     attributions: frozenset[Attribution] = frozenset()
@@ -45,6 +46,7 @@ class Want:
     uniform_BT: Tensor | None = None
     predictions: bool = False
     prompt: bool = False
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Scorer(torch.nn.Module):
             embeddings_XLD = embeddings_XLD.detach().requires_grad_()  # a frozen embedding (LoRA, reference)
         # A copy where gradients are taken: some decoders (CTRL) scale their input in place.
         hidden_XLD = self.hidden(batch, embeddings_XLD.clone() if want.attributions else embeddings_XLD)
-        predictions = self._predictions(hidden_XLD, batch.packed.predictor_N)
+        predictions = replace(self._predictions(hidden_XLD, batch.packed.predictor_N), temperature=want.temperature)
         # Sorted, so that the order of the sums in a backward pass does not hang on that of a set.
         statistics = sorted(want.statistics, key=repr)
         logp_N, found = token_logps(predictions, batch.packed.ids_N, self.head_chunk, statistics, want.reference)
@@ -127,7 +129,7 @@ class Scorer(torch.nn.Module):
             embeddings_XLD=embeddings_XLD if want.attributions else None,
             drawn_BT=drawn_BT,
             drawn_logp_BT=drawn_logp_BT,
-            predictions=Predictions(predictions.hidden_ND.detach(), self.head) if want.predictions else None,
+            predictions=replace(predictions, hidden_ND=predictions.hidden_ND.detach()) if want.predictions else None,
             prompt_BP=self._prompt(hidden_XLD, batch) if want.prompt else None,
         )
 

@@ -11,6 +11,8 @@ from rich.text import Text
 from alignkit.progress.display import Display, Line, duration
 
 SHOWN = (
+    ("reward", "reward {:.3f}"),
+    ("reward_std", "+-{:.3f} within groups"),
     ("loss", "loss {:.4f}"),
     ("rewards/margins", "margin {:+.3f}"),
     ("rewards/accuracies", "accuracy {:.3f}"),
@@ -20,7 +22,7 @@ SHOWN = (
 """Metrics that are shown when they exist, the most wanted first: a narrow terminal has no room for the last."""
 
 
-EVALUATED = ("preference_accuracy", "reward_auc", "margin", "nll", "kl", "true_reward")
+EVALUATED = ("preference_accuracy", "reward_auc", "margin", "nll", "kl", "reward", "true_reward")
 """Measures of an evaluation during training that get a line of their own."""
 
 

@@ -43,6 +43,84 @@ def _losses_fit_trainer(recipe: Recipe) -> Iterator[Misfit]:
             )
 
 
+def _sampling(recipe: Recipe) -> Iterator[Misfit]:
+    """A trainer that samples has what it takes, and no other one has it."""
+    trainer = recipe.trainer
+    samples = [name for name, cls in trainers.classes().items() if cls.draws]
+    given = {"sampler": recipe.sampler, "rewards": recipe.rewards or None, "advantage": recipe.advantage}
+    takes = {"sampler", "rewards"} if trainer.draws else set()
+    takes |= {"advantage"} if trainer.needs_advantage else set()
+    for key, value in given.items():
+        if value is not None and key not in takes:
+            fitting = [name for name in samples if key != "advantage" or trainers.get(name).needs_advantage]
+            yield (
+                (key,),
+                f"trainer '{trainer.name}' has no use for it; leave it out, or take trainer {' or '.join(fitting)}",
+            )
+        elif value is None and key in takes:
+            yield ("trainer",), f"'{trainer.name}' needs '{key}'; {_NEEDED[key]}"
+    titles = [reward.title for reward in recipe.rewards]
+    for index, title in enumerate(titles):
+        if title in titles[:index]:
+            yield (
+                ("rewards", index),
+                f"'{title}' is what rewards.{titles.index(title)} is called already; give one of them another 'label'",
+            )
+
+
+_NEEDED = {
+    "sampler": "such as {name: generate, responses: 8}",
+    "rewards": "such as [{name: answer}]",
+    "advantage": "such as {name: group}",
+}
+
+
+def _groups_to_compare(recipe: Recipe) -> Iterator[Misfit]:
+    sampler, advantage = recipe.sampler, recipe.advantage
+    if not recipe.trainer.draws or sampler is None:
+        return
+    compares = advantage.is_relative if advantage is not None else not recipe.trainer.needs_advantage
+    if compares and sampler.responses == 1:
+        what = f"advantage '{advantage.name}'" if advantage is not None else f"trainer '{recipe.trainer.name}'"
+        yield (
+            ("sampler", "responses"),
+            f"{what} compares responses to one prompt, and a group of 1 has none; give at least 2",
+        )
+    cut = [key for key in ("top_k", "top_p") if getattr(sampler, key) not in (None, 1)]
+    if recipe.trainer.needs_advantage and cut:
+        yield (
+            ("sampler", cut[0]),
+            f"trainer '{recipe.trainer.name}' compares log-probs of the whole vocabulary, and with '{cut[0]}' "
+            "responses are drawn from a part of it, so ratios would be wrong; leave it out",
+        )
+    if not compares and sampler.refill_rounds:
+        yield ("sampler", "refill_rounds"), "no group is dropped where responses are not compared; leave it out"
+
+
+def _known_before(recipe: Recipe) -> Iterator[Misfit]:
+    """What is computed of the data's responses cannot be had of sampled ones."""
+    if not recipe.trainer.draws:
+        return
+    needs, trainer = recipe.weighting.all_needs(), recipe.trainer.name
+    rest = f"before training, and trainer '{trainer}' samples its responses; use another weighting"
+    for values in sorted(needs.values, key=repr):
+        yield ("weighting",), f"'{recipe.weighting.name}' needs {values.words}, known {rest}"
+    for attribution in sorted(needs.attributions, key=repr):
+        if attribution.is_static:
+            yield ("weighting",), f"'{recipe.weighting.name}' needs importances under the reference, computed {rest}"
+        elif attribution.is_remembered:
+            message = f"'{recipe.weighting.name}' keeps a row's importances for its next visit, and trainer '{trainer}'"
+            yield ("weighting",), f"{message} samples other responses then; leave out 'refresh_every' and 'smoothing'"
+    parts: dict[Path, Needs] = {("pair_weighting",): recipe.pair_weighting.needs()}
+    parts |= {("losses", index): loss.needs() for index, loss in enumerate(recipe.losses)}
+    for place, one in parts.items():
+        for what in (
+            *(f"data column '{name}'" for name in sorted(one.columns)),
+            *(("a gold response",) if one.gold else ()),
+        ):
+            yield place, f"needs a {what} of each row, and rows of trainer '{trainer}' are sampled; use another"
+
+
 def _losses_differ(recipe: Recipe) -> Iterator[Misfit]:
     names = [loss.name for loss in recipe.losses]
     for index, name in enumerate(names):
@@ -155,6 +233,11 @@ def _measures(recipe: Recipe) -> Iterator[Misfit]:
                 place,
                 f"'{measure.name}' gives '{given}', as evaluation.measures.{owners[given]} does; list one of them",
             )
+        elif recipe.trainer.draws and measure.looks_at == "rows":
+            yield (
+                place,
+                f"'{measure.name}' looks at responses of the data, and trainer '{recipe.trainer.name}' reads none",
+            )
         elif misfit := measure.misfit(recipe.trainer.gives, on_world=is_world):
             yield place, misfit
         owners |= {value.name: index for value in measure.values if value.name not in owners}
@@ -227,6 +310,12 @@ def _texts_in(value: object, path: Path) -> Iterator[tuple[Path, str]]:
 def _reference(recipe: Recipe) -> Iterator[Misfit]:
     if recipe.model.reference != "cache":
         return
+    if recipe.trainer.draws and recipe.needs().reference:
+        yield (
+            ("model", "reference"),
+            "'cache' holds the reference's log-probs of the data's responses only, but trainer "
+            f"'{recipe.trainer.name}' samples others; use 'auto' or 'copy'",
+        )
     parts = {
         f"weighting '{recipe.weighting.name}'": recipe.weighting.all_needs(),
         f"pair_weighting '{recipe.pair_weighting.name}'": recipe.pair_weighting.needs(),
@@ -267,6 +356,9 @@ def _beyond_a_cache(needs: Needs) -> str | None:
 
 _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _losses_fit_trainer,
+    _sampling,
+    _groups_to_compare,
+    _known_before,
     _losses_differ,
     _one_anchor,
     _pairs_to_weigh,

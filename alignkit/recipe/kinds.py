@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from alignkit.advantages import advantages
 from alignkit.contrasts import contrasts
 from alignkit.data.sources import sources
 from alignkit.doctor import checks
@@ -18,7 +19,8 @@ from alignkit.recipe.parts import parts
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import dotted
 from alignkit.registry import Registry, RegistryError, Section, suggestion
-from alignkit.rollouts import anchors
+from alignkit.rewards import rewards
+from alignkit.rollouts import anchors, samplers
 from alignkit.views import trainers
 from alignkit.weighting import weightings
 
@@ -26,7 +28,7 @@ KINDS: dict[str, Registry[Any]] = {
     registry.kind: registry
     for registry in (
         *(weightings, pair_weightings, losses, trainers, anchors, contrasts, statistics),
-        *(models, sources, measures),
+        *(rewards, advantages, samplers, models, sources, measures),
     )
 }
 """Those that a recipe can name."""

@@ -6,11 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from alignkit.advantages import AdvantageSlot
 from alignkit.asks.needs import Needs
 from alignkit.asks.texts import TextValues
 from alignkit.data.config import DataConfig
 from alignkit.data.wanted import Wanted
-from alignkit.engine.method import Job, Method, Sizes
+from alignkit.engine.method import Drawing, Job, Method, Sizes
 from alignkit.evaluation.config import EvaluationConfig
 from alignkit.loop.config import TrainingConfig
 from alignkit.losses import LossSlot
@@ -18,6 +19,8 @@ from alignkit.models import ModelSlot
 from alignkit.pair_weighting import PairWeightingSlot
 from alignkit.pair_weighting.uniform import Uniform as UniformPairs
 from alignkit.registry import Section
+from alignkit.rewards import RewardSlot
+from alignkit.rollouts import SamplerSlot
 from alignkit.views import TrainerSlot
 from alignkit.weighting import Weighting
 from alignkit.weighting.uniform import Uniform
@@ -47,6 +50,15 @@ class Recipe(Section):
     trainer: TrainerSlot
     """Which responses of a row are trained on."""
 
+    rewards: Annotated[tuple[RewardSlot, ...], Field(strict=False)] = ()
+    """What says how good a sampled response is: the sum of weight x reward. For trainers that sample."""
+
+    advantage: AdvantageSlot | None = None
+    """What makes of rewards how much likelier each token should become. For trainer `on_policy`."""
+
+    sampler: SamplerSlot | None = None
+    """What draws responses from the policy, and how many. For trainers that sample."""
+
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     """Optimizer, schedule, batch, checkpoints."""
 
@@ -67,11 +79,13 @@ class Recipe(Section):
             token_columns=frozenset[str]().union(*(values.token_columns for values in needs.values)),
             nonnegative=needs.nonnegative,
             of_text={values.key: values.of_text for values in needs.values if isinstance(values, TextValues)},
+            fields=frozenset[str]().union(*(reward.columns() for reward in self.rewards)),
         )
 
     def method(self) -> Method:
         """What the engine makes of the chosen components."""
-        return Method(self.weighting, self.pair_weighting, self.losses, self.trainer, self.seed)
+        drawing = Drawing(self.sampler, self.rewards, self.advantage) if self.trainer.draws and self.sampler else None
+        return Method(self.weighting, self.pair_weighting, self.losses, self.trainer, self.seed, drawing)
 
     def job(self, has_adapter: bool) -> Job:
         """All that the engine is asked to do; the learning rate is filled in by whether an adapter is trained."""
@@ -85,7 +99,7 @@ class Recipe(Section):
             micro_batch=self.training.micro_batch_size,
             batch=self.evaluation.batch_size,
             max_length=self.data.max_length,
-            held_out=self.evaluation.looked_at("rows"),
+            held_out=0 if self.trainer.draws else self.evaluation.looked_at("rows"),
             samples=self.evaluation.looked_at("samples"),
             max_new_tokens=self.evaluation.max_new_tokens,
         )

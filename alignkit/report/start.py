@@ -51,8 +51,9 @@ def show_plan(
     processes = accelerator.num_processes
     share = -(-config.batch_size // processes)
     micro = min(config.micro_batch_size, share)
-    steps = planned_steps(config, len(tables.train))
-    epochs = DataOrder(tables.train, config.batch_size, loaded.recipe.seed).epochs_after(steps)
+    updates = loaded.recipe.trainer.updates
+    steps = planned_steps(config, len(tables.train), updates)
+    epochs = DataOrder(tables.train, config.batch_size, loaded.recipe.seed, updates).epochs_after(steps)
     for note in policy.notes:
         banner.note(note)
     banner.plan(Batch(config.batch_size, micro, -(-share // micro), processes), steps=steps, epochs=epochs)

@@ -15,8 +15,8 @@ EQUAL = 1e-6
 
 
 def weight_heatmaps(scoring: Scoring, row: TokenRow) -> Iterator[Panel]:
-    """A heatmap of each response of the row whose weights differ; none where single responses are imitated."""
-    if scoring.method.view.gives == "responses":
+    """A heatmap of each response of the row whose weights differ; none where single responses are imitated or drawn."""
+    if scoring.method.view.gives == "responses" or not row.responses:
         return
     tokenizer = scoring.policy.tokenizer
     where = row.where.rpartition("/")[2]  # a long path would push the line's number out of the title

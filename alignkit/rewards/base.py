@@ -46,6 +46,10 @@ class Reward(Component):
     slow: ClassVar[bool] = False
     """Whether scoring is left to worker processes, one sample at a time, each with a limit of `timeout`."""
 
+    executes_code: ClassVar[bool] = False
+    """Whether it runs code that the model writes, which must be allowed on the command line
+    (`alignkit.rewards.permission`)."""
+
     weight: float = 1.0
     """Factor of this reward in the total; dimensionless. A negative one punishes."""
 
@@ -57,7 +61,7 @@ class Reward(Component):
     a sample without a score counts as unscorable, and many of them stop the run."""
 
     timeout: float = Field(10.0, gt=0, le=3600)
-    """Longest time for one sample of a slow reward, seconds of the clock, counted from when its worker begins with it."""
+    """Longest time for one sample of a slow reward, seconds of the clock, from when its worker begins with it."""
 
     @property
     def title(self) -> str:
@@ -65,7 +69,7 @@ class Reward(Component):
         return self.label or self.name
 
     def columns(self) -> frozenset[str]:
-        """Names of the data's columns that it reads; none by default. A row without one is refused when data is read."""
+        """Names of the data's columns that it reads; none by default. A row that lacks one cannot be used."""
         return frozenset()
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Anchors: the third response of a triplet."""
+"""Sampled responses: anchors, the third response of a triplet, and groups that on-policy training learns from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 from alignkit.registry import Registry
 from alignkit.rollouts.base import Anchor
+from alignkit.rollouts.groups import Sampler
 
 anchors: Registry[Anchor] = Registry(
     "anchor",
@@ -18,3 +19,15 @@ anchors: Registry[Anchor] = Registry(
 
 AnchorSlot = Annotated[Anchor, anchors]
 """A recipe slot that holds an anchor."""
+
+samplers: Registry[Sampler] = Registry(
+    "sampler",
+    Sampler,
+    {
+        "generate": "alignkit.rollouts.generate:Generate",
+        "vllm": "alignkit.rollouts.vllm:VLLM",
+    },
+)
+
+SamplerSlot = Annotated[Sampler, samplers]
+"""A recipe slot that holds a sampler of groups."""

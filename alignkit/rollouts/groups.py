@@ -53,11 +53,29 @@ class Sampler(Component):
     """Longest response; tokens."""
 
     dead_groups: Literal["drop", "keep"] = "drop"
-    """Groups whose rewards differ by at most 1e-6 say nothing where responses are compared with each other: drop them from
-    loss and denominator, or keep them there with advantage 0."""
+    """Groups whose rewards differ by at most 1e-6 say nothing where responses are compared with each other: drop them
+    from loss and denominator, or keep them there with advantage 0."""
 
     refill_rounds: int = Field(0, ge=0, le=1000)
     """Times that other prompts are drawn for, as many as groups were dropped; 0 trains on what is left."""
+
+    def check(self) -> None:
+        """Finds out before the model loads whether responses can be drawn at all.
+
+        Raises:
+            AlignkitError: they cannot.
+        """
+
+    def begin(self, policy: Policy, step: int) -> None:
+        """Before the drawings for a step; called by every process, also by one that has no prompts then.
+
+        Args:
+            policy: the model as it is now.
+            step: optimizer step, from 0.
+
+        Raises:
+            AlignkitError: nothing can be drawn from it.
+        """
 
     @abstractmethod
     def sample(

@@ -68,6 +68,10 @@ class AnchorPool:
         self._drawn = {}
         self.complete(step, rows)
 
+    def clear(self) -> None:
+        """Forgets what was drawn."""
+        self._drawn = {}
+
     def complete(self, step: int, rows: Sequence[TokenRow]) -> None:
         """Draws what is missing: of rows beyond the old end of a run that goes on further than was planned."""
         unique = list({row.index: row for row in rows if row.index not in self._drawn}.values())

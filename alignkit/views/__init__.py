@@ -12,6 +12,8 @@ trainers: Registry[Trainer] = Registry(
     Trainer,
     {
         "sft": "alignkit.views.sft:SFTTrainer",
+        "on_policy": "alignkit.views.on_policy:OnPolicyTrainer",
+        "online_preference": "alignkit.views.online_preference:OnlinePreferenceTrainer",
         "preference": "alignkit.views.preference:PreferenceTrainer",
         "unpaired": "alignkit.views.unpaired:UnpairedTrainer",
     },

@@ -24,10 +24,21 @@ class Trainer(Component):
     reads: ClassVar[str]
     """The columns of the data it can be given, in words."""
 
+    draws: ClassVar[bool] = False
+    """Whether it learns from responses of the policy, which a sampler draws and rewards score."""
+
+    needs_advantage: ClassVar[bool] = False
+    """Whether rewards become advantages."""
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps that each batch of the data's order is there for."""
+        return 1
+
     def totals(self, rows: Sequence[TokenRow], needs: Needs) -> dict[str, float]:
         """What losses divide by, over the rows of a whole optimizer step: examples, tokens of their first response (the
         one SFT trains on), and what else is needed."""
-        tokens = float(sum(len(row.responses[self.responses[0]]) for row in rows))
+        tokens = float(sum(len(next(iter(row.responses.values()))) for row in rows))
         totals = {"examples": float(len(rows)), "tokens": tokens}
         if needs.prompt:
             totals["sequence_tokens"] = tokens + sum(len(row.prompt) - 1 for row in rows)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from alignkit.cli import main
-from alignkit.cli.new import HOMES, SLOTS
+from alignkit.cli.new import BASES, HOMES, SLOTS
 from alignkit.conformance.parts import classes_at
 from alignkit.declared import declared
 from alignkit.quiet import quiet_libraries
@@ -66,7 +66,7 @@ def test_a_single_file_declares_its_name_and_a_recipe_can_use_it(alignkit, kind,
     names = declared(path, read_files(path))
     assert names == {kind: {f"mine_{kind}": f"mine_{kind}:{cls.__name__}"}}
     setting = shlex.split(f"--set {SLOTS[kind].format(name=f'mine_{kind}')}")[1::2]
-    load_recipe("alignkit:tidpo.yaml", setting)
+    load_recipe(f"alignkit:{BASES.get(kind, 'tidpo')}.yaml", setting)
 
 
 def test_the_templates_are_one_for_each_kind_but_models():

@@ -23,6 +23,7 @@ from alignkit.losses.base import PairLoss
 from alignkit.models.statistics import Entropy, Statistic
 from alignkit.pair_weighting.base import PairWeighting
 from alignkit.registry import Component
+from alignkit.rewards.base import Reward
 from alignkit.rollouts.base import ResponseAnchor
 from alignkit.scores import View
 from alignkit.views.base import Trainer
@@ -461,6 +462,63 @@ def test_a_source():
     assert starts(said, "gives other rows when it is asked again, the first at here; runs could not be resumed")
 
 
+class Hasty(Reward):
+    """Takes every column for text."""
+
+    def columns(self):
+        return ["answer"]
+
+    def score(self, samples):
+        return [float(sample.columns["answer"].strip() in sample.response) for sample in samples]
+
+
+class Missing(Reward):
+    """Leaves out what it cannot score."""
+
+    def score(self, samples):
+        return [1.0 for sample in samples if sample.response]
+
+
+class Silence(Reward):
+    """Divides by nothing."""
+
+    def score(self, samples):
+        return [float("nan") if not sample.response else 0.0 for sample in samples]
+
+
+class Ranking(Reward):
+    """Says how long a response is beside the longest of those that it sees."""
+
+    def score(self, samples):
+        longest = max(len(sample.response) for sample in samples)
+        return [len(sample.response) / max(1, longest) for sample in samples]
+
+
+class Tiring(Reward):
+    """Says less each time."""
+
+    _asked: list = PrivateAttr(default_factory=list)
+
+    def score(self, samples):
+        self._asked.append(1)
+        return [-float(len(self._asked))] * len(samples)
+
+
+@pytest.mark.parametrize(
+    ("cls", "sentence"),
+    [
+        (Hasty, "columns() gives ['answer'], not a frozenset of names"),
+        (Hasty, "reward 'hasty' raises AttributeError: 'float' object has no attribute 'strip' (test_broken.py:"),
+        (Missing, "reward 'missing' returns 12 scores for 13 samples"),
+        (Silence, "reward 'silence' returns nan (row 7 of the data); expected a finite number"),
+        (Ranking, "response '6 x 7 is 42, so\\n#### 42': 1.0 alone, not 0.5"),
+        (Tiring, "response '6 x 7 is 42, so\\n#### 42': -1.0 when it is built again, as a resume does, not -2.0"),
+    ],
+)
+def test_a_reward(cls, sentence):
+    assert starts(said_of(cls), sentence), said_of(cls)
+
+
 # --- the command ---
 
 
@@ -485,7 +543,7 @@ def test_the_command_finds_a_component_by_name_and_takes_its_parameters(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["column"], "'column' is a weighting and a pair_weighting; add --kind\n"),
+        (["column"], "'column' is a weighting and a pair_weighting and a reward; add --kind\n"),
         (["uniformm"], "no component is called 'uniformm'; did you mean 'uniform'? known: "),
         (["dpo", "--kind", "loss", "--set", "beta=x"], "--set beta=x: beta: expected a number, got 'x' (a string)\n"),
         (["./none.py"], "/none.py'\n"),

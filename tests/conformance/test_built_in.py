@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import datasets
+import math_stand_in
 import pytest
 
 from alignkit.conformance import check_component
@@ -20,6 +22,9 @@ PARAMETERS = {
     ("contrast", "sft"): {"steps": 1},
     ("contrast", "prompts"): {"positive": "good", "negative": "bad"},
     ("model", "pretrained"): {"path": str(FOLDER)},
+    ("reward", "constraints"): {"column": "constraints", "ends_with": "42"},
+    ("reward", "length"): {"max": 80},
+    ("reward", "regex"): {"pattern": "[0-9]+"},
     ("source", "file"): {"path": "pairs.jsonl"},
     ("source", "hub"): {"id": "owner/pairs"},
     ("source", "world"): {"pairs": 4, "eval_pairs": 2},
@@ -37,6 +42,7 @@ def test_it_keeps_its_promises(kind, name, tmp_path, monkeypatch):
     Path("pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
     monkeypatch.setattr("gc.collect", lambda *_: 0)  # half a second for each model that is trained on the side
     monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: datasets.Dataset.from_list(ROWS))
+    monkeypatch.setitem(sys.modules, "math_verify", math_stand_in)  # the real one is asked in tests/rewards
     component = KINDS[kind].build(name, PARAMETERS.get((kind, name), {}))
     with quiet_libraries():
         check_component(component)

@@ -12,8 +12,9 @@ from alignkit.conformance.scored import each_tensor
 from alignkit.losses import losses
 from alignkit.losses.base import Loss
 from alignkit.losses.dpo import DPO
+from alignkit.losses.policy_gradient import KLPenalty
 from alignkit.models.statistics import Collision, ForwardKL, ReverseKL, Statistic
-from alignkit.scores import PairScores, ResponseScores, Span, TokenScores, UnpairedScores, View
+from alignkit.scores import PairScores, ResponseScores, RolloutScores, Span, TokenScores, UnpairedScores, View
 from alignkit.weighting.uniform import Uniform
 
 # Every built-in loss, and every branch of it that has a formula of its own.
@@ -49,6 +50,18 @@ VARIANTS: dict[str, dict] = {
     "triplet": {"name": "triplet", "margin": 30.0},
     "triplet zero_pad": {"name": "triplet", "margin": 30.0, "align": "zero_pad"},
     "triplet min3": {"name": "triplet", "margin": 30.0, "align": "min3", "reduce": "mean"},
+    "policy_gradient": {"name": "policy_gradient"},
+    "policy_gradient examples": {"name": "policy_gradient", "average": "examples", "kl": KLPenalty(coefficient=0.1)},
+    "policy_gradient constant": {
+        **{"name": "policy_gradient", "average": "constant", "clip": (0.9, 1.0), "dual_clip": 3.0},
+        "kl": KLPenalty(coefficient=0.1, estimator="k3"),
+    },
+    "policy_gradient corrected": {
+        **{"name": "policy_gradient", "clip": None, "apply_weights_to": "positive"},
+        "kl": KLPenalty(coefficient=0.1, estimator="k3_corrected"),
+    },
+    "policy_gradient sequence": {"name": "policy_gradient", "ratio": "sequence", "average": "examples"},
+    "policy_gradient sequence_sum": {"name": "policy_gradient", "ratio": "sequence_sum", "average": "examples"},
 }
 LENGTHS = {"chosen": (3, 5, 1), "rejected": (4, 2, 3), "sampled": (5, 3, 2), "gold_response": (2, 4, 3)}
 
@@ -87,6 +100,10 @@ def trio() -> dict[str, TokenScores]:
 def view(loss: Loss, trio: dict[str, TokenScores]) -> View:
     if loss.sees == "responses":
         return ResponseScores(trio["chosen"])
+    if loss.sees == "rollouts":  # advantages of both signs, sampled by the reference
+        response = trio["chosen"]
+        advantage_BT = (response.weights_BT - 0.5).where(response.mask_BT, 0.0)
+        return RolloutScores(response, advantage_BT, response.reference_BT, 8)
     if loss.sees == "labelled responses":  # desirable where its length says so, so that it moves with its row
         desirable_B = trio["chosen"].length_B != 5
         return UnpairedScores(trio["chosen"], desirable_B, torch.tensor(0.3, dtype=torch.float64))
@@ -99,10 +116,8 @@ def view(loss: Loss, trio: dict[str, TokenScores]) -> View:
 
 
 def value_B(loss: Loss, trio: dict[str, TokenScores]) -> torch.Tensor:
-    """[B] the loss and the likelihood term that some have beside it."""
-    scores = view(loss, trio)
-    term = loss.nll(scores) if isinstance(scores, PairScores) else None
-    return loss.per_example(scores) + (term[0] if term else 0.0)
+    """[B] the loss and the terms of their own that some have beside it."""
+    return torch.stack([term.value_B for term in loss.terms(view(loss, trio))]).sum(0)
 
 
 def mapped(trio: dict[str, TokenScores], change) -> dict[str, TokenScores]:

@@ -1,0 +1,382 @@
+"""From prompts to rows of sampled responses: draw, reward, compare, keep for as many steps as they are trained on.
+
+A drawing is a function of the run's seed, the step and the policy, so a checkpoint between two drawings has nothing to
+keep. Responses that are trained on again, with log-probs and token weights of the policy that drew them, are part of
+what an exact resume needs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignkit.advantages.base import Groups
+from alignkit.data.rows import TokenRow
+from alignkit.engine.method import Sizes
+from alignkit.engine.rollout_log import metrics_of, write_samples
+from alignkit.engine.rollout_state import load_rows, save_rows
+from alignkit.engine.scoring import WEIGHTS, Scoring
+from alignkit.errors import ModelError
+from alignkit.lazy import accelerate, torch
+from alignkit.lazy import numpy as np
+from alignkit.loop.order import Share
+from alignkit.loop.step import StepRows
+from alignkit.models.layout import Example
+from alignkit.models.scorer import Want
+from alignkit.rewards.base import Sample
+from alignkit.rewards.judge import Judge, Tally
+from alignkit.rollouts.groups import Drawn
+from alignkit.rollouts.rollout import Group, Rollout
+from alignkit.scores import TokenScores
+from alignkit.seeds import derive
+from alignkit.views.drawing import DrawingTrainer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Remembered = dict[str, "list[np.ndarray]"]
+"""Column -> [T] float32 numbers of each response of a row."""
+
+PENALTY = "penalty"
+TALLY = "rewards.unscorable."
+
+
+class Rollouts:
+    """The responses that a run trains on.
+
+    Args:
+        scoring: of the method, which has a drawing.
+        sizes: how much is worked on at once.
+        prompts: all training rows, for groups that are drawn in the place of others.
+        judge: asks the rewards.
+        folder: of the run, for samples; None writes none.
+    """
+
+    def __init__(
+        self, scoring: Scoring, sizes: Sizes, prompts: Sequence[TokenRow], judge: Judge, folder: Path | None = None
+    ) -> None:
+        method = scoring.method
+        assert method.drawing is not None and isinstance(method.view, DrawingTrainer)
+        self._scoring = scoring
+        self._sizes = sizes
+        self._prompts = prompts
+        self._judge = judge
+        self._folder = folder
+        self._seed = method.seed
+        self._drawing = method.drawing
+        self._view = method.view
+        self._penalty = sum(loss.penalty for loss in method.losses)
+        self._titles = [reward.title for reward in self._drawing.rewards]
+        self._tally = Tally(self._drawing.rewards)
+        self._kept: list[TokenRow] = []
+        self._is_checked = False
+
+    def rows(self, step: int, batch: Sequence[TokenRow]) -> StepRows:
+        """What step `step` trains on, for the prompts `batch` of all processes.
+
+        Raises:
+            RewardError: a reward fails, or too many samples cannot be scored.
+            ModelError: before the first step, what was sampled and what is scored differ.
+        """
+        if step % self._view.updates and self._kept:
+            return StepRows(self._kept)
+        started = time.perf_counter()
+        self._drawing.sampler.begin(self._scoring.policy, step)
+        drawn = self._groups(step, 0, batch)
+        alive = self._refilled(step, batch, drawn)
+        compared = self._with_advantages(alive)
+        self._kept = self._remembering(self._view.rows(compared))
+        metrics = metrics_of(drawn, self._titles, self._is_dropped)
+        known = {group.seed: group for group in compared}
+        self._write(step, [known.get(group.seed, group) for group in drawn])
+        return StepRows(self._kept, {**metrics, "rollout_seconds": time.perf_counter() - started})
+
+    # --- drawing ---
+
+    def _groups(self, step: int, round_: int, prompts: Sequence[TokenRow]) -> list[Group]:
+        """The groups of some prompts, drawn and rewarded by all processes together."""
+        state: Any = accelerate.PartialState()
+        share = Share.of(prompts, state.process_index, state.num_processes)
+        mine = self._rewarded(step, round_, share.rows) if share.factor else []
+        groups: list[Group] = accelerate.utils.gather_object(mine)
+        self._tally.add([list(of_one) for of_one in zip(*_all_scores(groups), strict=True)])
+        self._tally.check()
+        return groups
+
+    def _rewarded(self, step: int, round_: int, prompts: Sequence[TokenRow]) -> list[Group]:
+        drawing, policy = self._drawing, self._scoring.policy
+        seeds = [
+            [
+                derive(self._seed, "rollout", step, round_, row.index, place)
+                for place in range(drawing.sampler.responses)
+            ]
+            for row in prompts
+        ]
+        with self._scoring.autocast():
+            drawn = drawing.sampler.sample([row.prompt for row in prompts], seeds, policy, step)
+        self._check(prompts, drawn)
+        groups = [
+            Group(
+                row, tuple(self._rollout(one) for one in several), derive(self._seed, "group", step, round_, row.index)
+            )
+            for row, several in zip(prompts, drawn, strict=True)
+        ]
+        return self._paying(self._judged(step, groups))
+
+    def _rollout(self, drawn: Drawn) -> Rollout:
+        policy = self._scoring.policy
+        finished = int(drawn.ids[-1]) == policy.end_id
+        text = str(policy.tokenizer.decode(drawn.ids[:-1] if finished else drawn.ids, skip_special_tokens=True))
+        return Rollout(drawn.ids, drawn.logp_T, text, finished)
+
+    def rewards_of(
+        self, prompts: Sequence[TokenRow], responses: Sequence[np.ndarray]
+    ) -> list[tuple[dict[str, float | None], float | None]]:
+        """Of one response to each prompt what each reward says, by its name, and the weighted sum of what they say.
+
+        Args:
+            prompts: rows.
+            responses: token ids.
+        """
+        rollouts = [self._rollout(Drawn(ids, np.zeros(len(ids), np.float32))) for ids in responses]
+        samples = [_sample(0, row, one) for row, one in zip(prompts, rollouts, strict=True)]
+        weights = [reward.weight for reward in self._drawing.rewards]
+        return [
+            (dict(zip(self._titles, scores, strict=True)), total_rewards([scores], weights)[0])
+            for scores in zip(*self._judge(samples), strict=True)
+        ]
+
+    def _judged(self, step: int, groups: Sequence[Group]) -> list[Group]:
+        """With what the rewards say."""
+        samples = [_sample(step, group.row, one) for group in groups for one in group.rollouts]
+        by_sample = iter(zip(*self._judge(samples), strict=True))
+        found = []
+        for group in groups:
+            scores = [tuple(next(by_sample)) for _ in group.rollouts]
+            totals = total_rewards(scores, [reward.weight for reward in self._drawing.rewards])
+            rollouts = [
+                replace(one, scores=scores_R, reward=total)
+                for one, scores_R, total in zip(group.rollouts, scores, totals, strict=True)
+            ]
+            found.append(replace(group, rollouts=tuple(rollouts)))
+        return found
+
+    def _refilled(self, step: int, batch: Sequence[TokenRow], drawn: Sequence[Group]) -> list[Group]:
+        """The groups that say something, with others in the place of those that do not, as often as is allowed."""
+        alive = [group for group in drawn if not self._is_dropped(group)]
+        order = np.random.default_rng(derive(self._seed, "refill", step)).permutation(len(self._prompts))
+        used = {row.index for row in batch}
+        others = iter([row for row in (self._prompts[n] for n in order) if row.index not in used])
+        for round_ in range(1, self._drawing.sampler.refill_rounds + 1):
+            missing = len(batch) - len(alive)
+            prompts = [row for row, _ in zip(others, range(missing), strict=False)] if missing else []
+            if not prompts:
+                break
+            alive += [group for group in self._groups(step, round_, prompts) if not self._is_dropped(group)]
+        return alive
+
+    def _is_dropped(self, group: Group) -> bool:
+        advantage = self._drawing.advantage
+        compares = advantage is None or advantage.is_relative
+        return compares and self._drawing.sampler.dead_groups == "drop" and group.is_dead
+
+    # --- what is known of them under the policy that drew them ---
+
+    def _paying(self, groups: Sequence[Group]) -> list[Group]:
+        """With what is taken off the reward at each token."""
+        if not (self._penalty and self._view.needs_advantage):
+            return list(groups)
+        rows = [_row(group.row, one.ids) for group in groups for one in group.rollouts]
+        taken = (
+            _on_mask(self._penalty * scores.logratio_BT, scores.mask_BT, b)
+            for (scores,) in self._scores(rows)
+            for b in range(len(scores.mask_BT))
+        )
+        return [
+            replace(group, rollouts=tuple(replace(one, per_token={PENALTY: next(taken)}) for one in group.rollouts))
+            for group in groups
+        ]
+
+    def _remembering(self, rows: Sequence[TokenRow]) -> list[TokenRow]:
+        """With log-probs and token weights, where they will be asked for when the policy has moved on."""
+        if self._view.updates == 1 or not rows:
+            return list(rows)
+        state: Any = accelerate.PartialState()
+        share = Share.of(rows, state.process_index, state.num_processes)
+        mine: list[Remembered] = []
+        if share.factor:
+            for responses in self._scores(share.rows, weigh=True):
+                mine += _remembered(responses)
+        remembered: list[Remembered] = accelerate.utils.gather_object(mine)
+        return [_with_columns(row, found) for row, found in zip(rows, remembered, strict=True)]
+
+    def _scores(self, rows: Sequence[TokenRow], *, weigh: bool = False) -> Iterator[tuple[TokenScores, ...]]:
+        """The scores of each micro-batch, without gradient."""
+        scoring, size = self._scoring, self._sizes.micro_batch
+        for start in range(0, len(rows), size):
+            with torch.set_grad_enabled(weigh and bool(scoring.needs.attributions)):
+                yield scoring.score(rows[start : start + size], weigh=weigh).responses
+
+    @torch.no_grad()
+    def _check(self, prompts: Sequence[TokenRow], drawn: Sequence[Sequence[Drawn]]) -> None:
+        """Before the first step of a run: what the model says of its samples is what they were drawn with."""
+        if self._is_checked or not self._drawing.sampler.is_exact:
+            return
+        self._is_checked = True
+        policy, size = self._scoring.policy, self._sizes.micro_batch
+        pairs = [(row.prompt, one) for row, several in zip(prompts, drawn, strict=True) for one in several]
+        worst = 0.0
+        with self._scoring.autocast():
+            for start in range(0, len(pairs), size):
+                part = pairs[start : start + size]
+                batch = policy.collate([Example(prompt, [one.ids]) for prompt, one in part])
+                want = Want(temperature=self._drawing.sampler.temperature)
+                logp_BT = policy.scorer(batch, want).logp_BRT[:, 0].float().cpu().numpy()
+                for b, (_, one) in enumerate(part):
+                    found = float(np.abs(logp_BT[b, : len(one.ids)] - one.logp_T).max())
+                    worst = max(worst, found, key=lambda value: (value != value, value))
+        tolerance = self._scoring.tolerance
+        if not worst <= tolerance:
+            raise ModelError(
+                f"step-0 check of rollouts: a token's log-probs while sampling and in a forward pass differ by "
+                f"{worst:.3g} nats (tolerance {tolerance}), so ratios would be wrong; this model cannot be trained on "
+                "its own samples"
+            )
+
+    # --- advantages ---
+
+    def _with_advantages(self, groups: Sequence[Group]) -> list[Group]:
+        advantage = self._drawing.advantage
+        if not groups or not self._view.needs_advantage:
+            return list(groups)
+        assert advantage is not None
+        advantage_PGT = advantage.per_token(stacked(groups)).float().numpy()
+        return [
+            replace(
+                group,
+                rollouts=tuple(
+                    replace(one, per_token=_complete(one, advantage_PGT[p, g, : len(one.ids)]))
+                    for g, one in enumerate(group.rollouts)
+                ),
+            )
+            for p, group in enumerate(groups)
+        ]
+
+    # --- what a user sees of them ---
+
+    def _write(self, step: int, drawn: Sequence[Group]) -> None:
+        """The responses to the first prompts with all that is known of them, on the main process."""
+        every, state = self._view.samples_every, accelerate.PartialState()
+        is_due = every is not None and (step == 0 or (step + 1) % every < self._view.updates)
+        if self._folder is None or not is_due or not state.is_main_process:
+            return
+        shown = drawn[: self._view.samples_groups]
+        weights = self._weights([one.ids for group in shown for one in group.rollouts])
+        write_samples(self._folder, step + 1, shown, weights, self._titles, self._scoring.policy.tokenizer)
+
+    def _weights(self, responses: Sequence[np.ndarray]) -> list[np.ndarray | None]:
+        """[T] token weights of each response that is trained on; a response by itself has the same as in company."""
+        owners = {id(ids): (row, r) for row in self._kept for r, ids in enumerate(row.responses.values())}
+        found: list[np.ndarray | None] = []
+        for ids in responses:
+            row, r = owners.get(id(ids), (None, 0))
+            scores = None if row is None else next(iter(self._scores([row], weigh=True)))[r]
+            found.append(None if scores is None else _on_mask(scores.weights_BT, scores.mask_BT, 0))
+        return found
+
+    # --- what a resume needs ---
+
+    def state(self) -> dict[str, Tensor]:
+        """The responses that will be trained on again, and how many samples could not be scored."""
+        kept = save_rows(self._kept) if self._view.updates > 1 else {}
+        counts = {f"{TALLY}{title}": torch.tensor(two) for title, two in self._tally.state().items()}
+        return kept | counts
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts them back."""
+        self._kept = load_rows(state)
+        counts = {key.removeprefix(TALLY): two.tolist() for key, two in state.items() if key.startswith(TALLY)}
+        self._tally.load_state(counts)
+
+
+def total_rewards(scores: Sequence[Sequence[float | None]], weights: Sequence[float]) -> list[float | None]:
+    """The reward of each response of a group: the sum of weight x score.
+
+    A score that the whole group lacks says nothing of that prompt and is left out. One that only some lack would pass
+    for 0 there, so these have no reward.
+
+    Args:
+        scores: [G][R] what each reward says of each response.
+        weights: [R] factors.
+    """
+    asked = [r for r in range(len(weights)) if any(row[r] is not None for row in scores)]
+    totals: list[float | None] = []
+    for row in scores:
+        known = [weights[r] * score for r in asked if (score := row[r]) is not None]
+        totals.append(sum(known) if asked and len(known) == len(asked) else None)
+    return totals
+
+
+def stacked(groups: Sequence[Group]) -> Groups:
+    """What an advantage is given, on the CPU in float64."""
+    rewards = [[one.reward for one in group.rollouts] for group in groups]
+    lengths_PG = torch.tensor([[len(one.ids) for one in group.rollouts] for group in groups])
+    mask_PGT = torch.arange(int(lengths_PG.max())) < lengths_PG[..., None]
+    penalty_PGT = None
+    if all(PENALTY in one.per_token for group in groups for one in group.rollouts):
+        packed_N = torch.cat([torch.from_numpy(one.per_token[PENALTY]) for group in groups for one in group.rollouts])
+        penalty_PGT = torch.zeros(mask_PGT.shape, dtype=torch.float64).masked_scatter(mask_PGT, packed_N.double())
+    return Groups(
+        rewards_PG=torch.tensor([[reward or 0.0 for reward in row] for row in rewards], dtype=torch.float64),
+        scored_PG=torch.tensor([[reward is not None for reward in row] for row in rewards]),
+        mask_PGT=mask_PGT,
+        penalty_PGT=penalty_PGT,
+    )
+
+
+def _sample(step: int, row: TokenRow, one: Rollout) -> Sample:
+    return Sample(
+        prompt=row.text.get("prompt", ""),
+        response=one.text,
+        response_ids=one.ids,
+        finished=one.finished,
+        columns=row.fields,
+        messages=row.messages,
+        group=row.index,
+        step=step,
+    )
+
+
+def _all_scores(groups: Sequence[Group]) -> list[tuple[float | None, ...]]:
+    return [one.scores for group in groups for one in group.rollouts]
+
+
+def _complete(one: Rollout, advantage_T: np.ndarray) -> dict[str, np.ndarray]:
+    """What a row brings along for each token."""
+    return {"advantage": advantage_T.copy(), "sampled_logp": one.logp_T}
+
+
+def _row(prompt: TokenRow, ids: np.ndarray) -> TokenRow:
+    return TokenRow(prompt.index, prompt.where, prompt.prompt, {"completion": ids}, label=True)
+
+
+def _remembered(responses: Sequence[TokenScores]) -> Iterator[Remembered]:
+    """Of each row of a micro-batch column -> [T] float32 of each response."""
+    for b in range(len(responses[0].mask_BT)):
+        yield {
+            "old_logp": [_on_mask(scores.policy_BT, scores.mask_BT, b) for scores in responses],
+            WEIGHTS: [_on_mask(scores.weights_BT, scores.mask_BT, b) for scores in responses],
+        }
+
+
+def _on_mask(value_BT: Tensor, mask_BT: Tensor, b: int) -> np.ndarray:
+    found: np.ndarray = value_BT.detach()[b][mask_BT[b]].float().cpu().numpy()
+    return found
+
+
+def _with_columns(row: TokenRow, found: Remembered) -> TokenRow:
+    named = {key: dict(zip(row.responses, arrays, strict=True)) for key, arrays in found.items()}
+    return replace(row, token_columns={**row.token_columns, **named})

@@ -1,0 +1,28 @@
+"""Whether code that the model writes may be run: said on the command line or by the caller, never by a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final, Literal
+
+Permission = Literal["none", "sandbox", "bare"]
+"""Not at all; in a sandbox; without one, for machines whose kernel has none to give."""
+
+_GRANTED: Final = ContextVar[Permission]("granted", default="none")
+
+
+def granted() -> Permission:
+    """What is allowed here."""
+    return _GRANTED.get()
+
+
+@contextmanager
+def granting(permission: Permission) -> Iterator[None]:
+    """Allows it while it is entered."""
+    token = _GRANTED.set(permission)
+    try:
+        yield
+    finally:
+        _GRANTED.reset(token)

@@ -1,0 +1,17 @@
+"""The true reward of the built-in world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alignkit.rewards.base import Reward, Sample
+from alignkit.world import reward
+
+
+class TrueReward(Reward):
+    """1 where a response to a question of the built-in world is well formed and gives the one right piece of advice,
+    else 0: what learned and rule-based rewards only stand for elsewhere.
+    """
+
+    def score(self, samples: Sequence[Sample]) -> Sequence[float | None]:
+        return [reward(sample.prompt, sample.response) for sample in samples]
