@@ -2,7 +2,7 @@
 
     python benchmarks/code_reward.py HumanEval.jsonl
 
-The file is HumanEval's (prompt, canonical_solution, test, entry_point). Each solution runs in the sandbox three times: as
+The file is HumanEval's (prompt, canonical_solution, test, entry_point). Each solution runs in the sandbox thrice: as
 what goes on where the prompt ends, in the answer of a conversation, and with `return None` in its place.
 """
 
