@@ -149,8 +149,8 @@ def _plan(
 ) -> Plan:
     training, rows = found.job.training, tables.train
     share = -(-training.batch_size // accelerator.num_processes)
-    micro = min(training.micro_batch_size, share)
     lengths = lengths_of(rows)
+    micro = min(training.micro_batch_size, share) if found.job.method.drawing is None else training.micro_batch_size
     trained, of_each = presumed_rows(found.job.method, rows)
     responses = sum(len(ids) for row in trained for ids in row.responses.values()) / len(trained) * of_each
     updates, drawing = found.job.method.view.updates, found.job.method.drawing
@@ -174,9 +174,10 @@ def _plan(
             "micro_batch": micro,
             "micro_batches": -(-share // micro),
             "processes": accelerator.num_processes,
+            "responses": drawing.sampler.responses if drawing is not None else 0,
         },
         tokens_per_step={
-            "prompt": lengths["prompt"].mean * training.batch_size,
+            "prompt": lengths["prompt"].mean * of_each * training.batch_size,
             "response": responses * training.batch_size,
         },
         parameters={

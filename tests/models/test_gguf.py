@@ -140,6 +140,12 @@ def test_an_adapter_finds_its_base(packed, tmp_path):
     assert outlined.outline(outlined.load_tokenizer(())).peft_config["default"].r == 2
 
 
+def test_it_can_be_used_as_it_is(packed):
+    trained = Trained.of(str(packed / FILE))
+    model, tokenizer = trained.load()
+    assert not trained.is_adapter and len(tokenizer) == model.config.vocab_size
+
+
 def complaint(given: Pretrained) -> str:
     with pytest.raises(ModelError) as caught:
         loaded(given)
