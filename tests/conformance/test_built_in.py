@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import datasets
 import math_stand_in
 import pytest
 import transformers
+from vllm_stand_in import serving
 
 from alignkit.conformance import check_component
 from alignkit.conformance.kit import CHECKS
@@ -27,6 +29,7 @@ PARAMETERS = {
     ("reward", "length"): {"max": 80},
     ("reward", "model"): {"path": "classifier"},
     ("reward", "regex"): {"pattern": "[0-9]+"},
+    ("sampler", "vllm"): {"weights": "."},
     ("source", "file"): {"path": "pairs.jsonl"},
     ("source", "hub"): {"id": "owner/pairs"},
     ("source", "world"): {"pairs": 4, "eval_pairs": 2},
@@ -56,8 +59,10 @@ def test_it_keeps_its_promises(kind, name, tmp_path, monkeypatch):
     monkeypatch.setattr("gc.collect", lambda *_: 0)  # half a second for each model that is trained on the side
     monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: datasets.Dataset.from_list(ROWS))
     monkeypatch.setitem(sys.modules, "math_verify", math_stand_in)  # the real one is asked in tests/rewards
-    component = KINDS[kind].build(name, PARAMETERS.get((kind, name), {}))
-    with quiet_libraries():
+    parameters = PARAMETERS.get((kind, name), {})
+    model = transformers.AutoModelForCausalLM.from_pretrained(FOLDER) if name == "vllm" else None
+    with quiet_libraries(), serving(model) if model else nullcontext() as server:
+        component = KINDS[kind].build(name, parameters | ({"url": server.url} if server else {}))
         check_component(component)
 
 
