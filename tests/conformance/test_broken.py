@@ -462,22 +462,11 @@ def test_a_source():
     assert starts(said, "gives other rows when it is asked again, the first at here; runs could not be resumed")
 
 
-class Ranking(Reward):
-    """Says which response is the longest of those that it sees, and of one without text nothing that is a number."""
-
-    def columns(self):
-        return ["answer"]
-
-    def score(self, samples):
-        longest = max(len(sample.response) for sample in samples)
-        return [len(sample.response) / longest if sample.response else float("nan") for sample in samples]
-
-
 class Hasty(Reward):
     """Takes every column for text."""
 
     def columns(self):
-        return frozenset({"answer"})
+        return ["answer"]
 
     def score(self, samples):
         return [float(sample.columns["answer"].strip() in sample.response) for sample in samples]
@@ -490,29 +479,44 @@ class Missing(Reward):
         return [1.0 for sample in samples if sample.response]
 
 
+class Silence(Reward):
+    """Divides by nothing."""
+
+    def score(self, samples):
+        return [float("nan") if not sample.response else 0.0 for sample in samples]
+
+
+class Ranking(Reward):
+    """Says how long a response is beside the longest of those that it sees."""
+
+    def score(self, samples):
+        longest = max(len(sample.response) for sample in samples)
+        return [len(sample.response) / max(1, longest) for sample in samples]
+
+
+class Tiring(Reward):
+    """Says less each time."""
+
+    _asked: list = PrivateAttr(default_factory=list)
+
+    def score(self, samples):
+        self._asked.append(1)
+        return [-float(len(self._asked))] * len(samples)
+
+
 @pytest.mark.parametrize(
     ("cls", "sentence"),
     [
-        (Ranking, "columns() gives ['answer'], not a frozenset of names"),
-        (Hasty, "raised AttributeError: 'float' object has no attribute 'strip', where it gives a finite number or"),
-        (Missing, "gives 12 scores for 13 responses"),
+        (Hasty, "columns() gives ['answer'], not a frozenset of names"),
+        (Hasty, "reward 'hasty' raises AttributeError: 'float' object has no attribute 'strip' (test_broken.py:"),
+        (Missing, "reward 'missing' returns 12 scores for 13 samples"),
+        (Silence, "reward 'silence' returns nan (row 7 of the data); expected a finite number"),
+        (Ranking, "response '6 x 7 is 42, so\\n#### 42': 1.0 alone, not 0.5"),
+        (Tiring, "response '6 x 7 is 42, so\\n#### 42': -1.0 when it is built again, as a resume does, not -2.0"),
     ],
 )
 def test_a_reward(cls, sentence):
     assert starts(said_of(cls), sentence), said_of(cls)
-
-
-class Longest(Ranking):
-    """The same with names of columns."""
-
-    def columns(self):
-        return frozenset()
-
-
-def test_a_reward_that_looks_at_the_others():
-    said = said_of(Longest)
-    assert starts(said, "response '': gives nan, not a finite number or None")
-    assert starts(said, "response '6 x 7 is 42, so\\n#### 42': 1.0 alone, not 0.5")
 
 
 # --- the command ---
