@@ -18,6 +18,7 @@ from alignkit.conformance import (
     losses,
     measures,
     models,
+    samplers,
     sources,
     statistics,
     trainers,
@@ -43,6 +44,7 @@ CHECKS: Final[Mapping[str, Sequence[Check]]] = {
     "source": sources.CHECKS,
     "measure": measures.CHECKS,
     "reward": rewarding.CHECKS,
+    "sampler": samplers.CHECKS,
 }
 """What each kind promises beside what all components do."""
 

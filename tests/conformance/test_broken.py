@@ -25,6 +25,7 @@ from alignkit.pair_weighting.base import PairWeighting
 from alignkit.registry import Component
 from alignkit.rewards.base import Reward
 from alignkit.rollouts.base import ResponseAnchor
+from alignkit.rollouts.groups import Drawn, Sampler
 from alignkit.scores import View
 from alignkit.views.base import Trainer
 from alignkit.weighting.base import TokenWeighting
@@ -58,7 +59,7 @@ class Three(TextValues):
         return np.ones(3)
 
 
-class Drawn(TextValues):
+class Redrawn(TextValues):
     """Other numbers each time."""
 
     def of_text(self, text, offsets_N2):
@@ -67,7 +68,10 @@ class Drawn(TextValues):
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [(Three, f"{Three().key}: gives shape [3] for 5 tokens; expected [N]"), (Drawn, "Drawn reads other numbers from ")],
+    [
+        (Three, f"{Three().key}: gives shape [3] for 5 tokens; expected [N]"),
+        (Redrawn, "Redrawn reads other numbers from "),
+    ],
 )
 def test_numbers_that_are_read_from_texts(kind, said):
     class Read(TokenWeighting):
@@ -517,6 +521,60 @@ class Tiring(Reward):
 )
 def test_a_reward(cls, sentence):
     assert starts(said_of(cls), sentence), said_of(cls)
+
+
+class Drawing(Sampler):
+    """Draws the same token over and over."""
+
+    size: int = 3
+    """Tokens of a response."""
+
+    def sample(self, prompts, seeds, policy, step):
+        ids, logp_T = np.full(self.size, 5, np.int32), np.full(self.size, -1.0, np.float32)
+        return [[Drawn(ids, logp_T) for _ in group] for group in seeds]
+
+
+class OneShort(Drawing):
+    """Loses a response."""
+
+    def sample(self, prompts, seeds, policy, step):
+        return [group[1:] for group in super().sample(prompts, seeds, policy, step)]
+
+
+class Unending(Drawing):
+    """Goes on after the end."""
+
+    def sample(self, prompts, seeds, policy, step):
+        ids = np.full(3, policy.end_id, np.int32)
+        return [[Drawn(ids, np.full(3, 0.5, np.float32)) for _ in group] for group in seeds]
+
+
+class Thrown(Drawing):
+    """Has dice of its own."""
+
+    def sample(self, prompts, seeds, policy, step):
+        groups = [[np.random.default_rng().integers(3, 9, 8).astype(np.int32) for _ in group] for group in seeds]
+        return [[Drawn(ids, np.full(8, -1.0, np.float32)) for ids in group] for group in groups]
+
+
+@pytest.mark.parametrize(
+    ("cls", "sentence"),
+    [
+        (OneShort, "gives groups of [1, 1, 1] responses to 3 prompts; expected 2 each"),
+        (Unending, "response 0: goes on after the end token "),
+        (Unending, "response 0: a log-prob is above 0 or not finite"),
+        (Drawing, "log-probs of a response: -1, not "),
+        (Thrown, "gives other responses alone; draw with the seeds alone"),
+    ],
+)
+def test_a_sampler(cls, sentence):
+    said = said_of(cls, responses=2)
+    assert starts(said, sentence), said
+
+
+def test_a_sampler_of_too_long_responses():
+    said = said_of(Drawing, responses=2, size=9, max_new_tokens=8)
+    assert starts(said, "response 0: 9 tokens; expected 1 to 8 (max_new_tokens)")
 
 
 # --- the command ---
