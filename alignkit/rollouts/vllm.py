@@ -19,9 +19,8 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from alignkit.errors import ServerError
-from alignkit.lazy import accelerate
+from alignkit.lazy import LazyModule, accelerate
 from alignkit.lazy import numpy as np
-from alignkit.models.scorer import causal_lm
 from alignkit.records.files import discard, one_line
 from alignkit.rollouts.groups import Drawn, Sampler
 from alignkit.rollouts.vllm_server import Choice, Server
@@ -29,8 +28,11 @@ from alignkit.rollouts.vllm_server import Choice, Server
 if TYPE_CHECKING:
     from numpy import ndarray
 
+    import alignkit.models.scorer as scorer
     from alignkit.models.policy import Policy
     from alignkit.models.scorer import Model
+else:
+    scorer = LazyModule("alignkit.models.scorer")
 
 CONCURRENT = 256
 """Requests under way at once; what the server cannot batch it queues."""
@@ -132,7 +134,7 @@ class VLLM(Sampler):
             for prompt, own in zip(prompts, seeds, strict=True)
             for seed in own
         ]
-        vocabulary = int(causal_lm(policy.model).config.get_text_config().vocab_size)
+        vocabulary = int(scorer.causal_lm(policy.model).config.get_text_config().vocab_size)
         with ThreadPoolExecutor(CONCURRENT) as pool:
             drawn = iter(list(pool.map(partial(self._draw, policy.end_id, vocabulary), requests)))
         return [list(islice(drawn, len(own))) for own in seeds]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from pydantic import ConfigDict, Field, PrivateAttr
 
+from alignkit.advantages.base import Advantage
 from alignkit.asks.needs import Needs
 from alignkit.asks.texts import TextValues
 from alignkit.cli import main
@@ -412,6 +413,41 @@ def test_a_trainer():
     said = said_of(Blind)
     assert starts(said, "the view's tokens are not those of the first response that is laid out, which totals() counts")
     assert starts(said, "'tokens' of all rows is 7, and 21 of the rows one by one")
+
+
+class Rewards(Advantage):
+    """Rewards added up by place in the group."""
+
+    def per_token(self, groups):
+        return groups.rewards_PG[:, :, None].cumsum(1) * groups.mask_PGT
+
+
+class Unscored(Advantage):
+    """Divides by how many other rewards there are, prefers bad ones, and leaves tokens to others."""
+
+    def per_token(self, groups):
+        return -(groups.rewards_PG / (groups.scored_PG.sum(-1, keepdim=True) - 1))[:, :, None]
+
+
+class Unmeasured(Unscored):
+    """The same for each token."""
+
+    def per_token(self, groups):
+        return super().per_token(groups) * groups.mask_PGT
+
+
+@pytest.mark.parametrize(
+    ("cls", "sentence"),
+    [
+        (Rewards, "advantages of responses in another order: "),
+        (Rewards, "advantages of equal rewards: "),
+        (Unscored, "shape [3, 4, 1], not [P, G, T] = [3, 4, 6]"),
+        (Unmeasured, "an advantage is not finite with 1 of 4 rewards in a group"),
+        (Unmeasured, "a response with reward 1 gets -1, and one of its group with reward 0 gets 0"),
+    ],
+)
+def test_an_advantage(cls, sentence):
+    assert starts(said_of(cls), sentence), said_of(cls)
 
 
 class Endless(ResponseAnchor):
