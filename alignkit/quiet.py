@@ -29,6 +29,8 @@ def quiet_libraries() -> Iterator[None]:
         with warnings.catch_warnings():
             # peft reads what transformers has renamed; nothing a user could do about it.
             warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
+            # A base in a GGUF file has none; its vocabulary is never changed.
+            warnings.filterwarnings("ignore", "Could not find a config file in .*gguf", UserWarning)
             yield
     finally:
         ours.set_verbosity(before[0])

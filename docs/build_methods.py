@@ -20,7 +20,7 @@ from alignkit.recipe.kinds import KINDS
 from alignkit.recipe.load import load_recipe
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.render import scalar
-from alignkit.registry import Component
+from alignkit.registry import Component, Section
 from alignkit.weighting.base import TokenWeighting
 
 DOCS = Path(__file__).parent
@@ -52,7 +52,7 @@ that it is right. `alignkit describe loss dpo` says the same of one component, w
 - Table 1, CPO: another method than our `cpo`, see above.
 - Table 1, cDPO: its models are made from sampled solutions that were checked; our recipe makes them from the data's
   responses.
-- Table 1, GRPO and Logic-RL: on-policy, not here yet.
+- Table 1, GRPO and Logic-RL: the paper gives no settings; our recipes have those of the methods' own papers.
 - Table B12: the row of alpha 0.3 equals Table 1, although Table B13 says 0.5.
 - Table B10: TI-DPO starts at 0.640, below the loss of the initial policy, which is ln 2 + gamma x margin.
 - Table B9: Dist-4 is below Dist-2, which no usual definition gives; compare directions only.
@@ -61,13 +61,16 @@ that it is right. `alignkit describe loss dpo` says the same of one component, w
   digit.
 
 [recipes/paper](../recipes/paper/README.md) has the published numbers with the recipe of each row and the other
-inconsistencies; [departures](departures.md) has TI-DPO's departures, [metrics](metrics.md) what a run writes down.
+inconsistencies; [departures](departures.md) has TI-DPO's departures, [metrics](metrics.md) what a run writes down,
+[rewards](rewards.md) what sampled responses are scored by.
 
 ## How to read the tables
 
 - `lp` and `lr` are log-probs of policy and reference, `b`, `c`, `d` log-ratios `lp - lr` of the chosen response, the
   rejected one and the anchor, `w` token weights, `T` response tokens, EOS included. A step's loss is the mean over
   its examples; likelihoods are means over its tokens.
+- On-policy, `A` is the advantage, `l` the log-ratio to the policy that sampled, `sg()` a constant for the gradient, and
+  a step's loss is averaged as `average` says.
 - Defaults: not shown are a loss's `coefficient` 1.0 and `pair_weighted` true where a pair weighting can act, and a
   weighting's `rescale` mean1, `scope` response and `clip` null.
 - Verified: *worked* are numbers computed outside alignkit, by key, which tests assert to 6 decimals. *gradcheck* is a
@@ -86,6 +89,7 @@ TITLES = {
     "weighting": "Token weightings",
     "pair_weighting": "Pair weightings",
     "trainer": "Trainers",
+    "advantage": "Advantages",
     "anchor": "Anchors of the triplet",
     "contrast": "Contrasts of `tis` and `contrastive`",
 }
@@ -94,6 +98,7 @@ LEGEND = (
     *("b, c log-ratios to the reference", "b log-ratios to the reference", "lp, lr log-probs of policy and reference"),
     *("lp log-probs of the policy", "w token weights", "T response tokens"),
     "b, c, d log-ratios of chosen, rejected, anchor",
+    *("A advantage", "l log-ratio to the policy that sampled", "sg() a constant for the gradient"),
 )
 """Explanations at the end of a formula that the page gives once."""
 
@@ -148,7 +153,10 @@ def component_rows(kind: str) -> Iterator[list[str]]:
 def method_row(recipe: str, fact: dict[str, Any]) -> list[str]:
     """The row of a method that is a recipe of several components."""
     of = read(recipe)
-    parts = {"weighting": of.weighting, "pair_weighting": of.pair_weighting, "trainer": of.trainer}
+    parts: dict[str, Component] = {
+        **{"weighting": of.weighting, "pair_weighting": of.pair_weighting, "trainer": of.trainer},
+        **({"advantage": of.advantage} if of.advantage else {}),
+    }
     shown = [f"{key} {part.name}" for key, part in parts.items() if part.name not in ("uniform", "preference")]
     total = " + ".join(
         loss.name if loss.coefficient == 1 else f"{loss.coefficient:g} * {loss.name}" for loss in of.losses
@@ -221,8 +229,12 @@ def given(part: Component) -> Iterator[str]:
 
 
 def value_of(value: object) -> str:
-    """A parameter's value; of a component, its name."""
-    return value.name if isinstance(value, Component) else scalar(list(value) if isinstance(value, tuple) else value)
+    """A parameter's value; of a component, its name; of a section, what was set, or all of it."""
+    if isinstance(value, Component):
+        return value.name
+    if isinstance(value, Section):
+        return scalar(value.model_dump(exclude_unset=True) or value.model_dump())
+    return scalar(list(value) if isinstance(value, tuple) else value)
 
 
 # --- Markdown ---

@@ -47,6 +47,12 @@ What is tried, each exactly and in the precision of the run:
   one.
 - **Randomness.** With `gradient_checkpointing` the forward pass in training mode equals that in evaluation mode.
 
+A GGUF file is read where transformers can, with `pip install 'alignkit[gguf]'`: `model: {name: pretrained, path:
+FOLDER, gguf_file: NAME.gguf}`, or a Hub id as `path`. Weights (unpacked, to float32 unless `dtype` says otherwise),
+configuration, tokenizer and chat template are the file's, or `tokenizer` and `chat_template` name others; what is
+trained is saved as safetensors. A plan unpacks nothing. An adapter calls such a base `FOLDER/NAME.gguf`, which alignkit
+knows and peft alone does not.
+
 Rows longer than a table of positions, than the original length of `longrope` or `dynamic` rotary positions, or than
 the reach of sparse attention are refused before training with both lengths. Rotary models take rows beyond
 `max_position_embeddings`, with a note.

@@ -9,7 +9,7 @@ import copy
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -140,7 +140,8 @@ def serving(base: transformers.PreTrainedModel) -> Iterator[StandIn]:
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            with suppress(ConnectionError):  # who asked may have gone
+                self.wfile.write(content)
 
         def log_message(self, *args: Any) -> None:
             pass

@@ -41,7 +41,8 @@ def _one_number_per_token(advantage: Advantage) -> Iterator[str]:
         case = f"with {4 - without} of 4 rewards in a group"
         if found_PGT.shape != groups.mask_PGT.shape:
             yield f"shape {list(found_PGT.shape)}, not [P, G, T] = {list(groups.mask_PGT.shape)}"
-        elif not torch.isfinite(_kept(advantage, groups)).all():
+            return
+        if not torch.isfinite(_kept(advantage, groups)).all():
             yield f"an advantage is not finite {case}"
         if not found_PGT.is_floating_point() or found_PGT.requires_grad:
             yield f"advantages {case} are {found_PGT.dtype}, gradient {found_PGT.requires_grad}; expected constants"
@@ -49,7 +50,7 @@ def _one_number_per_token(advantage: Advantage) -> Iterator[str]:
 
 def _permutes(advantage: Advantage) -> Iterator[str]:
     """gives a response the same in another place of its group, and a group the same in another place of the step"""
-    groups = _groups(without=0)
+    groups = _groups()
     wanted_PGT = _kept(advantage, groups)
     for what, place in (("responses", (slice(None), [2, 0, 3, 1])), ("groups", ([1, 2, 0],))):
         turned = Groups(*(value[place] for value in vars(groups).values()))

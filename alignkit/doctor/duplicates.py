@@ -20,7 +20,8 @@ class Duplicates(Check):
 
     def findings(self, case: Case) -> Iterator[Finding]:
         rows = case.rows
-        whole = _repeated(rows, [(row.prompt, *row.responses.values(), row.example.label) for row in rows])
+        answered = [row for row in rows if row.responses]
+        whole = _repeated(answered, [(row.prompt, *row.responses.values(), row.example.label) for row in answered])
         if whole:
             yield self.finding(
                 "whole rows",

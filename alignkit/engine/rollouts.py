@@ -89,6 +89,7 @@ class Rollouts:
         if not self.draws(step):
             return StepRows(self._kept)
         started = time.perf_counter()
+        self._drawing.sampler.begin(self._scoring.policy, step)
         drawn = self._groups(step, 0, batch)
         alive = self._refilled(step, batch, drawn)
         compared = self._with_advantages(alive)

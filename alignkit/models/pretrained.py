@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
-from alignkit.errors import ModelError
+from alignkit.errors import ModelError, shown
 from alignkit.lazy import peft, torch, transformers
 from alignkit.models.base import REFERENCE_ADAPTER, ModelSource
+from alignkit.models.configuration import causal_config, in_file, read_config
+from alignkit.models.gguf import ENDING, load_unpacked, parted, require_gguf
 from alignkit.models.loading import loading, require_place, unreachable
 from alignkit.models.weights import (
     ADAPTER,
@@ -30,7 +33,7 @@ from alignkit.models.weights import (
 )
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _MAX_TEMPLATE = 2**20
 """Bytes of a chat template; the longest published ones have some 20,000."""
@@ -46,13 +49,19 @@ class Pretrained(ModelSource):
     may_be_adapter = True
 
     path: str = Field(min_length=1)
-    """Hub id or folder of a model in the format of transformers, or of a peft adapter."""
+    """Hub id or folder of a model in the format of transformers, or of a peft adapter; or of a GGUF file, which then
+    stands in `gguf_file`."""
+
+    gguf_file: str | None = None
+    """Name of a GGUF file there (package gguf), which holds weights, configuration, tokenizer and chat template. The
+    weights are unpacked, and saved as any others."""
 
     revision: str | None = None
     """Branch, tag or commit on the Hub; null takes the newest. Give a commit to make a run repeatable."""
 
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format the frozen weights are held in; auto is the one they are stored in."""
+    """Number format the frozen weights are held in; auto is the one they are stored in, float32 for those of a GGUF
+    file."""
 
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     """Attention kernel; null leaves it to transformers, which takes sdpa. Shared prompts need sdpa or eager."""
@@ -63,16 +72,25 @@ class Pretrained(ModelSource):
     chat_template: str | None = None
     """File with a chat template (jinja) that replaces the tokenizer's."""
 
+    @field_validator("gguf_file")
+    @classmethod
+    def _is_gguf(cls, value: str | None) -> str | None:
+        if value is not None and not value.endswith(ENDING):
+            said = f"expected the name of a file that ends with {ENDING}, got {shown(value)}"
+            raise PydanticCustomError("gguf_file", "{said}", {"said": said})
+        return value
+
     def load_tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerBase:
         """The tokenizer; padding is EOS where it has none of its own.
 
         Raises:
             ModelError: it is not there, has no EOS, or the chat template cannot be read.
         """
-        path, revision = (self.tokenizer, None) if self.tokenizer else (self.path, self.revision)
         key = "model.tokenizer" if self.tokenizer else "model.path"
+        path, gguf = parted(self.tokenizer, None) if self.tokenizer else parted(self.path, self.gguf_file)
+        revision = None if self.tokenizer else self.revision
         require_place(key, path, revision)
-        tokenizer = _tokenizer(key, path, revision)
+        tokenizer = _tokenizer(key, path, revision, gguf)
         if self.chat_template is not None:
             tokenizer.chat_template = _read_template(self.chat_template)
         return tokenizer
@@ -84,13 +102,15 @@ class Pretrained(ModelSource):
             ModelError: it is not there, is no causal language model, needs its own code, or is smaller than the
                 tokenizer's vocabulary.
         """
-        require_place("model.path", self.path, self.revision)
+        path, gguf = parted(self.path, self.gguf_file)
+        require_place("model.path", path, self.revision)
         with loading(f"model.path: {self.path} cannot be loaded"):
-            folder = adapter_folder(self.path, self.revision)
+            folder = None if gguf else adapter_folder(path, self.revision)
         if folder is None:
-            return self._load_base(self.path, self.revision, tokenizer)
+            return self._load_base(path, self.revision, gguf, tokenizer)
         adapter = self._adapter_config(str(folder))
-        base = self._load_base(str(adapter.base_model_name_or_path), adapter.revision, tokenizer)
+        path, gguf = parted(str(adapter.base_model_name_or_path), None)
+        base = self._load_base(path, adapter.revision, gguf, tokenizer)
         with loading(f"model.path: adapter {self.path} does not fit its base model"), _quiet():
             # Tensors of another shape are told by name below; peft would list them all.
             model = peft.PeftModel.from_pretrained(
@@ -106,13 +126,15 @@ class Pretrained(ModelSource):
 
     def outline(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel | peft.PeftModel:
         """The model of its configuration; of an adapter folder with new adapters of the same sizes."""
-        require_place("model.path", self.path, self.revision)
+        path, gguf = parted(self.path, self.gguf_file)
+        require_place("model.path", path, self.revision)
         with loading(f"model.path: {self.path} cannot be loaded"):
-            adapter_file = stored_file(self.path, ADAPTER_CONFIG, self.revision)
+            adapter_file = None if gguf else stored_file(path, ADAPTER_CONFIG, self.revision)
         if adapter_file is None:
-            return self._outline_base(self.path, self.revision, tokenizer)
+            return self._outline_base(path, self.revision, gguf, tokenizer)
         adapter = self._adapter_config(str(adapter_file.parent))
-        base = self._outline_base(str(adapter.base_model_name_or_path), adapter.revision, tokenizer)
+        path, gguf = parted(str(adapter.base_model_name_or_path), None)
+        base = self._outline_base(path, adapter.revision, gguf, tokenizer)
         adapter.inference_mode = False
         with loading(f"model.path: adapter {self.path} does not fit its base model"):
             model = peft.get_peft_model(base, adapter)
@@ -128,7 +150,7 @@ class Pretrained(ModelSource):
         if not adapter.base_model_name_or_path:
             raise ModelError(f"model.path: the adapter {self.path} names no base model in its {ADAPTER_CONFIG}")
         whose = f"model.path: the base model of adapter {self.path}"
-        require_place(whose, str(adapter.base_model_name_or_path), adapter.revision)
+        require_place(whose, parted(str(adapter.base_model_name_or_path), None)[0], adapter.revision)
         return adapter
 
     @property
@@ -136,27 +158,46 @@ class Pretrained(ModelSource):
         """What transformers is told of the attention."""
         return {"attn_implementation": self.attn_implementation} if self.attn_implementation else {}
 
-    def _outline_base(self, path: str, revision: str | None, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-        config = _causal_config(path, revision)
+    def _outline_base(
+        self, path: str, revision: str | None, gguf: str | None, tokenizer: PreTrainedTokenizerBase
+    ) -> PreTrainedModel:
+        config = causal_config(path, revision, gguf)
         stored = config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
         dtype = stored if self.dtype == "auto" else getattr(torch, self.dtype)
         with loading(f"model.path: {path} cannot be built"):
             model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, **self._options)
-        _require_vocabulary(path, model, tokenizer)
+        _require_vocabulary(path, gguf, model, tokenizer)
         outlined: PreTrainedModel = model.eval()
         return outlined
 
     def commits(self) -> dict[str, str | None]:
-        places = {"model": (self.path, self.revision)}
-        if adapter := cached_file(self.path, ADAPTER_CONFIG, self.revision):
+        path, gguf = parted(self.path, self.gguf_file)
+        places = {"model": (path, self.revision, gguf)}
+        if not gguf and (adapter := cached_file(path, ADAPTER_CONFIG, self.revision)):
             config = json.loads(adapter.read_text(encoding="utf-8"))
-            places["model.base"] = (str(config["base_model_name_or_path"]), config.get("revision"))
+            base, of_base = parted(str(config["base_model_name_or_path"]), None)
+            places["model.base"] = (base, config.get("revision"), of_base)
         if self.tokenizer:
-            places["model.tokenizer"] = (self.tokenizer, None)
+            named, of_tokenizer = parted(self.tokenizer, None)
+            places["model.tokenizer"] = (named, None, of_tokenizer)
         return {name: commit_of(*place) for name, place in places.items() if not Path(place[0]).is_dir()}
 
-    def _load_base(self, path: str, revision: str | None, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-        config = _causal_config(path, revision)
+    def _load_base(
+        self, path: str, revision: str | None, gguf: str | None, tokenizer: PreTrainedTokenizerBase
+    ) -> PreTrainedModel:
+        model = self._load_unpacked(path, revision, gguf) if gguf else self._load_stored(path, revision)
+        _require_vocabulary(path, gguf, model, tokenizer)
+        loaded: PreTrainedModel = model.eval()
+        return loaded
+
+    def _load_unpacked(self, path: str, revision: str | None, gguf: str) -> PreTrainedModel:
+        config = causal_config(path, revision, gguf)
+        dtype = torch.float32 if self.dtype == "auto" else getattr(torch, self.dtype)
+        with loading(f"model.gguf_file: {path}/{gguf} cannot be loaded"):
+            return load_unpacked(path, revision, gguf, config, dtype=dtype, **self._options)
+
+    def _load_stored(self, path: str, revision: str | None) -> PreTrainedModel:
+        config = causal_config(path, revision)
         dtype = self.dtype if self.dtype == "auto" else getattr(torch, self.dtype)
         with loading(f"model.path: {path} cannot be loaded"):
             if stored_file(path, ADAPTER_CONFIG, revision) is not None:
@@ -168,17 +209,17 @@ class Pretrained(ModelSource):
             model = load_whole(transformers.AutoModelForCausalLM, path, revision=revision, dtype=dtype, **self._options)
             if is_plain:
                 require_floats(path, files, (name for name, _ in model.named_parameters()))
-        _require_vocabulary(path, model, tokenizer)
-        loaded: PreTrainedModel = model.eval()
-        return loaded
+        return model
 
 
-def _require_vocabulary(path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def _require_vocabulary(
+    path: str, gguf: str | None, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
     rows = int(model.config.get_text_config().vocab_size)
     if len(tokenizer) > rows:
-        raise ModelError(
-            f"model.path: {path} knows {rows} tokens, its tokenizer {len(tokenizer)}; they do not belong together"
-        )
+        # What transformers makes of a byte-level BPE in a GGUF file has '<|endoftext|>', also where the file has not.
+        why = "name that of the original model with model.tokenizer" if gguf else "they do not belong together"
+        raise ModelError(f"model.path: {path} knows {rows} tokens, its tokenizer {len(tokenizer)}; {why}")
 
 
 @contextmanager
@@ -189,21 +230,25 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _tokenizer(key: str, path: str, revision: str | None) -> PreTrainedTokenizerBase:
+def _tokenizer(key: str, path: str, revision: str | None, gguf: str | None) -> PreTrainedTokenizerBase:
+    if gguf:
+        require_gguf(path, revision, gguf)
     advice = "" if key == "model.tokenizer" else "; name one with model.tokenizer"
     is_folder = Path(path).is_dir()
     why = f"{key}: {path} holds no tokenizer that transformers can load"
     try:
         with loading(why):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                path, revision=revision, trust_remote_code=False, **in_file(gguf)
+            )
             _try_out(tokenizer)
     except ModelError as error:
         if not is_folder and isinstance(error.__cause__, OSError):
             raise ModelError(unreachable(key, path, revision)) from error
-        if is_folder and not any(Path(path).glob("*token*")):
+        if is_folder and not gguf and not any(Path(path).glob("*token*")):
             raise ModelError(f"{why}{advice}") from error
-        if (Path(path) / "config.json").is_file():
-            _config(path, revision, key)  # read for the tokenizer too, and often what is wrong
+        if gguf or (Path(path) / "config.json").is_file():
+            read_config(path, revision, gguf, key)  # read for the tokenizer too, and often what is wrong
         raise ModelError(f"{error}{advice}") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{key}: the tokenizer of {path} has no EOS token; set eos_token in its tokenizer_config.json")
@@ -216,72 +261,6 @@ def _tokenizer(key: str, path: str, revision: str | None) -> PreTrainedTokenizer
 def _try_out(tokenizer: PreTrainedTokenizerBase) -> None:
     """A damaged tokenizer may load and fail at the first text."""
     tokenizer.decode(tokenizer("a b")["input_ids"])
-
-
-def _config(path: str, revision: str | None, key: str = "model.path") -> PretrainedConfig:
-    """The model's configuration.
-
-    Raises:
-        ModelError: there is none, it is damaged, or it asks for something that would be left out in silence.
-    """
-    is_folder = Path(path).is_dir()
-    try:
-        with loading(f"{key}: {path}/config.json cannot be read"):
-            config: PretrainedConfig = transformers.AutoConfig.from_pretrained(
-                path, revision=revision, trust_remote_code=False
-            )
-            _require_known_options(path, config)
-    except ModelError as error:
-        if "trust_remote_code" in str(error.__cause__):
-            raise ModelError(
-                f"{key}: {path} needs code of its own, which is never run; use a model that transformers knows"
-            ) from error
-        if is_folder and not (Path(path) / "config.json").is_file():
-            raise ModelError(
-                f"{key}: {path} holds no model that transformers can load (a config.json with a known model_type)"
-            ) from error
-        if not is_folder and isinstance(error.__cause__, OSError):
-            raise ModelError(unreachable(key, path, revision)) from error
-        raise
-    return config
-
-
-def _causal_config(path: str, revision: str | None) -> PretrainedConfig:
-    """The configuration of a causal language model.
-
-    Raises:
-        ModelError: it is not there, cannot be read, or is of another kind of model.
-    """
-    require_place("model.path", path, revision)
-    config = _config(path, revision)
-    with loading(f"model.path: {path}/config.json cannot be read"):
-        _require_causal(path, config)
-    return config
-
-
-def _require_known_options(path: str, config: PretrainedConfig) -> None:
-    if getattr(config, "transformers_weights", None) is not None:
-        raise ModelError(
-            f"model.path: {path}/config.json names its weights file (transformers_weights); "
-            "only model.safetensors or its index is read"
-        )
-    quantization = getattr(config, "quantization_config", None)
-    if quantization is None:
-        return
-    settings = quantization if isinstance(quantization, dict) else quantization.to_dict()
-    if not transformers.quantizers.auto.AutoHfQuantizer.supports_quant_method(settings):
-        method = settings.get("quant_method")
-        raise ModelError(f"model.path: {path}/config.json: unknown quant_method {method!r} in its quantization_config")
-
-
-def _require_causal(path: str, config: PretrainedConfig) -> None:
-    """Refuses weights without a language model's head: transformers would put a random one there, with a warning."""
-    wanted = transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    stored = config.architectures or []
-    fits = not stored or any(name == getattr(wanted, "__name__", "") or name.endswith("ForCausalLM") for name in stored)
-    if wanted is None or not fits or config.is_encoder_decoder:
-        kind = ", ".join(stored) or config.model_type
-        raise ModelError(f"model.path: {path} is {kind}, not a causal language model; give one that continues text")
 
 
 def _read_template(path: str) -> str:

@@ -103,11 +103,17 @@ def cached_file(path: str, name: str, revision: str | None) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def commit_of(path: str, revision: str | None) -> str | None:
-    """The commit of a Hub id that was downloaded last, by which the cache names its folders."""
-    names = ("config.json", "adapter_config.json", "tokenizer_config.json")
-    found = filter(None, (cached_file(path, name, revision) for name in names))
-    return next((file.parent.name for file in found), None)
+def commit_of(path: str, revision: str | None, file: str | None = None) -> str | None:
+    """The commit of a Hub id that was downloaded last, by which the cache names its folders.
+
+    Args:
+        path: the Hub id.
+        revision: branch, tag or commit.
+        file: what was read there, where it is none of those that most models have.
+    """
+    names = (file,) if file else ("config.json", "adapter_config.json", "tokenizer_config.json")
+    found = ((name, cached_file(path, name, revision)) for name in names)
+    return next((file.parents[name.count("/")].name for name, file in found if file), None)
 
 
 def load_whole(loader: Any, path: str, **options: Any) -> PreTrainedModel:  # noqa: ANN401 -- as transformers has them

@@ -32,7 +32,8 @@ class Laid:
 
     def anchor(self, row: TokenRow) -> int:
         """Tokens of a row's anchor."""
-        return min(self.most_anchor, max(map(len, row.responses.values()))) if self.ends else self.most_anchor
+        longest = max(map(len, row.responses.values()), default=self.most_anchor)
+        return min(self.most_anchor, longest) if self.ends else self.most_anchor
 
     def shape(self, rows: Rows) -> tuple[int, int]:
         """(X, L) of the model's input, padding included."""

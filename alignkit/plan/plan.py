@@ -17,6 +17,7 @@ from alignkit.loop.accelerator import make_accelerator, own_state
 from alignkit.loop.order import DataOrder, planned_steps
 from alignkit.plan.ledger import Stage
 from alignkit.plan.lengths import Lengths, lengths_of
+from alignkit.plan.presumed import presumed_rows
 from alignkit.plan.rehearsal import CUT, LARGEST, UNWEIGHTED, Rehearsed, rehearse
 from alignkit.plan.speed import FACTOR, Speed, try_speed
 from alignkit.recipe.load import LoadedRecipe
@@ -147,11 +148,18 @@ def _plan(
     loaded: LoadedRecipe, tables: Tables, found: Rehearsed, accelerator: Accelerator, clock: Callable[[], float]
 ) -> Plan:
     training, rows = found.job.training, tables.train
-    steps = planned_steps(training, len(rows), found.job.method.view.updates)
     share = -(-training.batch_size // accelerator.num_processes)
-    micro = min(training.micro_batch_size, share)
     lengths = lengths_of(rows)
-    responses = sum(len(ids) for row in rows for ids in row.responses.values())
+    micro = min(training.micro_batch_size, share) if found.job.method.drawing is None else training.micro_batch_size
+    trained, of_each = presumed_rows(found.job.method, rows)
+    responses = sum(len(ids) for row in trained for ids in row.responses.values()) / len(trained) * of_each
+    updates, drawing = found.job.method.view.updates, found.job.method.drawing
+    steps = planned_steps(training, len(rows), updates)
+    notes = list(found.policy.notes)
+    if drawing is not None:
+        notes.append(
+            f"sampled responses are presumed to be as long as they may be, {drawing.sampler.max_new_tokens} tokens"
+        )
     has_training = any(stage.name == LARGEST for stage in found.stages)
     parameters = list(found.policy.model.parameters())
     return Plan(
@@ -160,16 +168,17 @@ def _plan(
         rows={"train": len(rows), "held_out": len(tables.eval)},
         lengths=lengths,
         steps=steps,
-        epochs=DataOrder(rows, training.batch_size, loaded.recipe.seed).epochs_after(steps),
+        epochs=DataOrder(rows, training.batch_size, loaded.recipe.seed, updates).epochs_after(steps),
         batch={
             "size": training.batch_size,
             "micro_batch": micro,
             "micro_batches": -(-share // micro),
             "processes": accelerator.num_processes,
+            "responses": drawing.sampler.responses if drawing is not None else 0,
         },
         tokens_per_step={
-            "prompt": lengths["prompt"].mean * training.batch_size,
-            "response": responses / len(rows) * training.batch_size,
+            "prompt": lengths["prompt"].mean * of_each * training.batch_size,
+            "response": responses * training.batch_size,
         },
         parameters={
             "total": sum(parameter.numel() for parameter in parameters),
@@ -179,7 +188,7 @@ def _plan(
         reference=found.reference,
         memory=_memory(found.stages, accelerator.device),
         time=_time(found.stages, try_speed(accelerator.device, found.sizes, clock)) if has_training else None,
-        notes=found.policy.notes,
+        notes=notes,
         left_out=found.left_out,
     )
 

@@ -26,6 +26,7 @@ from alignkit.lazy import fake_tensors, torch
 from alignkit.lazy import numpy as np
 from alignkit.loop.optimizer import make_optimizer, trainable
 from alignkit.loop.order import planned_steps
+from alignkit.models.generation import ROWS
 from alignkit.models.head import Draw
 from alignkit.models.layout import Batch, Example
 from alignkit.models.outline import outlined_policy, outlined_scorer
@@ -35,9 +36,10 @@ from alignkit.models.scorer import Scorer, Want, causal_lm
 from alignkit.plan.batches import Laid, Rows, batches, micro_batches
 from alignkit.plan.decoding import decode
 from alignkit.plan.ledger import Ledger, Stage
-from alignkit.plan.presumed import NoMemory, PresumedAnchors, PresumedStep, Zeros
+from alignkit.plan.presumed import NoMemory, PresumedAnchors, PresumedStep, Zeros, presumed_rows
 from alignkit.recipe.recipe import Recipe
 from alignkit.rollouts.base import ResponseAnchor
+from alignkit.rollouts.groups import Sampler
 from alignkit.rollouts.pool import BATCH
 from alignkit.weighting.uniform import Uniform
 
@@ -147,11 +149,14 @@ class _Rehearsal:
             self.reference = self._own_reference()
         anchor = self.needs.anchor
         self.laid = Laid(policy.layout, 0 if anchor is None else anchor.longest)
+        self.rows, of_each = presumed_rows(job.method, tables.train)
+        self.batch_size = job.training.batch_size * of_each
         self.steps = planned_steps(job.training, len(tables.train), job.method.view.updates)
         processes = accelerator.num_processes
-        self.micro = micro_batches(tables.train, job.training, job.method.seed, processes)
+        training = job.training.model_copy(update={"batch_size": self.batch_size})
+        self.micro = micro_batches(self.rows, training, job.method.seed, processes)
         self.most_places = self.laid.places(self.laid.largest(self.micro)[0])
-        share = -(-job.training.batch_size // processes)
+        share = -(-self.batch_size // processes)
         self.per_step = -(-share // job.training.micro_batch_size)
 
     def _own_reference(self) -> Reference:
@@ -172,6 +177,9 @@ class _Rehearsal:
         if isinstance(self.needs.anchor, ResponseAnchor):
             with self._leaving_out("drawn anchors"):
                 self._anchors(self.needs.anchor)
+        if self.job.method.drawing is not None:
+            with self._leaving_out("rollouts"):
+                self._rollouts(self.job.method.drawing.sampler)
         with self._leaving_out("evaluations"):
             self._evaluation(scoring, evaluation, on_world=on_world)
 
@@ -288,9 +296,9 @@ class _Rehearsal:
     def _anchors(self, anchor: ResponseAnchor) -> None:
         """A window's draw, in the batches of the pool, and the reference's scores of what was drawn."""
         assert self.reference is not None
-        share = -(-self.job.training.batch_size // self.accelerator.num_processes)
+        share = -(-self.batch_size // self.accelerator.num_processes)
         in_window = min(anchor.refresh_every, self.steps) * share
-        unique = sorted(self.tables.train, key=lambda row: -len(row.prompt))[:in_window]
+        unique = sorted(self.rows, key=lambda row: -len(row.prompt))[:in_window]
         rows = unique[:BATCH]
         times = -(-self.steps // anchor.refresh_every) * len(unique) / len(rows)
         draw = Draw(anchor.temperature, anchor.top_k, anchor.top_p)
@@ -299,6 +307,19 @@ class _Rehearsal:
             self._decode("anchors", rows, draw, anchor.max_new_tokens, times, max(responses))
             with self.ledger.measuring("anchors: scores of the reference", times):
                 self.reference.score(self._sampled_batch(rows, responses), Want())
+
+    def _rollouts(self, sampler: Sampler) -> None:
+        """The drawings of all steps, none of whose responses ends early; a prompt as if it were computed for each."""
+        if not sampler.is_exact:  # another engine draws, elsewhere
+            return
+        prompts = -(-self.job.training.batch_size // self.accelerator.num_processes)
+        at_once = max(1, min(prompts, ROWS // sampler.responses))
+        longest = sorted(self.tables.train, key=lambda row: -len(row.prompt))[:at_once]
+        rows = [row for row in longest for _ in range(sampler.responses)]
+        times = self.steps / self.job.method.view.updates * prompts / at_once
+        draw = Draw(sampler.temperature, sampler.top_k, sampler.top_p)
+        with self._autocast():
+            self._decode("rollouts", rows, draw, sampler.max_new_tokens, times, sampler.max_new_tokens)
 
     def _decode(self, what: str, rows: Rows, draw: Draw, num_new: int, draws: float, length: int) -> None:
         prompts = [len(row.prompt) for row in rows]
@@ -320,7 +341,8 @@ class _Rehearsal:
         scene = Scene(scoring, config, make_reference if self.kind else None, on_world)
         moments = 2 + (self.steps // self.job.training.eval_every if self.job.training.eval_every else 0)
         for looks_at in ("rows", "samples"):
-            measures = [measure for measure in config.chosen if measure.looks_at == looks_at]
+            is_there = looks_at == "samples" or not self.job.method.view.draws
+            measures = [measure for measure in config.chosen if measure.looks_at == looks_at and is_there]
             most = min(config.looked_at(looks_at), max((measure.count(scene) for measure in measures), default=0))
             parts = list(batches(self.tables.eval[:most], config.batch_size))
             if not parts:

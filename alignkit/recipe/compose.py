@@ -292,7 +292,7 @@ def _turns(recipe: Recipe) -> Iterator[Misfit]:
 def _names(recipe: Recipe) -> Iterator[Misfit]:
     keys = {
         "data": ("train", "eval", "split", "eval_split", "subset"),
-        "model": ("path", "tokenizer", "revision", "chat_template"),
+        "model": ("path", "gguf_file", "tokenizer", "revision", "chat_template"),
     }
     for section, names in keys.items():
         for key in names:

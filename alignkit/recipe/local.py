@@ -14,6 +14,7 @@ from alignkit.data.files import no_file
 from alignkit.data.naming import sources_of
 from alignkit.data.sources import WORLD
 from alignkit.errors import printable, shown
+from alignkit.models import gguf
 from alignkit.models.pretrained import Pretrained
 from alignkit.recipe.compose import Misfit
 from alignkit.recipe.recipe import Recipe
@@ -33,7 +34,7 @@ def not_looked_at(recipe: Recipe) -> list[str]:
     model = recipe.model
     found = [said for named in sources_of(recipe.data) if (said := named.source.elsewhere())]
     if isinstance(model, Pretrained):
-        names = dict.fromkeys(name for name in (model.path, model.tokenizer) if name and _is_elsewhere(name))
+        names = dict.fromkeys(name for name in (_place(model)[0], model.tokenizer) if name and _is_elsewhere(name))
         found += [f"{printable(name)} on the Hub" for name in names]
     return list(dict.fromkeys(found))
 
@@ -50,16 +51,31 @@ def _missing_model(recipe: Recipe) -> Iterator[Misfit]:
     if not isinstance(model, Pretrained):
         return
     for key in ("path", "tokenizer"):
-        name = getattr(model, key)
+        name = _place(model)[0] if key == "path" else getattr(model, key)
         if name and not os.path.isdir(name) and (os.path.lexists(name) or not _HUB_MODEL.fullmatch(name)):
             what = f"{shown(name)} is no folder" if os.path.lexists(name) else f"there is no folder {shown(name)}"
             yield ("model", key), f"{what}; give a folder or a Hub id such as 'owner/name'"
-    if os.path.isdir(model.path) and not _holds_model(model.path):
-        inner = os.path.join(model.path, "final")
-        hint = f"; did you mean {shown(inner)}?" if _holds_model(inner) else ""
-        yield ("model", "path"), f"folder {shown(model.path)} holds no config.json or adapter_config.json{hint}"
+    yield from _missing_in_folder(*_place(model))
     if model.chat_template is not None and (complaint := no_file(model.chat_template)):
         yield ("model", "chat_template"), complaint
+
+
+def _place(model: Pretrained) -> tuple[str, str | None]:
+    return gguf.parted(model.path, model.gguf_file)
+
+
+def _missing_in_folder(folder: str, file: str | None) -> Iterator[Misfit]:
+    if not os.path.isdir(folder):
+        return
+    there = gguf.files_in(folder)
+    listed = ", ".join(map(shown, there)) or "none"
+    if file and not os.path.isfile(os.path.join(folder, file)):
+        yield ("model", "gguf_file"), f"{shown(file)} is not in {shown(folder)}; {gguf.ENDING} files there: {listed}"
+    if not file and not _holds_model(folder):
+        inner = os.path.join(folder, "final")
+        hint = f"; did you mean {shown(inner)}?" if _holds_model(inner) else ""
+        hint = hint or (f"; set model.gguf_file to one of {listed}" if there else "")
+        yield ("model", "path"), f"folder {shown(folder)} holds no config.json or adapter_config.json{hint}"
 
 
 def _is_elsewhere(name: str) -> bool:
@@ -75,6 +91,8 @@ def _missing_packages(recipe: Recipe) -> Iterator[Misfit]:
         if not _is_installed(name):
             message = f"tracker {shown(name)} is not installed; install its package or remove it from the list"
             yield ("training", "trackers", number), message
+    if isinstance(recipe.model, Pretrained) and (file := _place(recipe.model)[1]) and not gguf.is_installed():
+        yield ("model", "gguf_file"), f"{shown(file)} {gguf.NEEDED}"
     kernel = recipe.model.attn_implementation if isinstance(recipe.model, Pretrained) else None
     if kernel == "flash_attention_2" and not _is_installed(kernel):
         yield ("model", "attn_implementation"), f"'{kernel}' needs the package flash_attn; install it or take 'sdpa'"

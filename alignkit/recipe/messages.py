@@ -38,6 +38,7 @@ _BOUNDS = {
     "less_than": "must be less than {lt:g}",
     "less_than_equal": "must be at most {le:g}",
     "multiple_of": "must be a multiple of {multiple_of:g}",
+    "string_pattern_mismatch": "must have the form {pattern}",
 }
 _LENGTHS = {
     "too_short": "too few items: needs at least {min_length}, got {actual_length}",

@@ -31,21 +31,26 @@ _NOTED = {
 
 @dataclass(frozen=True)
 class Batch:
-    """How an optimizer step's examples are split.
+    """How an optimizer step's examples are split, or that it has so many prompts.
 
     Attributes:
         size: effective batch; examples per optimizer step.
         micro: most examples in one forward pass of one process.
         accumulation: forward passes per optimizer step of one process.
         processes: processes that train together.
+        responses: sampled responses to each of these, which are prompts then; 0 where the data has the responses.
     """
 
     size: int
     micro: int
     accumulation: int
     processes: int
+    responses: int = 0
 
     def __str__(self) -> str:
+        if self.responses:
+            prompts = f"{_counted(self.size, 'prompt', 'prompts')} a step, {self.responses} sampled responses each"
+            return f"{prompts}; at most {self.micro} rows a pass, {_counted(self.processes, 'process', 'processes')}"
         parts = f"{self.micro} x {_counted(self.accumulation, 'pass', 'passes')} x "
         parts += _counted(self.processes, "process", "processes")
         # The last pass of a step is smaller when the micro-batch does not divide the batch.

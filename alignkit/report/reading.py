@@ -43,6 +43,12 @@ DISPLACED = 0.02
 FEW_TOKENS = 0.2
 """Effective share of a response's tokens below which weights are concentrated."""
 
+DEAD = 0.8
+"""Share of groups with equal rewards above which little is learned."""
+
+CUT = 0.5
+"""Share of sampled responses that are cut above which it is said."""
+
 LONGER = 1.25
 """Factor by which sampled responses grow or shrink."""
 
@@ -210,6 +216,27 @@ def _distance(numbers: Numbers) -> str | None:
     )
 
 
+def _dead_groups(numbers: Numbers) -> str | None:
+    share, reward = numbers.late("frac_reward_zero_std"), numbers.late("reward")
+    if share is None or reward is None or share <= DEAD or len(numbers.log) < LINES:
+        return None
+    return (
+        f"{share:.0%} of the groups had equal rewards in the end (mean reward {reward:.3g}), and those teach nothing: "
+        "the prompts are too easy or too hard for this policy, or the reward too coarse. Take other prompts, more "
+        "responses per prompt, or sampler.refill_rounds."
+    )
+
+
+def _cut_responses(numbers: Numbers) -> str | None:
+    share = numbers.late("completions/clipped_ratio")
+    if share is None or share <= CUT or len(numbers.log) < LINES:
+        return None
+    return (
+        f"{share:.0%} of the sampled responses were cut at sampler.max_new_tokens before they ended, so rewards judged "
+        "unfinished text: allow more tokens, or reward an end (length with shape soft_overlong)."
+    )
+
+
 RULES: tuple[Callable[[Numbers], str | None], ...] = (
     _stuck,
     _diverged,
@@ -217,6 +244,8 @@ RULES: tuple[Callable[[Numbers], str | None], ...] = (
     _still,
     _saturated,
     _at_once,
+    _dead_groups,
+    _cut_responses,
     _displaced,
     _few_tokens,
     _length,

@@ -50,13 +50,18 @@ def show_plan(
     )
     processes = accelerator.num_processes
     share = -(-config.batch_size // processes)
-    micro = min(config.micro_batch_size, share)
-    updates = loaded.recipe.trainer.updates
+    sampler, trainer = loaded.recipe.sampler, loaded.recipe.trainer
+    responses = sampler.responses if sampler is not None and trainer.draws else 0
+    micro = config.micro_batch_size if responses else min(config.micro_batch_size, share)
+    updates = trainer.updates
     steps = planned_steps(config, len(tables.train), updates)
     epochs = DataOrder(tables.train, config.batch_size, loaded.recipe.seed, updates).epochs_after(steps)
     for note in policy.notes:
         banner.note(note)
-    banner.plan(Batch(config.batch_size, micro, -(-share // micro), processes), steps=steps, epochs=epochs)
+    if trainer.needs_advantage:
+        banner.note("the policy-gradient loss is about 0 by construction; watch reward and its deviation within groups")
+    passes = -(-share // micro)
+    banner.plan(Batch(config.batch_size, micro, passes, processes, responses), steps=steps, epochs=epochs)
 
 
 def model_name(recipe: Recipe) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
@@ -99,7 +100,8 @@ def _defines(code: str, name: str | None) -> bool:
 def _python_or_nothing(text: str) -> str:
     """The text where it is whole Python, as a signature with its docstring and what is imported before it."""
     try:
-        ast.parse(text)
+        with warnings.catch_warnings(action="ignore"):
+            ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
     return text

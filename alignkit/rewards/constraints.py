@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-class Constraints(Reward, Demands):
+class Constraints(Demands, Reward):
     """Share of what is demanded that the response's text meets.
 
     Demands stand in the recipe, for all rows, or in a column, a mapping with the same keys, or in both. A row whose

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from alignkit.models.generation import sample_groups
+from alignkit.lazy import LazyModule
 from alignkit.models.head import Draw
-from alignkit.models.policy import Policy
 from alignkit.rollouts.groups import Drawn, Sampler
 
 if TYPE_CHECKING:
     from numpy import ndarray
+
+    import alignkit.models.generation as generation
+    from alignkit.models.policy import Policy
+else:
+    generation = LazyModule("alignkit.models.generation")
 
 
 class Generate(Sampler):
@@ -23,7 +27,7 @@ class Generate(Sampler):
     def sample(
         self, prompts: Sequence[ndarray], seeds: Sequence[Sequence[int]], policy: Policy, step: int
     ) -> list[list[Drawn]]:
-        found = sample_groups(
+        found = generation.sample_groups(
             policy.model,
             prompts,
             seeds,

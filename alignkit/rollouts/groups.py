@@ -66,6 +66,17 @@ class Sampler(Component):
             AlignkitError: they cannot.
         """
 
+    def begin(self, policy: Policy, step: int) -> None:
+        """Before the drawings for a step; called by every process, also by one that has no prompts then.
+
+        Args:
+            policy: the model as it is now.
+            step: optimizer step, from 0.
+
+        Raises:
+            AlignkitError: nothing can be drawn from it.
+        """
+
     @abstractmethod
     def sample(
         self, prompts: Sequence[ndarray], seeds: Sequence[Sequence[int]], policy: Policy, step: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from alignkit.errors import ServerError
-from alignkit.lazy import accelerate
+from alignkit.lazy import LazyModule, accelerate
 from alignkit.lazy import numpy as np
-from alignkit.models.scorer import causal_lm
 from alignkit.records.files import discard, one_line
 from alignkit.rollouts.groups import Drawn, Sampler
 from alignkit.rollouts.vllm_server import Choice, Server
@@ -27,8 +28,11 @@ from alignkit.rollouts.vllm_server import Choice, Server
 if TYPE_CHECKING:
     from numpy import ndarray
 
+    import alignkit.models.scorer as scorer
     from alignkit.models.policy import Policy
     from alignkit.models.scorer import Model
+else:
+    scorer = LazyModule("alignkit.models.scorer")
 
 CONCURRENT = 256
 """Requests under way at once; what the server cannot batch it queues."""
@@ -39,25 +43,22 @@ class Sent:
     """The weights that a server has.
 
     Attributes:
-        url: the server.
-        step: optimizer step at which they were the policy's.
         model: the name to ask for.
         version: tells them from all others, and keeps the server's cached prompts of other weights out.
     """
 
-    url: str
-    step: int
     model: str
     version: str
 
 
 _SENT: WeakKeyDictionary[Model, Sent] = WeakKeyDictionary()
+"""What was sent last of a model in training."""
 
 
 class VLLM(Sampler):
     """Draws with a vLLM server: a process of its own, in its own environment, on its own GPU (docs/vllm.md).
 
-    Before the first drawing of a step the main process saves the policy to a folder that both see and has the server
+    Before the drawings for a step the main process saves the policy to a folder that both see and has the server
     load it: an adapter as an adapter, anything else in the place of the served weights. The prompts go as token ids,
     each response is a request with a seed of its own, so that it hangs on no other seed, and the log-probs come back
     with it. They are vLLM's, whose kernels round otherwise than the model in training; nor does vLLM promise the same
@@ -68,9 +69,7 @@ class VLLM(Sampler):
 
     is_exact: ClassVar[bool] = False
 
-    url: str = Field(
-        "http://localhost:8000", pattern=r"^https?://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$"
-    )
+    url: str = "http://localhost:8000"
     """Where the server listens: scheme, host and port. One run at a time: the server has one set of weights. A server
     that wants a key finds it in the environment variable VLLM_API_KEY."""
 
@@ -83,6 +82,13 @@ class VLLM(Sampler):
 
     timeout: float = Field(600.0, gt=0, le=86_400)
     """Longest wait for one answer: a response, or a change of weights; seconds."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_server(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?", url):
+            raise PydanticCustomError("url", "must be http:// or https:// and a host, such as http://localhost:8000")
+        return url
 
     def check(self) -> None:
         """Asks the server for its model and for one token.
@@ -101,22 +107,34 @@ class VLLM(Sampler):
                 "start it with --logprobs-mode processed_logprobs"
             )
 
+    def begin(self, policy: Policy, step: int) -> None:
+        """Has the server draw with the weights as they are now.
+
+        Raises:
+            ServerError: the server cannot be reached, or does not load them.
+            RunFolderError: they cannot be written.
+        """
+        outcome: list[Any] = [None]
+        if accelerate.PartialState().is_main_process:
+            outcome = [self._send(policy)]
+        accelerate.utils.broadcast_object_list(outcome)  # the other processes wait here
+        _SENT[policy.model] = outcome[0]
+
     def sample(
         self, prompts: Sequence[ndarray], seeds: Sequence[Sequence[int]], policy: Policy, step: int
     ) -> list[list[Drawn]]:
-        """All processes must come here at the first drawing of a step, also those without prompts.
+        """With the weights that `begin` sent.
 
         Raises:
             ServerError: the server cannot be reached, refuses, or gives what cannot be used.
-            RunFolderError: the weights cannot be written.
         """
-        sent = self._sent(policy, step)
+        sent = _SENT[policy.model]
         requests = [
             self._request(sent.model, prompt.tolist(), seed, end_id=policy.end_id, version=sent.version)
             for prompt, own in zip(prompts, seeds, strict=True)
             for seed in own
         ]
-        vocabulary = int(causal_lm(policy.model).config.get_text_config().vocab_size)
+        vocabulary = int(scorer.causal_lm(policy.model).config.get_text_config().vocab_size)
         with ThreadPoolExecutor(CONCURRENT) as pool:
             drawn = iter(list(pool.map(partial(self._draw, policy.end_id, vocabulary), requests)))
         return [list(islice(drawn, len(own))) for own in seeds]
@@ -172,18 +190,7 @@ class VLLM(Sampler):
             )
         return None
 
-    def _sent(self, policy: Policy, step: int) -> Sent:
-        """Sends the weights, unless the server has those of this step."""
-        sent = _SENT.get(policy.model)
-        if sent is None or (sent.url, sent.step) != (self.url, step):
-            outcome: list[Any] = [None]
-            if accelerate.PartialState().is_main_process:
-                outcome = [self._send(policy, step, sent)]
-            accelerate.utils.broadcast_object_list(outcome)  # the other processes wait here
-            _SENT[policy.model] = sent = outcome[0]
-        return sent
-
-    def _send(self, policy: Policy, step: int, before: Sent | None) -> Sent:
+    def _send(self, policy: Policy) -> Sent:
         """Each time a folder and a name of their own: vLLM keeps what it read by path, and prompts by adapter."""
         version = f"alignkit-{uuid4().hex}"
         folder = Path(self.weights or tempfile.gettempdir()).expanduser().absolute() / version
@@ -198,8 +205,10 @@ class VLLM(Sampler):
                 server.load_weights(folder)
         finally:
             discard(folder)
-        if policy.has_adapter and before is not None:
+        if not policy.has_adapter:
+            return Sent(server.base_model(self.model), version)
+        before = _SENT.get(policy.model)
+        if before is not None:
             with suppress(ServerError):  # a server that was started again has none
                 server.unload_adapter(before.model)
-        model = version if policy.has_adapter else server.base_model(self.model)
-        return Sent(self.url, step, model, version)
+        return Sent(version, version)

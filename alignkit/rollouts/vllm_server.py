@@ -150,7 +150,7 @@ class Server:
         """Content of the answer; a `body` is posted."""
         content = None if body is None else json.dumps(body).encode()
         request = Request(self.url.rstrip("/") + path, content, {"Content-Type": "application/json"})
-        if key := os.environ.get("VLLM_API_KEY", "").strip():
+        if key := "".join(os.environ.get("VLLM_API_KEY", "").split()):  # a line end would put it into an error
             request.add_header("Authorization", f"Bearer {key}")
         asked = f"{request.get_method()} {path}"
         try:

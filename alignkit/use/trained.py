@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from alignkit.errors import ModelError, RunFolderError, printable
 from alignkit.folder import DONE, FINAL, RECIPE, RUN, resume_command
+from alignkit.models.gguf import parted
 from alignkit.models.loading import loading, require_place, unreachable
 from alignkit.models.pretrained import Pretrained
 from alignkit.models.weights import adapter_folder, stored_file
@@ -70,8 +71,11 @@ class Trained:
             ModelError: it is one without weights, or there is nothing at all.
         """
         with as_argument():
-            require_place("model.path", self.path, None)
-            if adapter_folder(self.path, None) is not None:
+            path, gguf = parted(self.path, None)
+            require_place("model.path", path, None)
+            if gguf:
+                return False
+            if adapter_folder(path, None) is not None:
                 return True
             if not Path(self.path).is_dir() and stored_file(self.path, "config.json", None) is None:
                 raise ModelError(unreachable("model.path", self.path, None))

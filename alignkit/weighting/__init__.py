@@ -20,6 +20,8 @@ weightings: Registry[TokenWeighting] = Registry(
         "tis": "alignkit.weighting.tis:TIS",
         "contrastive": "alignkit.weighting.contrastive:ContrastiveEstimate",
         "statistic": "alignkit.weighting.statistic:ByStatistic",
+        "entropy": "alignkit.weighting.entropy:ByEntropy",
+        "top_entropy": "alignkit.weighting.top_entropy:TopEntropy",
         "surprisal": "alignkit.weighting.surprisal:Surprisal",
         "self": "alignkit.weighting.self_log_ratio:SelfLogRatio",
         "column": "alignkit.weighting.column:Column",

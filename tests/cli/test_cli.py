@@ -37,8 +37,9 @@ def alignkit(capsys, tmp_path, monkeypatch):
 
 BAD = (
     "bad.yaml:5: seed: must be at least 0, got -1\n"
-    "bad.yaml:6: sede: unknown key; did you mean 'seed'? known keys: data, deprecated, evaluation, extends, losses, "
-    "model, pair_weighting, requires, schema, seed, stages, trainer, training, weighting\n"
+    "bad.yaml:6: sede: unknown key; did you mean 'seed'? known keys: advantage, data, deprecated, evaluation, "
+    "extends, losses, model, pair_weighting, requires, rewards, sampler, schema, seed, stages, trainer, training, "
+    "weighting\n"
 )
 
 
@@ -117,7 +118,7 @@ def test_list_names_all_kinds(alignkit):
     code, out, _ = alignkit("list")
     headings = [line for line in out.splitlines() if line and not line.startswith(" ")]
     kinds = ["weightings", "pair_weightings", "losses", "trainers", "anchors", "contrasts", "statistics"]
-    kinds += ["models", "sources", "measures", "checks"]
+    kinds += ["rewards", "advantages", "samplers", "models", "sources", "measures", "checks"]
     assert (code, headings) == (0, kinds)
     assert out.count("\n  ") == sum(len(registry.names()) for registry in ALL_KINDS.values())
 
@@ -186,7 +187,7 @@ def test_every_component_can_be_described(alignkit, kind):
         ),
         (["model.layout"], ["key model.layout", "  layout: auto | shared | separate, default auto"]),
         (["model", "layout"], ["key model.layout", "  layout: auto | shared | separate, default auto"]),
-        (["losses"], ["loss", "Names:", "  weighted_dpo    Another name of dpo."]),
+        (["losses"], ["loss", "Names:", "  weighted_dpo     Another name of dpo."]),
     ],
 )
 def test_describe_of_sections_slots_and_keys(alignkit, arguments, lines):
@@ -197,8 +198,9 @@ def test_describe_of_sections_slots_and_keys(alignkit, arguments, lines):
 
 def test_describe_of_what_there_is_not(alignkit):
     known = (
-        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure, check, "
-        "recipe, model.adapter, data, data.train.N, data.eval.N, data.world, training, evaluation"
+        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, reward, advantage, sampler, "
+        "model, source, measure, check, recipe, model.adapter, data, data.train.N, data.eval.N, data.world, "
+        "training, evaluation"
     )
     said = f"unknown kind or section 'trianing'; did you mean 'training'? {known}\n"
     assert alignkit("describe", "trianing") == (2, "", said)
@@ -221,12 +223,13 @@ def test_two_names_of_one_loss_have_distinct_lines(alignkit):
 
 def test_unknown_kinds_and_names(alignkit):
     kinds = (
-        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, model, source, measure, check"
+        "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, reward, advantage, sampler, "
+        "model, source, measure, check"
     )
     assert alignkit("list", "lose") == (2, "", f"unknown kind 'lose'; did you mean 'loss'? {kinds}\n")
     names = (
-        "known: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kto, nll, orpo, robust, sft, sigmoid_norm, simpo, "
-        "tdpo, tis_dpo, tpo, tpo_l, triplet, weighted_dpo"
+        "known: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kto, nll, orpo, policy_gradient, robust, sft, "
+        "sigmoid_norm, simpo, tdpo, tis_dpo, tpo, tpo_l, triplet, weighted_dpo"
     )
     assert alignkit("describe", "loss", "dop") == (2, "", f"unknown loss 'dop'; did you mean 'dpo'? {names}\n")
 
@@ -273,7 +276,9 @@ def test_an_error_of_the_run_keeps_its_own_exit_code(alignkit, monkeypatch):
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "peft", "tokenizers", "numpy", "pyarrow"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["validate", "recipes/tidpo.yaml"], ["list"], ["schema"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["validate", "recipes/tidpo.yaml", "recipes/methods/grpo.yaml"], ["list"], ["schema"]]
+)
 def test_nothing_heavy_is_imported_before_a_run(arguments):
     code = (
         "import sys, alignkit.cli\n"

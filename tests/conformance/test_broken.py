@@ -10,6 +10,7 @@ import pytest
 import torch
 from pydantic import ConfigDict, Field, PrivateAttr
 
+from alignkit.advantages.base import Advantage
 from alignkit.asks.needs import Needs
 from alignkit.asks.texts import TextValues
 from alignkit.cli import main
@@ -25,6 +26,9 @@ from alignkit.pair_weighting.base import PairWeighting
 from alignkit.registry import Component
 from alignkit.rewards.base import Reward
 from alignkit.rollouts.base import ResponseAnchor
+from alignkit.rollouts.generate import Generate
+from alignkit.rollouts.groups import Drawn as Response
+from alignkit.rollouts.groups import Sampler
 from alignkit.scores import View
 from alignkit.views.base import Trainer
 from alignkit.weighting.base import TokenWeighting
@@ -410,6 +414,41 @@ def test_a_trainer():
     assert starts(said, "'tokens' of all rows is 7, and 21 of the rows one by one")
 
 
+class Rewards(Advantage):
+    """Rewards added up by place in the group."""
+
+    def per_token(self, groups):
+        return groups.rewards_PG[:, :, None].cumsum(1) * groups.mask_PGT
+
+
+class Unscored(Advantage):
+    """Divides by how many other rewards there are, prefers bad ones, and leaves tokens to others."""
+
+    def per_token(self, groups):
+        return -(groups.rewards_PG / (groups.scored_PG.sum(-1, keepdim=True) - 1))[:, :, None]
+
+
+class Unmeasured(Unscored):
+    """The same for each token."""
+
+    def per_token(self, groups):
+        return super().per_token(groups) * groups.mask_PGT
+
+
+@pytest.mark.parametrize(
+    ("cls", "sentence"),
+    [
+        (Rewards, "advantages of responses in another order: "),
+        (Rewards, "advantages of equal rewards: "),
+        (Unscored, "shape [3, 4, 1], not [P, G, T] = [3, 4, 6]"),
+        (Unmeasured, "an advantage is not finite with 1 of 4 rewards in a group"),
+        (Unmeasured, "a response with reward 1 gets -1, and one of its group with reward 0 gets 0"),
+    ],
+)
+def test_an_advantage(cls, sentence):
+    assert starts(said_of(cls), sentence), said_of(cls)
+
+
 class Endless(ResponseAnchor):
     """More tokens than it says, another number of them each time."""
 
@@ -462,22 +501,11 @@ def test_a_source():
     assert starts(said, "gives other rows when it is asked again, the first at here; runs could not be resumed")
 
 
-class Ranking(Reward):
-    """Says which response is the longest of those that it sees, and of one without text nothing that is a number."""
-
-    def columns(self):
-        return ["answer"]
-
-    def score(self, samples):
-        longest = max(len(sample.response) for sample in samples)
-        return [len(sample.response) / longest if sample.response else float("nan") for sample in samples]
-
-
 class Hasty(Reward):
     """Takes every column for text."""
 
     def columns(self):
-        return frozenset({"answer"})
+        return ["answer"]
 
     def score(self, samples):
         return [float(sample.columns["answer"].strip() in sample.response) for sample in samples]
@@ -490,29 +518,81 @@ class Missing(Reward):
         return [1.0 for sample in samples if sample.response]
 
 
+class Silence(Reward):
+    """Divides by nothing."""
+
+    def score(self, samples):
+        return [float("nan") if not sample.response else 0.0 for sample in samples]
+
+
+class Ranking(Reward):
+    """Says how long a response is beside the longest of those that it sees."""
+
+    def score(self, samples):
+        longest = max(len(sample.response) for sample in samples)
+        return [len(sample.response) / max(1, longest) for sample in samples]
+
+
+class Tiring(Reward):
+    """Says less each time."""
+
+    _asked: list = PrivateAttr(default_factory=list)
+
+    def score(self, samples):
+        self._asked.append(1)
+        return [-float(len(self._asked))] * len(samples)
+
+
 @pytest.mark.parametrize(
     ("cls", "sentence"),
     [
-        (Ranking, "columns() gives ['answer'], not a frozenset of names"),
-        (Hasty, "raised AttributeError: 'float' object has no attribute 'strip', where it gives a finite number or"),
-        (Missing, "gives 12 scores for 13 responses"),
+        (Hasty, "columns() gives ['answer'], not a frozenset of names"),
+        (Hasty, "reward 'hasty' raises AttributeError: 'float' object has no attribute 'strip' (test_broken.py:"),
+        (Missing, "reward 'missing' returns 12 scores for 13 samples"),
+        (Silence, "reward 'silence' returns nan (row 7 of the data); expected a finite number"),
+        (Ranking, "response '6 x 7 is 42, so\\n#### 42': 1.0 alone, not 0.5"),
+        (Tiring, "response '6 x 7 is 42, so\\n#### 42': -1.0 when it is built again, as a resume does, not -2.0"),
     ],
 )
 def test_a_reward(cls, sentence):
     assert starts(said_of(cls), sentence), said_of(cls)
 
 
-class Longest(Ranking):
-    """The same with names of columns."""
+class Canned(Sampler):
+    """The same long response to everything, one to each prompt."""
 
-    def columns(self):
-        return frozenset()
+    def sample(self, prompts, seeds, policy, step):
+        ids = np.full(self.max_new_tokens + 1, 10**6)
+        return [[Response(ids, np.zeros(len(ids)))] for _ in prompts]
 
 
-def test_a_reward_that_looks_at_the_others():
-    said = said_of(Longest)
-    assert starts(said, "response '': gives nan, not a finite number or None")
-    assert starts(said, "response '6 x 7 is 42, so\\n#### 42': 1.0 alone, not 0.5")
+class Restless(Generate):
+    """Other seeds for each prompt of a call."""
+
+    def sample(self, prompts, seeds, policy, step):
+        others = [[seed + place for seed in own] for place, own in enumerate(seeds)]
+        return super().sample(prompts, others, policy, step)
+
+
+class Hot(Generate):
+    """Draws at another temperature than it says."""
+
+    def sample(self, prompts, seeds, policy, step):
+        cold = Generate(name="generate", responses=self.responses, max_new_tokens=self.max_new_tokens)
+        return cold.sample(prompts, seeds, policy, step)
+
+
+@pytest.mark.parametrize(
+    ("cls", "parameters", "sentence"),
+    [
+        (Canned, {}, "gives groups of [1, 1, 1, 1] responses for 4 prompts; expected 3 each"),
+        (Canned, {}, "a response has 7 tokens; expected 1 to 6 (max_new_tokens)"),
+        (Restless, {}, "draws other responses for a prompt alone; the seeds decide all of it"),
+        (Hot, {"temperature": 0.5}, "log-probs of a response: -"),
+    ],
+)
+def test_a_sampler(cls, parameters, sentence):
+    assert starts(said_of(cls, **parameters), sentence), said_of(cls, **parameters)
 
 
 # --- the command ---

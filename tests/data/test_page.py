@@ -28,7 +28,7 @@ def shown() -> list[tuple[str, str]]:
 
 
 def test_all_are_found() -> None:
-    """Four pairs for three trainers, three each labelled, single and prompts, one with a system message, one more."""
+    """Four pairs for three trainers, three labelled, single and prompts, one with a system message or more."""
     assert len(shown()) == 4 * 3 + 3 + 3 + 3 + 1 + 1
 
 

@@ -24,6 +24,8 @@ def folder(tmp_path, monkeypatch):
     for name in ("model", "run/final"):
         Path(name).mkdir(parents=True)
         Path(name, "config.json").write_text("{}")
+    Path("packed").mkdir()
+    Path("packed", "a.Q4_0.gguf").write_bytes(b"GGUF")
     os.mkfifo("a pipe.jsonl")
 
 
@@ -40,6 +42,9 @@ def found(*overrides):
         (["data.train=pairs.jsonl", "data.eval=./others.jsonl"], []),
         (["data.train=owner/name", "data.eval=owner/name"], ["Hub data set owner/name"]),
         ([PRETRAINED.replace("PATH", "model")], []),
+        ([PRETRAINED.replace("PATH", "packed, gguf_file: a.Q4_0.gguf")], []),
+        ([PRETRAINED.replace("PATH", "packed/a.Q4_0.gguf")], []),
+        ([PRETRAINED.replace("PATH", "owner/name, gguf_file: a.gguf")], ["owner/name on the Hub"]),
         ([PRETRAINED.replace("PATH", "owner/name")], ["owner/name on the Hub"]),
         (
             [PRETRAINED.replace("PATH", "gpt2, tokenizer: owner/t, chat_template: template.jinja")],
@@ -47,7 +52,8 @@ def found(*overrides):
         ),
     ],
 )
-def test_what_is_here_or_elsewhere(overrides, elsewhere):
+def test_what_is_here_or_elsewhere(monkeypatch, overrides, elsewhere):
+    monkeypatch.setattr("alignkit.models.gguf.is_installed", lambda: True)
     assert found(*overrides) == ([], elsewhere)
 
 
@@ -89,6 +95,20 @@ LONG = "n" * 300
         (
             PRETRAINED.replace("PATH", "model, attn_implementation: flash_attention_2"),
             ["model.attn_implementation: 'flash_attention_2' needs the package flash_attn; install it or take 'sdpa'"],
+        ),
+        (
+            PRETRAINED.replace("PATH", "packed, gguf_file: b.gguf"),
+            [
+                "model.gguf_file: 'b.gguf' is not in 'packed'; .gguf files there: 'a.Q4_0.gguf'",
+                "model.gguf_file: 'b.gguf' needs the package gguf: pip install 'alignkit[gguf]'",
+            ],
+        ),
+        (
+            PRETRAINED.replace("PATH", "packed"),
+            [
+                "model.path: folder 'packed' holds no config.json or adapter_config.json; set model.gguf_file to one "
+                "of 'a.Q4_0.gguf'"
+            ],
         ),
         (
             "training.trackers=[wandb]",

@@ -22,14 +22,16 @@ trainer: preference
 """
 
 WEIGHTINGS = (
-    "column, contrastive, gradient, hybrid, oracle, prior, random, self, softmax, statistic, surprisal, tis, uniform"
+    "column, contrastive, entropy, gradient, hybrid, oracle, prior, random, self, softmax, statistic, surprisal, tis, "
+    "top_entropy, uniform"
 )
 
 # What is put on line 5 of the recipe above -> the line it gives.
 ADDED = {
     "weigting: uniform": (
-        "weigting: unknown key; did you mean 'weighting'? known keys: data, deprecated, evaluation, extends, losses, "
-        "model, pair_weighting, requires, schema, seed, stages, trainer, training, weighting"
+        "weigting: unknown key; did you mean 'weighting'? known keys: advantage, data, deprecated, evaluation, "
+        "extends, losses, model, pair_weighting, requires, rewards, sampler, schema, seed, stages, trainer, training, "
+        "weighting"
     ),
     "weighting: hybird": f"weighting: unknown weighting 'hybird'; did you mean 'hybrid'? known: {WEIGHTINGS}",
     "weighting: {name: hybird}": (
@@ -91,8 +93,8 @@ def test_a_wrong_line(tmp_path, monkeypatch, line, message):
 REPLACED = {
     ("losses: [dpo]", "losses: []"): ["3: losses: too few items: needs at least 1, got 0"],
     ("losses: [dpo]", "losses: [{beta: 0.1}]"): [
-        "3: losses.0.name: missing; choose one of: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kto, nll, orpo, robust, "
-        "sft, sigmoid_norm, simpo, tdpo, tis_dpo, tpo, tpo_l, triplet, weighted_dpo"
+        "3: losses.0.name: missing; choose one of: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kto, nll, orpo, "
+        "policy_gradient, robust, sft, sigmoid_norm, simpo, tdpo, tis_dpo, tpo, tpo_l, triplet, weighted_dpo"
     ],
     ("losses: [dpo]", "losses: {name: dpo}"): ["3: losses: expected a list, got a mapping"],
     ("losses: [dpo]", "losses: [{name: tdpo, version: '2'}]"): [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from pydantic import ValidationError
 from vllm_stand_in import StandIn, serving
 
 from alignkit.errors import RunFolderError, ServerError
+from alignkit.recipe.load import load_recipe
 from alignkit.rollouts.vllm import VLLM
+from alignkit.run import run
 
 PROMPTS = [np.array([3, 1, 4], np.int32), np.array([1, 5], np.int32)]
 SEEDS = [[11, 2**63 - 1, 13], [21, 22, 23]]
@@ -51,10 +54,15 @@ def agree(drawn: list, model, temperature: float = 0.7) -> None:
             torch.testing.assert_close(torch.from_numpy(one.logp_T), wanted_T, **CLOSE)
 
 
+def draw(sampler: VLLM, of, step: int = 0, prompts=PROMPTS, seeds=SEEDS) -> list:
+    sampler.begin(of, step)
+    return sampler.sample(prompts, seeds, of, step)
+
+
 def told(sampler: VLLM, url: str) -> str:
     """What a failing drawing says, without the part that names the server."""
     with pytest.raises(ServerError) as caught:
-        sampler.sample(PROMPTS, SEEDS, policy(llama()), 0)
+        draw(sampler, policy(llama()))
     message = str(caught.value)
     assert message.startswith(f"sampler.url: {url}: ") and message.isprintable()
     return message.removeprefix(f"sampler.url: {url}: ")
@@ -62,7 +70,7 @@ def told(sampler: VLLM, url: str) -> str:
 
 def test_responses_are_drawn_with_the_weights_in_training(sampler, tmp_path):
     trained = policy(llama())
-    drawn = sampler.sample(PROMPTS, SEEDS, trained, 0)
+    drawn = draw(sampler, trained)
     assert [len(group) for group in drawn] == [3, 3]
     agree(drawn, trained.model)
     for one in [one for group in drawn for one in group]:
@@ -75,35 +83,32 @@ def test_responses_are_drawn_with_the_weights_in_training(sampler, tmp_path):
 
 def test_a_response_depends_on_its_own_prompt_and_seed(sampler):
     trained = policy(llama())
-    drawn = plain(sampler.sample(PROMPTS, SEEDS, trained, 0))
+    drawn = plain(draw(sampler, trained))
     turned = plain(sampler.sample(PROMPTS[::-1], [own[::-1] for own in SEEDS[::-1]], trained, 0))
     assert turned == [group[::-1] for group in drawn[::-1]]
     assert plain(sampler.sample(PROMPTS[1:], [[22]], trained, 0)) == [[drawn[1][1]]]
     assert len({str(one) for group in drawn for one in group}) == 6
 
 
-def test_weights_are_sent_once_for_each_step(sampler, server):
+def test_each_step_has_weights_of_its_own(sampler, server):
     trained = policy(llama())
-    sampler.sample(PROMPTS, SEEDS, trained, 0)
-    sampler.sample(PROMPTS, SEEDS, trained, 0)  # what a refill asks for
-    assert len(server.bodies("/collective_rpc")) == 1
+    draw(sampler, trained)
     move(trained.model)
-    agree(sampler.sample(PROMPTS, SEEDS, trained, 1), trained.model)
-    sent = [body["kwargs"]["weights_path"] for body in server.bodies("/collective_rpc")]
+    agree(draw(sampler, trained, 1), trained.model)
+    sampler.sample(PROMPTS, SEEDS, trained, 1)  # what a refill asks for
+    sent = [Path(body["kwargs"]["weights_path"]).name for body in server.bodies("/collective_rpc")]
+    assert len(set(sent)) == 2
     salts = [body["cache_salt"] for body in server.bodies("/v1/completions")]
-    assert [Path(path).name for path in sent] == list(dict.fromkeys(salts))  # cached prompts of other weights stay out
-    assert len(sent) == len(set(sent)) == 2 and salts == sorted(salts, key=salts.index)
-    sampler.sample([], [], policy(trained.model), 1)
-    assert len(server.bodies("/collective_rpc")) == 2
+    assert salts == 6 * sent[:1] + 12 * sent[1:]  # cached prompts of other weights stay out
 
 
 def test_an_adapter_is_sent_as_one_and_the_last_one_forgotten(sampler, server, tmp_path):
     base = llama(seed=9)
     trained = policy(with_lora(base))
-    sampler.sample(PROMPTS, SEEDS, trained, 0)
+    draw(sampler, trained)
     (first,) = server.adapters
     move(trained.model)
-    agree(sampler.sample(PROMPTS, SEEDS, trained, 1), trained.model)
+    agree(draw(sampler, trained, 1), trained.model)
     loaded = server.bodies("/v1/load_lora_adapter")
     assert [body["lora_name"] for body in loaded] == [first, *server.adapters]
     assert [body["lora_path"] for body in loaded] == [str(tmp_path / body["lora_name"]) for body in loaded]
@@ -114,15 +119,15 @@ def test_an_adapter_is_sent_as_one_and_the_last_one_forgotten(sampler, server, t
 
 def test_a_server_that_was_started_again_gets_its_adapter(sampler, server):
     trained = policy(with_lora(llama(seed=9)))
-    sampler.sample(PROMPTS, SEEDS, trained, 0)
+    draw(sampler, trained)
     server.adapters.clear()
-    agree(sampler.sample(PROMPTS, SEEDS, trained, 1), trained.model)
+    agree(draw(sampler, trained, 1), trained.model)
 
 
 def test_every_setting_is_given(sampler, server, monkeypatch):
     """What is left out a server takes from the model's own generation settings."""
     monkeypatch.setenv("VLLM_API_KEY", "secret\n")
-    sampler.sample(PROMPTS[:1], [[5]], policy(llama()), 0)
+    draw(sampler, policy(llama()), 0, PROMPTS[:1], [[5]])
     (body,) = server.bodies("/v1/completions")
     assert body.pop("cache_salt").startswith("alignkit-")
     assert body == {
@@ -148,7 +153,7 @@ def test_every_setting_is_given(sampler, server, monkeypatch):
 
 def test_the_support_may_be_cut(sampler, server):
     cut = sampler.model_copy(update={"top_k": 5, "top_p": 0.9})
-    cut.sample(PROMPTS[:1], [[5]], policy(llama()), 0)
+    draw(cut, policy(llama()), 0, PROMPTS[:1], [[5]])
     (body,) = server.bodies("/v1/completions")
     assert (body["top_k"], body["top_p"]) == (5, 0.9)
 
@@ -163,27 +168,25 @@ def test_requests_are_under_way_together(sampler, server):
         return answer(route, body)
 
     server.answer = together
-    assert [len(group) for group in sampler.sample(PROMPTS, SEEDS, policy(llama()), 0)] == [3, 3]
+    assert [len(group) for group in draw(sampler, policy(llama()))] == [3, 3]
 
 
 def test_only_the_main_process_sends(sampler, server, monkeypatch):
     """The others take from it what to ask for."""
-    trained = policy(llama())
-    sampler.sample([], [], trained, 0)
     sent = []
-    monkeypatch.setattr(accelerate.utils, "broadcast_object_list", sent.append)
-    sampler.sample([], [], policy(llama()), 0)
-    assert len(server.bodies("/collective_rpc")) == 2
+    monkeypatch.setattr(accelerate.utils, "broadcast_object_list", sent.extend)
+    sampler.begin(policy(llama()), 0)
+    assert len(server.bodies("/collective_rpc")) == 1
 
     def receive(outcome):
         assert outcome == [None]
-        outcome[:] = sent[0]
+        outcome[:] = sent
 
     monkeypatch.setattr(accelerate.utils, "broadcast_object_list", receive)
     monkeypatch.setattr(accelerate.PartialState, "is_main_process", False)
-    sampler.sample(PROMPTS[:1], [[5]], policy(llama()), 0)
-    assert len(server.bodies("/collective_rpc")) == 2
-    assert server.bodies("/v1/completions")[0]["cache_salt"] == sent[0][0].version
+    draw(sampler, policy(llama()), 0, PROMPTS[:1], [[5]])
+    assert len(server.bodies("/collective_rpc")) == 1
+    assert server.bodies("/v1/completions")[0]["cache_salt"] == sent[0].version
 
 
 def test_the_check_asks_for_one_token(sampler, server):
@@ -238,7 +241,9 @@ def test_a_name_that_no_machine_can_have():
     "url", ["localhost:8000", "file:///etc", "http://me:key@host", "http://host/v1", "http://[::g]", "http://a b", ""]
 )
 def test_what_is_no_url_of_a_server(url):
-    with pytest.raises(ValidationError, match="url\n"):
+    with pytest.raises(
+        ValidationError, match=r"url\n  must be http:// or https:// and a host, such as http://localhost:8000 \["
+    ):
         VLLM(url=url)
 
 
@@ -320,7 +325,7 @@ def test_an_adapter_that_a_server_does_not_load(sampler, server, tmp_path):
     reason = "LoRA rank 2 is greater than max_lora_rank 1."
     server.answers["/v1/load_lora_adapter"] = (500, json.dumps({"error": {"message": reason}}).encode())
     with pytest.raises(ServerError) as caught:
-        sampler.sample(PROMPTS, SEEDS, policy(with_lora(llama())), 0)
+        draw(sampler, policy(with_lora(llama())))
     assert str(caught.value) == (
         f"sampler.url: {server.url}: POST /v1/load_lora_adapter is refused with 500: '{reason}'; the server must see "
         "that folder and be started with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, --enable-lora and a --max-lora-rank of "
@@ -333,5 +338,29 @@ def test_weights_that_cannot_be_written(sampler, server, tmp_path):
     (tmp_path / "file").write_text("")
     astray = sampler.model_copy(update={"weights": str(tmp_path / "file")})
     with pytest.raises(RunFolderError, match=r"file/alignkit-\w+: cannot be written: Not a directory$"):
-        astray.sample(PROMPTS, SEEDS, policy(llama()), 0)
+        draw(astray, policy(llama()))
     assert server.bodies("/collective_rpc") == []
+
+
+GRPO = [
+    *("sampler.name=vllm", "sampler.dead_groups=keep"),
+    *("sampler.responses=2", "sampler.max_new_tokens=6", "training.steps=2", "training.batch_size=2"),
+    *("evaluation.samples=0", "data.world.pairs=8", "data.world.eval_pairs=2"),
+]
+
+
+def test_a_run_sends_its_weights_at_each_step(server, tmp_path):
+    recipe = load_recipe("alignkit:methods/grpo.yaml", [*GRPO, f"sampler.url={server.url}"])
+    run(recipe, tmp_path / "run", quiet=True)
+    routes = Counter(route for route, _, _ in server.asked)
+    assert (routes["/collective_rpc"], routes["/v1/completions"]) == (2, 1 + 2 * 2 * 2)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    apart = [json.loads(line)["sampling/logp_difference"] for line in lines]
+    assert len(apart) == 2 and max(apart) < 1e-5
+
+
+def test_a_run_without_a_server_leaves_nothing_behind(tmp_path):
+    recipe = load_recipe("alignkit:methods/grpo.yaml", [*GRPO, "sampler.url=http://localhost:1"])
+    with pytest.raises(ServerError, match="GET /v1/models cannot be asked: Connection refused; start it with: vllm"):
+        run(recipe, tmp_path / "run", quiet=True)
+    assert list(tmp_path.iterdir()) == []
