@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,10 @@ class Rollouts:
         self._kept: list[TokenRow] = []
         self._is_checked = False
 
+    def draws(self, step: int) -> bool:
+        """Whether step `step` samples, and does not train again on what there is."""
+        return not (step % self._view.updates and self._kept)
+
     def rows(self, step: int, batch: Sequence[TokenRow]) -> StepRows:
         """What step `step` trains on, for the prompts `batch` of all processes.
 
@@ -81,7 +86,7 @@ class Rollouts:
             RewardError: a reward fails, or too many samples cannot be scored.
             ModelError: before the first step, what was sampled and what is scored differ.
         """
-        if step % self._view.updates and self._kept:
+        if not self.draws(step):
             return StepRows(self._kept)
         started = time.perf_counter()
         self._drawing.sampler.begin(self._scoring.policy, step)
@@ -100,7 +105,7 @@ class Rollouts:
         """The groups of some prompts, drawn and rewarded by all processes together."""
         state: Any = accelerate.PartialState()
         share = Share.of(prompts, state.process_index, state.num_processes)
-        mine = self._rewarded(step, round_, share.rows) if share.factor else []
+        mine = self._rewarded(step, round_, share.rows if share.factor else ())  # a sampler may wait for all
         groups: list[Group] = accelerate.utils.gather_object(mine)
         self._tally.add([list(of_one) for of_one in zip(*_all_scores(groups), strict=True)])
         self._tally.check()
@@ -171,8 +176,7 @@ class Rollouts:
         used = {row.index for row in batch}
         others = iter([row for row in (self._prompts[n] for n in order) if row.index not in used])
         for round_ in range(1, self._drawing.sampler.refill_rounds + 1):
-            missing = len(batch) - len(alive)
-            prompts = [row for row, _ in zip(others, range(missing), strict=False)] if missing else []
+            prompts = list(islice(others, len(batch) - len(alive)))
             if not prompts:
                 break
             alive += [group for group in self._groups(step, round_, prompts) if not self._is_dropped(group)]
@@ -218,7 +222,8 @@ class Rollouts:
         scoring, size = self._scoring, self._sizes.micro_batch
         for start in range(0, len(rows), size):
             with torch.set_grad_enabled(weigh and bool(scoring.needs.attributions)):
-                yield scoring.score(rows[start : start + size], weigh=weigh).responses
+                responses = scoring.score(rows[start : start + size], weigh=weigh).responses
+            yield responses
 
     @torch.no_grad()
     def _check(self, prompts: Sequence[TokenRow], drawn: Sequence[Sequence[Drawn]]) -> None:
