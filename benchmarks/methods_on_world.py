@@ -2,7 +2,8 @@
 
     python benchmarks/methods_on_world.py runs/methods
 
-Those that train on their own samples are for on_policy_on_world.py. Runs that are finished in the folder already are read, not repeated. About half a minute for each recipe on 2 CPU cores.
+Those that train on their own samples are for on_policy_on_world.py. Runs that are finished in the folder already are
+read, not repeated. About half a minute for each recipe on 2 CPU cores.
 """
 
 from __future__ import annotations

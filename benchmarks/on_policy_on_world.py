@@ -39,7 +39,7 @@ def finished(recipe: Path, seed: int, folder: Path) -> tuple[Measured, list[dict
 
 def table(folder: Path, seeds: int, names: Sequence[str]) -> Iterator[str]:
     """Lines of the table."""
-    yield "| recipe | seed | true reward before | after | change | KL, nats | reward within groups, first and last step |"
+    yield "| recipe | seed | true reward before | after | change | KL, nats | deviation within groups, first, last |"
     yield "|---|---|---|---|---|---|---|"
     for recipe in sorted(RECIPES.glob("*.yaml")):
         if recipe.stem not in (names or [recipe.stem]) or not draws(recipe):
@@ -57,6 +57,6 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, help="gets a run folder for each recipe and seed")
     parser.add_argument("names", nargs="*", help="of recipes; all of them by default")
     parser.add_argument("--seeds", type=int, default=1, help="0 to this, itself excluded")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     for line in table(arguments.folder, arguments.seeds, arguments.names):
         print(line)
