@@ -149,6 +149,8 @@ def train_two_steps(of: Recipe, folder: Path) -> Iterator[tuple[float, float]]:
             loss.backward()
             total += loss.item()
             assert all(math.isfinite(value) for value, _ in metrics.values())
+            if of.trainer.needs_advantage:  # with one update per drawing the policy is the one that sampled
+                assert torch.equal(*metrics["ratio/mean"])
         yield total, float(torch.nn.utils.clip_grad_norm_(parameters, math.inf))
         optimizer.step()
         optimizer.zero_grad()

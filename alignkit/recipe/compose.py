@@ -116,7 +116,7 @@ def _known_before(recipe: Recipe) -> Iterator[Misfit]:
     for place, one in parts.items():
         for what in (
             *(f"data column '{name}'" for name in sorted(one.columns)),
-            *(("a gold response",) if one.gold else ()),
+            *(("gold response",) if one.gold else ()),
         ):
             yield place, f"needs a {what} of each row, and rows of trainer '{trainer}' are sampled; use another"
 
