@@ -17,7 +17,6 @@ from alignkit.rewards.base import Reward, Sample
 SECONDS: Final = 1.0
 """Longest search of one response; some patterns would take years."""
 
-
 MOST_REPEATS: Final = 100_000
 """Product of a pattern's counts, `{1000}`; what is repeated so is written out when it is compiled, gigabytes of it."""
 
