@@ -61,7 +61,8 @@ that it is right. `alignkit describe loss dpo` says the same of one component, w
   digit.
 
 [recipes/paper](../recipes/paper/README.md) has the published numbers with the recipe of each row and the other
-inconsistencies; [departures](departures.md) has TI-DPO's departures, [metrics](metrics.md) what a run writes down.
+inconsistencies; [departures](departures.md) has TI-DPO's departures, [metrics](metrics.md) what a run writes down,
+[rewards](rewards.md) what sampled responses are scored by.
 
 ## How to read the tables
 

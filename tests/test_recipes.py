@@ -24,7 +24,7 @@ FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.y
 PIPELINES = ["world/sft_then_tidpo.yaml"]
 RECIPES = [name for name in FILES if not name.startswith("base/") and name not in PIPELINES]
 
-PAIRS = {"hh": "hh_harmless.jsonl.gz", "gsm8k": "gsm8k_pairs.jsonl.gz"}
+PAIRS = {"hh": "hh_harmless.jsonl.gz", "smollm2": "hh_harmless.jsonl.gz", "gsm8k": "gsm8k_pairs.jsonl.gz"}
 
 SMALL = (
     "training.steps=2",
@@ -100,6 +100,8 @@ DIFFERENCES = {
     ("dpo.yaml", "methods/wpo.yaml"): {"pair_weighting"},
     ("methods/tdpo1.yaml", "methods/tdpo2.yaml"): {"losses.0.version", "losses.0.alpha"},
     ("methods/uni_dpo.yaml", "methods/dual_level.yaml"): {"weighting"},
+    ("smollm2/tidpo.yaml", "smollm2/dpo.yaml"): {"weighting", "losses.0", "losses.1"},
+    ("smollm2/grpo.yaml", "smollm2/ti_grpo.yaml"): {"weighting"},
     ("hh/tidpo.yaml", "hh/dpo.yaml"): {"weighting", "losses.0", "losses.1"},
     ("gsm8k/tidpo.yaml", "gsm8k/dpo.yaml"): {"weighting", "losses.0", "losses.1"},
     ("tidpo.yaml", "methods/tidpo.yaml"): set(),
@@ -152,13 +154,15 @@ def swaps(name: str) -> list[str]:
         adapter = "{rank: 2, alpha: 4}" if "lora" in name else "null"
         small += ["data.holdout=null"] if recipe.data.holdout else []
         return [*small, *NOT_HUB, *WORLD, f"model={{name: world, adapter: {adapter}}}"]
-    if folder in ("hh", "gsm8k"):
+    if folder == "smollm2":  # the model from scratch has no chat template, and more tokens a word
+        small += ["data.chat=auto", "data.max_length=900"]
+    if folder in PAIRS:
         return [*small, f"data.train={DATA / PAIRS[folder]}", "data.max_rows=40", "data.holdout=8", SCRATCH]
     return [*small, *WORLD]
 
 
 def test_all_recipes_are_here():
-    assert (len(RECIPES), len(PIPELINES), len(FILES) - len(RECIPES)) == (85, 1, 5)
+    assert (len(RECIPES), len(PIPELINES), len(FILES) - len(RECIPES)) == (106, 1, 7)
 
 
 @pytest.mark.parametrize("name", RECIPES)

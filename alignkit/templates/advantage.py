@@ -1,10 +1,8 @@
-"""How much likelier each token of a response should become."""
+"""How much likelier each token should become, given the rewards of a group."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from pydantic import Field
 
 from alignkit.advantages.base import Advantage, Groups
 
@@ -13,16 +11,14 @@ if TYPE_CHECKING:
 
 
 class Template(Advantage):
-    """How far a response's reward lies above the mean of its group, at most `most` either way.
+    """A response's place in its group: 1 for the best, -1 for the worst, whatever lies between their rewards.
 
-    Formula: (r - mean) cut to [-most, most], for each token of the response
+    Formula: (others with a lower reward - others with a higher one) / others
     """
-
-    most: float = Field(1.0, gt=0)
-    """Largest advantage, on the scale of rewards."""
 
     def per_token(self, groups: Groups) -> Tensor:
         rewards_PG, scored_PG = groups.penalised_PG, groups.scored_PG
-        mean_P1 = rewards_PG.sum(-1, keepdim=True) / scored_PG.sum(-1, keepdim=True).clamp_min(1)
-        advantage_PG = (rewards_PG - mean_P1).clamp(-self.most, self.most).where(scored_PG, 0.0)
-        return advantage_PG[:, :, None] * groups.mask_PGT
+        lead_PGG = (rewards_PG[:, :, None] - rewards_PG[:, None, :]).sign()
+        others_P1 = (scored_PG.sum(-1, keepdim=True) - 1).clamp_min(1)
+        place_PG = (lead_PGG * scored_PG[:, None, :]).sum(-1) / others_P1
+        return place_PG[:, :, None] * groups.mask_PGT

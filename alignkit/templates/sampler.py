@@ -1,14 +1,12 @@
-"""What draws the groups of responses that a run learns from."""
+"""How responses are drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from alignkit.models.generation import sample_groups
-from alignkit.models.head import Draw
+from alignkit.lazy import numpy as np
+from alignkit.lazy import torch
 from alignkit.rollouts.groups import Drawn, Sampler
 
 if TYPE_CHECKING:
@@ -18,21 +16,28 @@ if TYPE_CHECKING:
 
 
 class Template(Sampler):
-    """The policy itself, with responses that may be longer as training goes on.
+    """The policy itself, one response after the other and each token from the start: slow, and easy to change.
 
-    Formula: at most min(max_new_tokens, first + growth * step) tokens
+    It draws from the whole vocabulary, whatever `top_k` and `top_p` say.
     """
-
-    first: int = Field(32, gt=0)
-    """Longest response at the first step; tokens."""
-
-    growth: int = Field(1, ge=0)
-    """Tokens more at each step."""
 
     def sample(
         self, prompts: Sequence[ndarray], seeds: Sequence[Sequence[int]], policy: Policy, step: int
     ) -> list[list[Drawn]]:
-        draw = Draw(self.temperature, self.top_k, self.top_p)
-        most = min(self.max_new_tokens, self.first + self.growth * step)
-        groups = sample_groups(policy.model, prompts, seeds, draw, max_new_tokens=most, eos_id=policy.end_id)
-        return [[Drawn(*one) for one in group] for group in groups]
+        with torch.no_grad():
+            return [
+                [self._drawn(prompt.tolist(), seed, policy) for seed in own]
+                for prompt, own in zip(prompts, seeds, strict=True)
+            ]
+
+    def _drawn(self, prompt: list[int], seed: int, policy: Policy) -> Drawn:
+        generator = torch.Generator().manual_seed(seed)
+        ids: list[int] = []
+        logps: list[float] = []
+        while len(ids) < self.max_new_tokens and ids[-1:] != [policy.end_id]:
+            text_1S = torch.tensor([prompt + ids], device=policy.device)
+            logits_V = policy.model(input_ids=text_1S).logits[0, -1].float().cpu()
+            logp_V = (logits_V / self.temperature).log_softmax(-1)
+            ids.append(int(torch.multinomial(logp_V.exp(), 1, generator=generator)))
+            logps.append(float(logp_V[ids[-1]]))
+        return Drawn(np.array(ids, dtype=np.int32), np.array(logps, dtype=np.float32))

@@ -26,7 +26,9 @@ from alignkit.pair_weighting.base import PairWeighting
 from alignkit.registry import Component
 from alignkit.rewards.base import Reward
 from alignkit.rollouts.base import ResponseAnchor
-from alignkit.rollouts.groups import Drawn, Sampler
+from alignkit.rollouts.generate import Generate
+from alignkit.rollouts.groups import Drawn as Response
+from alignkit.rollouts.groups import Sampler
 from alignkit.scores import View
 from alignkit.views.base import Trainer
 from alignkit.weighting.base import TokenWeighting
@@ -60,7 +62,7 @@ class Three(TextValues):
         return np.ones(3)
 
 
-class Redrawn(TextValues):
+class Drawn(TextValues):
     """Other numbers each time."""
 
     def of_text(self, text, offsets_N2):
@@ -69,10 +71,7 @@ class Redrawn(TextValues):
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [
-        (Three, f"{Three().key}: gives shape [3] for 5 tokens; expected [N]"),
-        (Redrawn, "Redrawn reads other numbers from "),
-    ],
+    [(Three, f"{Three().key}: gives shape [3] for 5 tokens; expected [N]"), (Drawn, "Drawn reads other numbers from ")],
 )
 def test_numbers_that_are_read_from_texts(kind, said):
     class Read(TokenWeighting):
@@ -559,58 +558,41 @@ def test_a_reward(cls, sentence):
     assert starts(said_of(cls), sentence), said_of(cls)
 
 
-class Drawing(Sampler):
-    """Draws the same token over and over."""
-
-    size: int = 3
-    """Tokens of a response."""
+class Canned(Sampler):
+    """The same long response to everything, one to each prompt."""
 
     def sample(self, prompts, seeds, policy, step):
-        ids, logp_T = np.full(self.size, 5, np.int32), np.full(self.size, -1.0, np.float32)
-        return [[Drawn(ids, logp_T) for _ in group] for group in seeds]
+        ids = np.full(self.max_new_tokens + 1, 10**6)
+        return [[Response(ids, np.zeros(len(ids)))] for _ in prompts]
 
 
-class OneShort(Drawing):
-    """Loses a response."""
-
-    def sample(self, prompts, seeds, policy, step):
-        return [group[1:] for group in super().sample(prompts, seeds, policy, step)]
-
-
-class Unending(Drawing):
-    """Goes on after the end."""
+class Restless(Generate):
+    """Other seeds for each prompt of a call."""
 
     def sample(self, prompts, seeds, policy, step):
-        ids = np.full(3, policy.end_id, np.int32)
-        return [[Drawn(ids, np.full(3, 0.5, np.float32)) for _ in group] for group in seeds]
+        others = [[seed + place for seed in own] for place, own in enumerate(seeds)]
+        return super().sample(prompts, others, policy, step)
 
 
-class Thrown(Drawing):
-    """Has dice of its own."""
+class Hot(Generate):
+    """Draws at another temperature than it says."""
 
     def sample(self, prompts, seeds, policy, step):
-        groups = [[np.random.default_rng().integers(3, 9, 8).astype(np.int32) for _ in group] for group in seeds]
-        return [[Drawn(ids, np.full(8, -1.0, np.float32)) for ids in group] for group in groups]
+        cold = Generate(name="generate", responses=self.responses, max_new_tokens=self.max_new_tokens)
+        return cold.sample(prompts, seeds, policy, step)
 
 
 @pytest.mark.parametrize(
-    ("cls", "sentence"),
+    ("cls", "parameters", "sentence"),
     [
-        (OneShort, "gives groups of [1, 1, 1] responses to 3 prompts; expected 2 each"),
-        (Unending, "response 0: goes on after the end token "),
-        (Unending, "response 0: a log-prob is above 0 or not finite"),
-        (Drawing, "log-probs of a response: -1, not "),
-        (Thrown, "gives other responses alone; draw with the seeds alone"),
+        (Canned, {}, "gives groups of [1, 1, 1, 1] responses for 4 prompts; expected 3 each"),
+        (Canned, {}, "a response has 7 tokens; expected 1 to 6 (max_new_tokens)"),
+        (Restless, {}, "draws other responses for a prompt alone; the seeds decide all of it"),
+        (Hot, {"temperature": 0.5}, "log-probs of a response: -"),
     ],
 )
-def test_a_sampler(cls, sentence):
-    said = said_of(cls, responses=2)
-    assert starts(said, sentence), said
-
-
-def test_a_sampler_of_too_long_responses():
-    said = said_of(Drawing, responses=2, size=9, max_new_tokens=8)
-    assert starts(said, "response 0: 9 tokens; expected 1 to 8 (max_new_tokens)")
+def test_a_sampler(cls, parameters, sentence):
+    assert starts(said_of(cls, **parameters), sentence), said_of(cls, **parameters)
 
 
 # --- the command ---
