@@ -64,7 +64,24 @@ trainer: preference
 training: {batch_size: 4, micro_batch_size: 2, learning_rate: 0.001}
 """
 
+<<<<<<< HEAD
 REASONS = (" is a loss of ", ": contrast '", " weighs pairs, but trainer ", " weighs no loss, ")
+=======
+SAMPLING = {
+    "sampler": "{name: generate, responses: 4, max_new_tokens: 8}",
+    "rewards": "[{name: length, shape: target, target: 3}]",
+    "advantage": "{name: group}",
+}
+"""What trainers take that draw responses; of an untrained model they differ in their length at least."""
+
+REASONS = (
+    " is a loss of ",
+    ": contrast '",
+    " weighs pairs, but trainer ",
+    " weighs no loss, ",
+    " samples ",
+)
+>>>>>>> h-enginetests
 """Parts of the sentences that may refuse a combination."""
 
 
@@ -180,11 +197,30 @@ def fits(loss: str, trainer: str) -> bool:
     return losses.get(name_of(LOSSES[loss])).sees == trainers.get(trainer).gives
 
 
+<<<<<<< HEAD
 TRAINERS = [name for name, cls in trainers.classes().items() if not cls.draws]
 """Those of the data's responses; the others are in test_matrix_on_policy.py."""
 
 FITTING = [(trainer, loss) for trainer in TRAINERS for loss in LOSSES if fits(loss, trainer)]
 OTHERS = [(trainer, loss) for trainer in TRAINERS for loss in LOSSES if not fits(loss, trainer)]
+=======
+def taken(trainer: str) -> list[str]:
+    """The settings that a trainer takes beside the losses."""
+    cls = trainers.get(trainer)
+    return [
+        f"{key}={value}" for key, value in SAMPLING.items() if cls.draws and (key != "advantage" or cls.needs_advantage)
+    ]
+
+
+FITTING = [
+    (trainer, loss)
+    for trainer in trainers.names()
+    for loss in LOSSES
+    # Sampled pairs are pairs: one loss of them is enough here, and test_matrix_on_policy.py has the others.
+    if fits(loss, trainer) and (trainer != "online_preference" or loss == "dpo")
+]
+OTHERS = [(trainer, loss) for trainer in trainers.names() for loss in LOSSES if not fits(loss, trainer)]
+>>>>>>> h-enginetests
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -208,7 +244,11 @@ def test_pair_weighting_and_loss(pairs: str, trainer: str, loss: str, folder: Pa
     )
     outside = losses.build(name_of(LOSSES[loss]), {})
     weighs = pairs == "uniform" or getattr(outside, "pair_weighted", False)
+<<<<<<< HEAD
     assert trains(found) is weighs
+=======
+    assert trains(found) is weighs or " samples its rows; " in found
+>>>>>>> h-enginetests
 
 
 def test_most_combinations_train(folder: Path) -> None:
