@@ -28,6 +28,7 @@ from alignkit.records.files import json_text, one_line, read_record, write_json,
 from alignkit.records.lock import HOLDER, LOCK, locked
 from alignkit.records.run_record import Evaluations, Moment, Resumption, RunRecord, Session
 from alignkit.records.versions import versions
+from alignkit.rewards import permission
 
 RECIPE = "recipe.yaml"
 RUN = "run.json"
@@ -319,7 +320,7 @@ def recorded_recipe(path: Path) -> JsonValue:
 
 def resume_command(path: Path) -> str:
     """What a user types to go on with the run in `path`."""
-    return f"alignkit run {shlex.quote(str(path))} --resume"
+    return f"alignkit run {shlex.quote(str(path))} --resume{permission.option()}"
 
 
 def _new_default(recipe_name: str) -> Path:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
 PAGE = ROOT / "docs" / "methods.md"
 COMMAND = "python docs/build_methods.py > docs/methods.md"
-COMPONENTS = ("loss", "weighting", "pair_weighting", "trainer", "advantage", "anchor", "contrast")
+COMPONENTS = ("loss", "weighting", "pair_weighting", "trainer", "advantage", "sampler", "anchor", "contrast")
 
 
 def module(path: Path) -> ModuleType:

@@ -49,6 +49,8 @@ HOMES: Final = {
     "source": "alignkit.data.sources",
     "measure": "alignkit.evaluation",
     "reward": "alignkit.rewards",
+    "advantage": "alignkit.advantages",
+    "sampler": "alignkit.rollouts",
 }
 """Kind that has a template -> the module of its registry."""
 
@@ -63,10 +65,12 @@ SLOTS: Final = {
     "source": "data.train='{{name: {name}}}' --set data.world=null --set data.holdout=10",
     "measure": "evaluation.measures=[{name}]",
     "reward": "rewards=[{name}]",
+    "advantage": "advantage={name}",
+    "sampler": "sampler={name}",
 }
 """How a recipe names a component of a kind."""
 
-BASES: Final = {"reward": "methods/grpo"}
+BASES: Final = dict.fromkeys(("reward", "advantage", "sampler"), "methods/grpo")
 """The shipped recipe that a component of a kind goes into, where `tidpo` has no such slot."""
 
 QUICK: Final = {"contrast": ("steps=1",)}

@@ -18,12 +18,13 @@ from alignkit.conformance import (
     losses,
     measures,
     models,
+    rewards,
+    samplers,
     sources,
     statistics,
     trainers,
 )
 from alignkit.conformance import pair_weightings as pairs
-from alignkit.conformance import rewards as rewarding
 from alignkit.conformance import weightings as weights
 from alignkit.conformance.check import Check
 from alignkit.errors import AlignkitError, RecipeError, printable
@@ -42,7 +43,8 @@ CHECKS: Final[Mapping[str, Sequence[Check]]] = {
     "model": models.CHECKS,
     "source": sources.CHECKS,
     "measure": measures.CHECKS,
-    "reward": rewarding.CHECKS,
+    "reward": rewards.CHECKS,
+    "sampler": samplers.CHECKS,
 }
 """What each kind promises beside what all components do."""
 

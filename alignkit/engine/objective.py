@@ -53,7 +53,11 @@ class ObjectiveStep:
 
     def draw(self, step: int, batch: Sequence[TokenRow]) -> StepRows:
         """The batch itself, or rows of what the policy is sampled for its prompts."""
-        return StepRows(batch) if self.rollouts is None else self.rollouts.rows(step, batch)
+        if self.rollouts is None:
+            return StepRows(batch)
+        if self.scoring.pool is not None and self.rollouts.draws(step):
+            self.scoring.pool.clear()  # a row's responses, and so its anchor, will be new
+        return self.rollouts.rows(step, batch)
 
     def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:
         """What the losses are divided by, over the rows of the whole optimizer step."""
@@ -63,8 +67,6 @@ class ObjectiveStep:
         """Draws anchors when a window of them begins, and takes the mean over the batch that KTO compares with."""
         if self.scoring.pool is not None:
             with self.scoring.autocast():
-                if self.rollouts is not None and step % self.updates == 0:
-                    self.scoring.pool.clear()  # a row's responses, and so its anchor, are new
                 self.scoring.pool.refresh(step, [row for rows in coming.values() for row in rows])
                 self.scoring.pool.complete(step, coming[step])
         self.scoring.attributor.memory.exchange(step)

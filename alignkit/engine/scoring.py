@@ -99,7 +99,8 @@ class Scoring:
             weigh: compute token weights; without, every weight is 1.
         """
         module = self.policy.scorer if step is None else self.module
-        is_kept = WEIGHTS in rows[0].token_columns  # computed under the policy that sampled these responses
+        # Computed under the policy that sampled these responses; a column of the data may be called so too.
+        is_kept = self.method.drawing is not None and WEIGHTS in rows[0].token_columns
         asks = weigh and not is_kept
         with self.autocast():
             pool = None if step is None else self.pool

@@ -50,8 +50,10 @@ def longest_rows(method: Method, sizes: Sizes, tables: Tables, tokenizer: PreTra
     rows, needs = (*tables.train, *tables.eval), method.needs
     num_before = max((values.tokens_before(tokenizer) for values in needs.values), default=0)
     found = [(num_before + max(row.length for row in rows), "data.max_length")]
+    num_drawn = 0
     if method.drawing is not None:
         num_sampled = method.drawing.sampler.max_new_tokens
+        num_drawn = num_sampled * (2 if method.view.gives == "pairs" else 1)
         found.append((max(len(row.prompt) for row in rows) + num_sampled, "sampler.max_new_tokens"))
     num_anchor = 0 if needs.anchor is None else needs.anchor.longest
     if num_anchor:
@@ -61,7 +63,7 @@ def longest_rows(method: Method, sizes: Sizes, tables: Tables, tokenizer: PreTra
         num_prompt = max(len(row.prompt) for row in sampled)
         found.append((num_prompt + sizes.max_new_tokens, "evaluation.max_new_tokens"))
     tokens, key = max(found, key=lambda pair: pair[0])
-    together = max(len(row.prompt) + sum(map(len, row.responses.values())) for row in rows)
+    together = max(len(row.prompt) + sum(map(len, row.responses.values())) for row in rows) + num_drawn
     return Longest(tokens, key, shared=max(tokens, together + num_anchor, together + num_before))
 
 

@@ -41,6 +41,6 @@ class Rewards(Measure):
         return found
 
     def counts(self, records: Records) -> dict[str, float]:
-        """The mean of each reward, and how many samples have none."""
+        """The mean of each reward over the samples that it has a score for."""
         names = dict.fromkeys(key for record in records for key in record if key.startswith(EACH))
         return {name: float(np.mean([record[name] for record in records if name in record])) for name in names}

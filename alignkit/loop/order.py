@@ -100,5 +100,8 @@ class DataOrder:
 
     def epochs_after(self, num_steps: int) -> float:
         """Passes over the rows that `num_steps` optimizer steps make."""
-        epochs, batches = divmod(num_steps / self.updates, self.batches_per_epoch)
-        return epochs + batches * self.batch_size / len(self.rows)
+        batches, part = divmod(num_steps, self.updates)
+        epochs, place = divmod(batches, self.batches_per_epoch)
+        before = place * self.batch_size
+        current = min(self.batch_size, len(self.rows) - before)
+        return epochs + (before + current * part / self.updates) / len(self.rows)

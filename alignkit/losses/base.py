@@ -40,7 +40,7 @@ class Term(NamedTuple):
 
 
 class Loss(Component):
-    """Base of the losses; derive from `PairLoss`, `ResponseLoss` or `UnpairedLoss`."""
+    """Base of the losses; derive from `PairLoss`, `ResponseLoss`, `UnpairedLoss`, or from this for what sees others."""
 
     sees: ClassVar[Sees]
     """What the trainer must give."""

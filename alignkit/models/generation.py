@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from inspect import signature
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -44,12 +45,30 @@ class InverseDraw(transformers.LogitsProcessor):
         self.draw = draw
         self.uniform_BT = uniform_BT
         self.num_prompt = num_prompt
+        self.logps: list[Tensor] = []
+        """Of each new token [B] its log-prob, nats."""
 
     def __call__(self, ids_BL: Tensor, logits_BV: Tensor) -> Tensor:
-        if not bool((logits_BV.amax(-1) < torch.inf).all()):  # of NaN too, which no comparison holds for
-            raise NonFiniteError("the model's logits are NaN or infinite while it samples")
-        token_B = self.draw(logits_BV, self.uniform_BT[:, ids_BL.shape[1] - self.num_prompt])
+        token_B, logp_B = _drawn(self.draw, logits_BV, self.uniform_BT[:, ids_BL.shape[1] - self.num_prompt])
+        self.logps.append(logp_B)
         return torch.full_like(logits_BV, -torch.inf).scatter(-1, token_B[:, None], 0.0)
+
+
+def _drawn(draw: Draw, logits_BV: Tensor, uniform_B: Tensor) -> tuple[Tensor, Tensor]:
+    """[B] tokens, and their log-probs at the draw's temperature, before its top-k and top-p.
+
+    Raises:
+        NonFiniteError: a logit is NaN or infinite.
+    """
+    if not bool((logits_BV.amax(-1) < torch.inf).all()):  # of NaN too, which no comparison holds for
+        raise NonFiniteError("the model's logits are NaN or infinite while it samples")
+    token_B = draw(logits_BV, uniform_B)
+    logp_BV = (logits_BV.float() / draw.temperature).log_softmax(-1)
+    return token_B, logp_BV.gather(-1, token_B[:, None])[:, 0]
+
+
+Sampled = tuple["ndarray", "ndarray"]
+"""[T] int32 token ids of a response, and their [T] float32 log-probs, nats."""
 
 
 def uniforms(seeds: Sequence[int], num_tokens: int) -> ndarray:
@@ -81,7 +100,14 @@ def sample(
     Raises:
         ModelError: even one prompt alone is decoded otherwise than the model's forward pass says.
     """
-    found: dict[int, ndarray] = {}
+    sampled = _sampled(model, prompts, seeds, draw, max_new_tokens=max_new_tokens, eos_id=eos_id)
+    return [ids for ids, _ in sampled]
+
+
+def _sampled(
+    model: Model, prompts: Sequence[ndarray], seeds: Sequence[int], draw: Draw, *, max_new_tokens: int, eos_id: int
+) -> list[Sampled]:
+    found: dict[int, Sampled] = {}
     for places in _groups(prompts, batching(causal_lm(model))):
         mine = ([prompts[b] for b in places], [seeds[b] for b in places])
         responses = _together(model, *mine, draw, max_new_tokens=max_new_tokens, eos_id=eos_id)
@@ -101,7 +127,7 @@ def _groups(prompts: Sequence[ndarray], batching: Batching) -> list[list[int]]:
 
 def _together(
     model: Model, prompts: Sequence[ndarray], seeds: Sequence[int], draw: Draw, *, max_new_tokens: int, eos_id: int
-) -> list[ndarray]:
+) -> list[Sampled]:
     """One response per prompt, decoded as one batch."""
     device = causal_lm(model).device
     longest = max(map(len, prompts))
@@ -117,14 +143,13 @@ def _together(
             generation_config=config,
             logits_processor=transformers.LogitsProcessorList([inverse]),
         )
-    return [_until_eos(row, eos_id) for row in output_BL[:, longest:].cpu().numpy()]
+    responses = [_until_eos(row, eos_id) for row in output_BL[:, longest:].cpu().numpy()]
+    logp_BT = torch.stack(inverse.logps, dim=-1).cpu().numpy()
+    return [(ids, logp_T[: len(ids)]) for ids, logp_T in zip(responses, logp_BT, strict=True)]
 
 
 ROWS = 256
 """Responses decoded together; decoding is bound by memory traffic, so many at once cost little more than one."""
-
-Sampled = tuple["ndarray", "ndarray"]
-"""[T] int32 token ids of a response, and their [T] float32 log-probs, nats."""
 
 
 @torch.no_grad()
@@ -139,7 +164,8 @@ def sample_groups(
 ) -> list[list[Sampled]]:
     """Several responses per prompt, drawn from `model`, with the log-probs at the draw's temperature.
 
-    A prompt is computed once for all of its responses, and a row is dropped when it has ended.
+    A prompt is computed once for all of its responses, and a row is dropped when it has ended. Where the model keeps
+    what it has read in a form of its own, whose rows cannot be multiplied, each response is decoded from its prompt on.
 
     Args:
         model: a causal LM, not wrapped for training.
@@ -156,16 +182,25 @@ def sample_groups(
         ModelError: even one prompt alone is decoded otherwise than the model's forward pass says.
         NonFiniteError: a logit is NaN or infinite.
     """
-    found: dict[int, list[Sampled]] = {}
     most = max(1, ROWS // max(map(len, seeds), default=1))
-    for together in _groups(prompts, batching(causal_lm(model))):
-        for start in range(0, len(together), most):
-            places = together[start : start + most]
-            mine = ([prompts[b] for b in places], [seeds[b] for b in places])
+    shares = _shares_prompts(causal_lm(model))
+    found: list[list[Sampled]] = []
+    for start in range(0, len(prompts), most):
+        mine, own = prompts[start : start + most], seeds[start : start + most]
+        if shares:
             with _decoding(causal_lm(model)) as language_model:
-                decoded = _Decoding(language_model, draw, eos_id, max_new_tokens).run(*mine)
-            found |= zip(places, decoded, strict=True)
-    return [found[b] for b in range(len(prompts))]
+                found += _Decoding(language_model, draw, eos_id, max_new_tokens).run(mine, own)
+        else:
+            flat = [prompt for prompt, group in zip(mine, own, strict=True) for _ in group]
+            every = [seed for group in own for seed in group]
+            drawn = iter(_sampled(model, flat, every, draw, max_new_tokens=max_new_tokens, eos_id=eos_id))
+            found += [[(ids.astype(np.int32), logp_T) for ids, logp_T in islice(drawn, len(group))] for group in own]
+    return found
+
+
+def _shares_prompts(model: PreTrainedModel) -> bool:
+    """Whether what the model keeps of a prompt can be handed to several responses: a cache whose rows are apart."""
+    return batching(model) == "any lengths" and "past_key_values" in signature(model.forward).parameters
 
 
 @dataclass
@@ -182,11 +217,9 @@ class _Decoding:
         ids_PL, mask_PL = (torch.from_numpy(array).to(self.model.device) for array in _padded(prompts, self.eos_id))
         sizes = torch.tensor([len(group) for group in seeds], device=self.model.device)
         output = self._forward(ids_PL, mask_PL, (mask_PL.cumsum(-1) - 1).clamp(min=0), None)
-        cache, owner_B = (
-            output.past_key_values,
-            torch.arange(len(prompts), device=sizes.device).repeat_interleave(sizes),
-        )
-        cache.reorder_cache(owner_B)
+        cache: Cache = output.past_key_values
+        owner_B = torch.arange(len(prompts), device=sizes.device).repeat_interleave(sizes)
+        cache.reorder_cache(owner_B)  # type: ignore[arg-type]
         flat = [seed for group in seeds for seed in group]
         uniform_BT = torch.from_numpy(uniforms(flat, self.max_new_tokens)).to(self.model.device)
         drawn = self._tokens(cache, mask_PL[owner_B], output.logits[owner_B, -1], uniform_BT)
@@ -199,7 +232,7 @@ class _Decoding:
         logps: list[list[float]] = [[] for _ in range(len(mask_BL))]
         alive_N = torch.arange(len(mask_BL), device=mask_BL.device)
         for t in range(self.max_new_tokens):
-            token_N, logp_N = self._draw(logits_BV, uniform_BT[alive_N, t])
+            token_N, logp_N = _drawn(self.draw, logits_BV, uniform_BT[alive_N, t])
             rows, tokens = alive_N.tolist(), token_N.tolist()
             for row, token, logp in zip(rows, tokens, logp_N.tolist(), strict=True):
                 ids[row].append(token)
@@ -217,15 +250,6 @@ class _Decoding:
             (np.array(row, dtype=np.int32), np.array(logp, dtype=np.float32))
             for row, logp in zip(ids, logps, strict=True)
         ]
-
-    def _draw(self, logits_NV: Tensor, uniform_N: Tensor) -> tuple[Tensor, Tensor]:
-        """[N] tokens and their log-probs."""
-        logits_NV = logits_NV.float()
-        if not bool((logits_NV.amax(-1) < torch.inf).all()):  # of NaN too, which no comparison holds for
-            raise NonFiniteError("the model's logits are NaN or infinite while it samples")
-        token_N = self.draw(logits_NV, uniform_N)
-        logp_NV = (logits_NV / self.draw.temperature).log_softmax(-1)
-        return token_N, logp_NV.gather(-1, token_N[:, None])[:, 0]
 
     def _forward(self, ids_NL: Tensor, mask_NL: Tensor, positions_NL: Tensor, cache: Cache | None) -> Any:  # noqa: ANN401 -- each model has its own
         takes = signature(self.model.forward).parameters

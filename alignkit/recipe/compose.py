@@ -93,8 +93,10 @@ def _groups_to_compare(recipe: Recipe) -> Iterator[Misfit]:
             f"trainer '{recipe.trainer.name}' compares log-probs of the whole vocabulary, and with '{cut[0]}' "
             "responses are drawn from a part of it, so ratios would be wrong; leave it out",
         )
-    if not compares and sampler.refill_rounds:
+    if sampler.refill_rounds and not compares:
         yield ("sampler", "refill_rounds"), "no group is dropped where responses are not compared; leave it out"
+    elif sampler.refill_rounds and sampler.dead_groups == "keep":
+        yield ("sampler", "refill_rounds"), "no group is dropped with dead_groups 'keep'; leave out one of them"
 
 
 def _known_before(recipe: Recipe) -> Iterator[Misfit]:
@@ -114,11 +116,10 @@ def _known_before(recipe: Recipe) -> Iterator[Misfit]:
     parts: dict[Path, Needs] = {("pair_weighting",): recipe.pair_weighting.needs()}
     parts |= {("losses", index): loss.needs() for index, loss in enumerate(recipe.losses)}
     for place, one in parts.items():
-        for what in (
-            *(f"data column '{name}'" for name in sorted(one.columns)),
-            *(("a gold response",) if one.gold else ()),
-        ):
-            yield place, f"needs a {what} of each row, and rows of trainer '{trainer}' are sampled; use another"
+        wanted = [*map(repr, sorted(one.columns)), *(["a gold response"] if one.gold else [])]
+        if wanted:
+            what = " and ".join(wanted)
+            yield place, f"needs {what} of each row of the data, and trainer '{trainer}' samples its rows; use another"
 
 
 def _losses_differ(recipe: Recipe) -> Iterator[Misfit]:
@@ -216,6 +217,8 @@ def _planted(recipe: Recipe) -> Iterator[Misfit]:
 
 
 def _token_values(recipe: Recipe) -> Iterator[Misfit]:
+    if recipe.trainer.draws:  # said by `_known_before`
+        return
     for values in sorted(recipe.weighting.all_needs().values, key=repr):
         if refusal := values.refusal(recipe.trainer.name, recipe.trainer.gives):
             yield ("weighting",), refusal

@@ -48,13 +48,13 @@ class Math(AgainstGold):
         found = _parsed(sample.response)
         if not found:
             return "unparsable"
-        return "right" if math_verify.verify(right, found, timeout_seconds=None) else "wrong"
+        return "right" if math_verify.verify(right, found, timeout_seconds=0) else "wrong"
 
 
 def _parsed(text: str) -> Sequence[Any]:
     """Expressions of sympy: one, or none where nothing can be parsed."""
     kinds = (math_verify.LatexExtractionConfig(boxed_match_priority=0), math_verify.ExprExtractionConfig())
     found: Sequence[Any] = math_verify.parse(
-        text, extraction_config=kinds, fallback_mode="no_fallback", parsing_timeout=None
+        text, extraction_config=kinds, fallback_mode="no_fallback", parsing_timeout=0
     )
     return found

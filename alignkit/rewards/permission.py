@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, Literal
@@ -11,6 +11,18 @@ Permission = Literal["none", "sandbox", "bare"]
 """Not at all; in a sandbox; without one, for machines whose kernel has none to give."""
 
 _GRANTED: Final = ContextVar[Permission]("granted", default="none")
+
+
+_OPTIONS: Final[Mapping[Permission, str]] = {
+    "none": "",
+    "sandbox": " --execute-code",
+    "bare": " --execute-code-without-sandbox",
+}
+
+
+def option() -> str:
+    """What says the same on the command line, a blank before it; nothing where nothing is allowed."""
+    return _OPTIONS[granted()]
 
 
 def granted() -> Permission:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
-import os
-import signal
-import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal
@@ -19,8 +15,6 @@ from alignkit.rewards.permission import granting
 
 Said = tuple[Literal["ready", "begins", "score", "error"], Any]
 """What a worker says: that it waits for samples, that it begins with one, its score, or why the run must stop."""
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -52,9 +46,8 @@ class Recipe:
         return kind.model_validate(self.parameters)
 
 
-def main(descriptor: int, parent: int) -> None:
+def main(descriptor: int) -> None:
     """Serves the process at the other end of a socket."""
-    end_with(parent)
     connection = Connection(descriptor)
     try:
         recipes, permission = connection.recv()
@@ -88,11 +81,3 @@ def _error(error: BaseException, before: str) -> Said:
     if isinstance(error, AlignkitError):
         return "error", str(error)
     return "error", f"{before}{type(error).__name__}: {printable(str(error))}"
-
-
-def end_with(parent: int) -> None:
-    """Has the kernel end this process when its parent does, however that comes about; Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before that was said
-            os._exit(1)

@@ -31,7 +31,18 @@ PATIENCE: Final = 120.0
 MOST: Final = 16
 """Most workers of one process."""
 
-_START: Final = "import sys; sys.path[:] = {path!r}; from alignkit.rewards.worker import main; main({end}, {parent})"
+_START: Final = """
+import os, sys
+if not os.fork():
+    os.close({end})
+    os.read({life}, 1)
+    os.killpg(0, {kill})
+sys.path[:] = {path!r}
+from alignkit.rewards.worker import main
+main({end})
+"""
+"""A worker and its guard, which waits for the end of a pipe that this process alone holds open: however it comes to its
+end, the worker ends too, with all that it started."""
 
 
 def default_count() -> int:
@@ -137,16 +148,18 @@ class _Worker:
 
     def __init__(self, rewards: Sequence[Reward]) -> None:
         ours, theirs = socket.socketpair()
-        start = _START.format(path=sys.path, end=theirs.fileno(), parent=os.getpid())
+        life, self._life = os.pipe()
+        start = _START.format(path=sys.path, end=theirs.fileno(), life=life, kill=int(signal.SIGKILL))
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", start],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), life],
                 start_new_session=True,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
+        os.close(life)
         self._rewards = rewards
         self._limit = PATIENCE
         self.connection = Connection(ours.detach())
@@ -193,6 +206,7 @@ class _Worker:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self.connection.close()
+        os.close(self._life)
         return code
 
     def _send(self, message: object) -> None:

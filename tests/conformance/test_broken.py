@@ -26,6 +26,9 @@ from alignkit.pair_weighting.base import PairWeighting
 from alignkit.registry import Component
 from alignkit.rewards.base import Reward
 from alignkit.rollouts.base import ResponseAnchor
+from alignkit.rollouts.generate import Generate
+from alignkit.rollouts.groups import Drawn as Response
+from alignkit.rollouts.groups import Sampler
 from alignkit.scores import View
 from alignkit.views.base import Trainer
 from alignkit.weighting.base import TokenWeighting
@@ -553,6 +556,43 @@ class Tiring(Reward):
 )
 def test_a_reward(cls, sentence):
     assert starts(said_of(cls), sentence), said_of(cls)
+
+
+class Canned(Sampler):
+    """The same long response to everything, one to each prompt."""
+
+    def sample(self, prompts, seeds, policy, step):
+        ids = np.full(self.max_new_tokens + 1, 10**6)
+        return [[Response(ids, np.zeros(len(ids)))] for _ in prompts]
+
+
+class Restless(Generate):
+    """Other seeds for each prompt of a call."""
+
+    def sample(self, prompts, seeds, policy, step):
+        others = [[seed + place for seed in own] for place, own in enumerate(seeds)]
+        return super().sample(prompts, others, policy, step)
+
+
+class Hot(Generate):
+    """Draws at another temperature than it says."""
+
+    def sample(self, prompts, seeds, policy, step):
+        cold = Generate(name="generate", responses=self.responses, max_new_tokens=self.max_new_tokens)
+        return cold.sample(prompts, seeds, policy, step)
+
+
+@pytest.mark.parametrize(
+    ("cls", "parameters", "sentence"),
+    [
+        (Canned, {}, "gives groups of [1, 1, 1, 1] responses for 4 prompts; expected 3 each"),
+        (Canned, {}, "a response has 7 tokens; expected 1 to 6 (max_new_tokens)"),
+        (Restless, {}, "draws other responses for a prompt alone; the seeds decide all of it"),
+        (Hot, {"temperature": 0.5}, "log-probs of a response: -"),
+    ],
+)
+def test_a_sampler(cls, parameters, sentence):
+    assert starts(said_of(cls, **parameters), sentence), said_of(cls, **parameters)
 
 
 # --- the command ---

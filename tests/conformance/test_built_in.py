@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import datasets
 import math_stand_in
 import pytest
+import transformers
+from vllm_stand_in import serving
 
 from alignkit.conformance import check_component
 from alignkit.conformance.kit import CHECKS
@@ -24,7 +27,9 @@ PARAMETERS = {
     ("model", "pretrained"): {"path": str(FOLDER)},
     ("reward", "constraints"): {"column": "constraints", "ends_with": "42"},
     ("reward", "length"): {"max": 80},
+    ("reward", "model"): {"path": "classifier"},
     ("reward", "regex"): {"pattern": "[0-9]+"},
+    ("sampler", "vllm"): {"weights": "."},
     ("source", "file"): {"path": "pairs.jsonl"},
     ("source", "hub"): {"id": "owner/pairs"},
     ("source", "world"): {"pairs": 4, "eval_pairs": 2},
@@ -34,17 +39,30 @@ PARAMETERS = {
 ROWS = [{"prompt": f"Q{n}:", "chosen": " yes", "rejected": " no"} for n in range(4)]
 
 
+def save_classifier(folder):
+    """The world's model with a head of one label, and its tokenizer, which learns to write conversations."""
+    config = transformers.AutoConfig.from_pretrained(FOLDER, num_labels=1)
+    transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(FOLDER)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    tokenizer.save_pretrained(folder)
+
+
 @pytest.mark.parametrize(
     ("kind", "name"), [(kind, name) for kind, registry in KINDS.items() for name in registry.classes()]
 )
 def test_it_keeps_its_promises(kind, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    if (kind, name) == ("reward", "model"):
+        save_classifier("classifier")
     monkeypatch.setattr("gc.collect", lambda *_: 0)  # half a second for each model that is trained on the side
     monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: datasets.Dataset.from_list(ROWS))
     monkeypatch.setitem(sys.modules, "math_verify", math_stand_in)  # the real one is asked in tests/rewards
-    component = KINDS[kind].build(name, PARAMETERS.get((kind, name), {}))
-    with quiet_libraries():
+    parameters = PARAMETERS.get((kind, name), {})
+    model = transformers.AutoModelForCausalLM.from_pretrained(FOLDER) if name == "vllm" else None
+    with quiet_libraries(), serving(model) if model else nullcontext() as server:
+        component = KINDS[kind].build(name, parameters | ({"url": server.url} if server else {}))
         check_component(component)
 
 

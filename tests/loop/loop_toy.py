@@ -15,7 +15,7 @@ from alignkit.loop.checkpoint import read_tensors, write_tensors
 from alignkit.loop.config import TrainingConfig
 from alignkit.loop.loop import TrainResult, train
 from alignkit.loop.optimizer import trainable
-from alignkit.loop.step import Metrics
+from alignkit.loop.step import Metrics, StepRows
 
 VOCABULARY = 10
 FINGERPRINT = {"data": "d1", "recipe": "r1"}
@@ -58,17 +58,23 @@ class ToyStep:
     Args:
         noise: multiply the loss of each micro-batch by a draw from torch's generator.
         bad_row: index of a row whose loss is NaN.
+        idle: steps that have nothing to train on.
     """
 
     lookahead = 2
+    updates = 1
 
-    def __init__(self, noise: bool = False, bad_row: int | None = None) -> None:
+    def __init__(self, noise: bool = False, bad_row: int | None = None, idle: Sequence[int] = ()) -> None:
+        self.idle = idle
         self.module: nn.Module = Bigram()
         self.plain = self.module
         self.anchor = torch.zeros(())
         self.noise = noise
         self.bad_row = bad_row
         self.prepared: list[dict[int, list[int]]] = []
+
+    def draw(self, step: int, batch: Sequence[TokenRow]) -> StepRows:
+        return StepRows((), {"drawn": 0.0}) if step in self.idle else StepRows(batch)
 
     def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:
         return {"examples": len(rows), "tokens": sum(len(row.responses["chosen"]) for row in rows)}

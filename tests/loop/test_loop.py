@@ -14,7 +14,7 @@ from loop_toy import FINGERPRINT, ToyStep, make_rows, run_toy, weights_of
 
 from alignkit.errors import CheckpointError, NonFiniteError, RunFolderError
 from alignkit.finite import require
-from alignkit.loop.checkpoint import CheckpointFolder, find_damage
+from alignkit.loop.checkpoint import CheckpointFolder, find_damage, read_tensors
 from alignkit.loop.loop import _Loop
 from alignkit.loop.order import DataOrder
 from alignkit.loop.signals import Interrupted, Interruptible
@@ -430,3 +430,40 @@ def test_versions_that_changed_are_told(tmp_path):
     folder.commit(3)
     _, notes, _ = run_toy(tmp_path, resume=True)
     assert notes[0] == f"{folder.path(3)}: made with torch 1.0, now {now}; the last bits may differ"
+
+
+def test_a_step_without_rows_leaves_parameters_and_optimizer(tmp_path):
+    """What is left are the steps before and after it; the schedule and the log go on."""
+    constant = {"warmup": 0.0, "schedule": "constant", "save_every": 1, "keep_checkpoints": 9}
+    result, _, step = run_toy(tmp_path / "idle", ToyStep(idle=(1, 3)), steps=4, **constant)
+    lines = log_of(tmp_path / "idle")
+    assert lines[1] == {
+        "step": 2,
+        "epoch": pytest.approx(16 / 21),
+        "loss": 0.0,
+        "grad_norm": 0.0,
+        "lr": 0.1,
+        "drawn": 0.0,
+    }
+    assert [line["step"] for line in lines] == [1, 2, 3, 4] and result.steps == 4
+    for file in ("optimizer.safetensors", "model/parameters.safetensors"):
+        one, other, later = (
+            read_tensors(tmp_path / "idle" / "checkpoints" / f"step-0000000{number}" / file) for number in (1, 2, 3)
+        )
+        assert one.keys() == other.keys() and all(torch.equal(other[key], value) for key, value in one.items())
+        assert not all(torch.equal(later[key], value) for key, value in one.items())
+    resumed = ToyStep(idle=(1, 3))
+    run_toy(tmp_path / "again", resumed, steps=4, **constant)
+    assert torch.equal(weights_of(resumed), weights_of(step))
+
+
+def test_a_batch_is_there_for_several_steps(tmp_path):
+    """21 rows, batch 8, each for 2 steps: 6 steps are an epoch, and the rows of two steps in a row are the same."""
+    step = ToyStep()
+    step.updates, step.lookahead = 2, 1
+    result, _, _ = run_toy(tmp_path, step, steps=None, epochs=1.0)
+    assert result.steps == 6
+    seen = [rows for of_step in step.prepared for rows in of_step.values()]
+    assert seen[0::2] == seen[1::2] and sorted(seen[0] + seen[2] + seen[4]) == list(range(21))
+    epochs = [line["epoch"] for line in log_of(tmp_path)]
+    assert epochs == pytest.approx([4 / 21, 8 / 21, 12 / 21, 16 / 21, 18.5 / 21, 1.0])

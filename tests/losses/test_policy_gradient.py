@@ -247,6 +247,25 @@ class TestWeights:
         )
         assert torch.equal(built().per_example(turned), built().per_example(scores)[order])
 
+    def test_weights_that_look_ahead_are_no_baseline(self) -> None:
+        """Two binary tokens, 1 with probability .6, always reward 1; weights 2 and 0 where both are 1, else 1 and 1.
+
+        Unweighted, a constant reward gives no gradient. Weighted, .36 x (1 - .6) moves from the second to the first.
+        """
+        logit_T = torch.full((2,), math.log(1.5), dtype=torch.float64, requires_grad=True)
+        outcomes_BT = torch.tensor([[1, 1], [1, 0], [0, 1], [0, 0]])
+        signs_BT = 2 * outcomes_BT - 1
+        policy_BT = torch.nn.functional.logsigmoid(signs_BT * logit_T)
+        probability_B = policy_BT.detach().sum(-1).exp()
+        ones_BT = torch.ones_like(policy_BT).detach()
+        found = {}
+        for name, first in (("plain", (1.0, 1.0)), ("ahead", (2.0, 0.0))):
+            response = TokenScores(policy_BT, ones_BT.bool(), rows([first, (1.0, 1.0), (1.0, 1.0), (1.0, 1.0)]))
+            value_B = built().per_example(RolloutScores(response, ones_BT, policy_BT.detach(), 2))
+            (found[name],) = torch.autograd.grad((probability_B * value_B).sum(), logit_T, retain_graph=True)
+        close(found["plain"], [0.0, 0.0])
+        close(found["ahead"], [-0.144, 0.144])
+
     def test_a_dead_group_without_kl_is_no_gradient(self) -> None:
         assert (gradient(built(), rollouts(MOVED, WEIGHTS, (1.0, 1.0, 1.0, 1.0))) == 0).all()
 

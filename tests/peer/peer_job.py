@@ -28,6 +28,7 @@ from peer.peer_inputs import (
     read_rows,
     tokenizer,
 )
+from peer.rollout_cases import LONGEST, NUM_PROMPTS, ROLLOUT_CASES, responses
 from torch import Tensor
 
 FIRST = "torch==2.13.0"
@@ -75,9 +76,12 @@ def run_peer(folder: Path) -> Peer:
     for name, model in (("policy", make_policy()), ("reference", make_model())):
         model.save_pretrained(given / name)
         tokenizer().save_pretrained(given / name)
+    for case in ROLLOUT_CASES:
+        if case.moved:
+            case.trained().save_pretrained(given / case.name)
     (given / "job.json").write_text(json.dumps(_job(read_rows())))
     _run([environment(), "-I", Path(__file__).with_name("trl_side.py"), given, out])
-    gradients = {case.name: safetensors.torch.load_file(out / f"{case.name}.safetensors") for case in CASES}
+    gradients = {case.name: safetensors.torch.load_file(out / f"{case.name}.safetensors") for case in (*CASES, *ROLLOUT_CASES)}
     return Peer(json.loads((out / "values.json").read_text()), gradients)
 
 
@@ -93,6 +97,17 @@ def _job(rows: Rows) -> dict[str, Any]:
         "rows": {"preference": _pairs_of(rows), "unpaired": _halves_of(rows)},
         "cases": [case_of(case) for case in CASES],
         "trajectories": trajectories,
+        "rollouts": _rollouts_of(rows),
+    }
+
+
+def _rollouts_of(rows: Rows) -> dict[str, Any]:
+    return {
+        "texts": [pair.prompt for pair in rows.pairs[:NUM_PROMPTS]],
+        "prompt_ids": rows.prompts[:NUM_PROMPTS],
+        "ids": [[ids.tolist() for ids in group] for group in responses(rows)],
+        "longest": LONGEST,
+        "cases": [{**asdict(case), "updates": case.updates, "rewards": case.rewards} for case in ROLLOUT_CASES],
     }
 
 

@@ -2,7 +2,8 @@
 
 IN holds the folders `policy` and `reference` (weights and tokenizer) and `job.json` with rows, cases and trajectories.
 OUT gets `values.json` and one `CASE.safetensors` of gradients per case. Numbers come from the trainers' own
-`compute_loss`, on batches of the trainers' own data sets and collators, and trajectories from their `train()`.
+`compute_loss`, on batches of the trainers' own data sets and collators, and trajectories from their `train()`. Trainers
+that sample are given the responses and rewards, and do all else: advantages, old log-probs, loss, gradients.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from trl.experimental.tpo import TPOConfig, TPOTrainer
 
+ON_POLICY = {"GRPOTrainer": (trl.GRPOTrainer, trl.GRPOConfig), "RLOOTrainer": (trl.RLOOTrainer, trl.RLOOConfig)}
 CONFIGS = {
     trl.DPOTrainer: trl.DPOConfig,
     trl.KTOTrainer: trl.KTOConfig,
@@ -35,6 +37,7 @@ CONFIGS = {
 }
 TRAINERS = {trainer.__name__: trainer for trainer in CONFIGS}
 WITH_REFERENCE = ("DPOTrainer", "KTOTrainer")
+KEPT = ("kl", "clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "cispo_clip_ratio")
 
 COLUMNS = {
     "DPOTrainer": ("prompt", "chosen", "rejected"),
@@ -58,6 +61,10 @@ def main(job_folder: Path, out: Path) -> None:
     for trajectory in job["trajectories"]:
         rows = job["rows"][trajectory["case"]["rows"]]
         values["trajectories"][trajectory["name"]] = train(job_folder, trajectory, rows)
+    values["rollouts"] = {}
+    for case in job["rollouts"]["cases"]:
+        values["rollouts"][case["name"]], gradients = step_on_rollouts(job_folder, case, job["rollouts"])
+        save_file(gradients, out / f"{case['name']}.safetensors")
     (out / "values.json").write_text(json.dumps(values))
 
 
@@ -181,6 +188,63 @@ def train(job_folder: Path, trajectory: dict[str, Any], rows: list[dict[str, Any
     trainer.train()
     assert len(losses) == len(trajectory["batches"])
     return losses
+
+
+# --- on responses ---
+
+
+def step_on_rollouts(
+    job_folder: Path, case: dict[str, Any], rollouts: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Loss, advantages, metrics and gradients of the last step on given responses, by the trainer's `training_step`."""
+    trainer = make_sampler(job_folder, case, rollouts)
+    parts = trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
+    texts = [{"prompt": text} for text, group in zip(rollouts["texts"], rollouts["ids"], strict=True) for _ in group]
+    trainer.model.train()
+    trainer._prepare_inputs(texts)
+    if case["updates"] > 1:  # the responses are trained on again, after the policy has moved
+        trainer._step = parts
+        trainer.model.load_state_dict(load(job_folder / case["name"]).state_dict())
+    loss = sum(trainer.training_step(trainer.model, texts, None) for _ in range(parts))
+    logged = trainer._metrics["train"]
+    values = {name: sum(logged[name]) / parts for name in KEPT if name in logged}
+    gradients = {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
+    return {"loss": loss.item(), "advantages": list(trainer._logs["advantages"]), **values}, gradients
+
+
+def make_sampler(job_folder: Path, case: dict[str, Any], rollouts: dict[str, Any]) -> Any:
+    """TRL's trainer of a case that draws the given responses and rewards them as given."""
+    kind, config = ON_POLICY[case["peer"]]
+    responses = [ids for group in rollouts["ids"] for ids in group]
+    arguments = {"gradient_accumulation_steps": 1, **case["arguments"]}
+    trainer = kind(
+        model=load(job_folder / "policy"),
+        reward_funcs=lambda completion_ids, **columns: case["rewards"],
+        args=config(
+            output_dir=tempfile.mkdtemp(),
+            per_device_train_batch_size=len(responses) // arguments["gradient_accumulation_steps"],
+            num_generations=len(rollouts["ids"][0]),
+            num_iterations=case["updates"],
+            max_completion_length=rollouts["longest"],
+            gradient_checkpointing=False,
+            bf16=False,
+            use_cpu=True,
+            report_to="none",
+            **arguments,
+        ),
+        train_dataset=datasets.Dataset.from_dict({"prompt": rollouts["texts"]}),
+        processing_class=transformers.AutoTokenizer.from_pretrained(job_folder / "policy"),
+    )
+    if trainer.ref_model is not None:
+        trainer.ref_model.load_state_dict(load(job_folder / "reference").state_dict())
+
+    def given(prompt_ids: list[list[int]], *rest: Any) -> Any:
+        wanted = zip(rollouts["prompt_ids"], rollouts["ids"], strict=True)
+        assert prompt_ids == [ids for ids, group in wanted for _ in group]
+        return (responses, None) if case["peer"] == "GRPOTrainer" else responses
+
+    trainer._generate_single_turn = given
+    return trainer
 
 
 if __name__ == "__main__":

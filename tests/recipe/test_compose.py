@@ -30,7 +30,7 @@ MISFITS = {
     ),
     "trainer=sft": (
         "losses.0.name: 'dpo' is a loss of pairs, but trainer 'sft' gives responses; "
-        "losses that fit: sft; trainers that fit: preference"
+        "losses that fit: sft; trainers that fit: online_preference, preference"
     ),
     "pair_weighting=wpo\nlosses=[{name: dpo, pair_weighted: false}, triplet]": (
         "pair_weighting.name: 'wpo' weighs no loss, as each has 'pair_weighted: false'; set it to true, add a loss, "

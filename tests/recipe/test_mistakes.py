@@ -22,7 +22,8 @@ trainer: preference
 """
 
 WEIGHTINGS = (
-    "column, contrastive, gradient, hybrid, oracle, prior, random, self, softmax, statistic, surprisal, tis, uniform"
+    "column, contrastive, entropy, gradient, hybrid, oracle, prior, random, self, softmax, statistic, surprisal, tis, "
+    "top_entropy, uniform"
 )
 
 # What is put on line 5 of the recipe above -> the line it gives.

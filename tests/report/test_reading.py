@@ -112,17 +112,17 @@ def test_chosen_responses_that_become_less_likely(change, speaks):
 
 def test_groups_without_a_difference():
     assert said(log(frac_reward_zero_std=0.9, reward=0.05)) == [
-        "90% of the groups had equal rewards in the end (mean reward 0.05), and those teach nothing: the prompts are too "
-        "easy or too hard for this policy, or the reward too coarse. Take other prompts, more responses per prompt, or "
-        "sampler.refill_rounds."
+        "90% of the groups had equal rewards in the end (mean reward 0.05), and those teach nothing: the prompts are "
+        "too easy or too hard for this policy, or the reward too coarse. Take other prompts, more responses per "
+        "prompt, or sampler.refill_rounds."
     ]
     assert said(log(frac_reward_zero_std=0.8, reward=0.05)) == []
 
 
 def test_sampled_responses_that_are_cut():
     assert said(log(**{"completions__clipped_ratio": 0.75})) == [
-        "75% of the sampled responses were cut at sampler.max_new_tokens before they ended, so rewards judged unfinished "
-        "text: allow more tokens, or reward an end (length with shape soft_overlong)."
+        "75% of the sampled responses were cut at sampler.max_new_tokens before they ended, so rewards judged "
+        "unfinished text: allow more tokens, or reward an end (length with shape soft_overlong)."
     ]
     assert said(log(**{"completions__clipped_ratio": 0.5})) == []
 

@@ -44,9 +44,9 @@ def test_what_is_asked(asked):
     Math().score([sample("It is 42.", "6 x 7"), sample("42", r"\boxed{42}"), sample("42", "$42$")])
     parsed, verified = [one for one in asked if "text" in one], [one for one in asked if "gold" in one]
     assert [one["text"] for one in parsed] == ["$6 x 7$", "It is 42.", r"\boxed{42}", "42", "$42$", "42"]
-    assert {(one["parsing_timeout"], one["fallback_mode"]) for one in parsed} == {(None, "no_fallback")}
+    assert {(one["parsing_timeout"], one["fallback_mode"]) for one in parsed} == {(0, "no_fallback")}
     assert [kind.boxed_match_priority for kind in parsed[0]["extraction_config"][:1]] == [0]
-    assert [one["timeout_seconds"] for one in verified] == [None] * 3
+    assert [one["timeout_seconds"] for one in verified] == [0] * 3
 
 
 def test_without_the_package_a_line_says_what_to_install(monkeypatch):

@@ -30,6 +30,11 @@ def is_gone(process: int) -> bool:
     return False
 
 
+def arguments() -> str:
+    """Of all processes."""
+    return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+
 def test_hung_and_dead_workers_cost_their_own_sample_only(tmp_path: Path):
     started = tmp_path / "started"
     orders = ["say 1", f"hang {started}", "none", "die", "say 5", "say 6"]
@@ -40,8 +45,7 @@ def test_hung_and_dead_workers_cost_their_own_sample_only(tmp_path: Path):
         assert time.monotonic() - begun < 15
     assert scores == [[2.0, None, None, None, 10.0, 12.0], [1.0, None, None, None, 5.0, 6.0]]
     assert started.exists()
-    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert str(started) not in left
+    assert str(started) not in arguments()
 
 
 def test_all_workers_are_used_and_stay_until_they_are_left():
@@ -93,3 +97,8 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path):
             time.sleep(0.05)
         parent.send_signal(signal.SIGKILL)
     assert is_gone(worker)
+    for _ in range(100):
+        if str(started) not in arguments():
+            break
+        time.sleep(0.05)
+    assert str(started) not in arguments()
