@@ -11,13 +11,14 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from engine_toy import bench, llama, move, objective, policy, rows
+from engine_toy import bench, llama, move, policy, rows
 
 from alignkit.asks.reference_logps import ReferenceLogps
 from alignkit.asks.table import load_table
 from alignkit.data.rows import TokenRow
 from alignkit.data.unpairing import unpair
 from alignkit.engine.objective import ObjectiveStep
+from alignkit.engine.rollouts import Rollouts
 from alignkit.engine.scoring import Scoring, tabulated
 from alignkit.errors import RecipeError
 from alignkit.loop.order import DataOrder
@@ -26,6 +27,7 @@ from alignkit.models.reference import Reference, frozen_copy
 from alignkit.pair_weighting import pair_weightings
 from alignkit.recipe.load import load_recipe
 from alignkit.recipe.recipe import Recipe
+from alignkit.rewards.judge import Judge
 from alignkit.views import trainers
 from alignkit.weighting import weightings
 
@@ -64,7 +66,20 @@ trainer: preference
 training: {batch_size: 4, micro_batch_size: 2, learning_rate: 0.001}
 """
 
-REASONS = (" is a loss of ", ": contrast '", " weighs pairs, but trainer ", " weighs no loss, ")
+SAMPLING = {
+    "sampler": "{name: generate, responses: 4, max_new_tokens: 8}",
+    "rewards": "[{name: length, shape: target, target: 3}]",
+    "advantage": "{name: group}",
+}
+"""What trainers take that draw responses; of an untrained model they differ in their length at least."""
+
+REASONS = (
+    " is a loss of ",
+    ": contrast '",
+    " weighs pairs, but trainer ",
+    " weighs no loss, ",
+    " samples ",
+)
 """Parts of the sentences that may refuse a combination."""
 
 
@@ -79,6 +94,8 @@ def data(trainer: str) -> list[TokenRow]:
         found.append(replace(row, columns=columns, critical=critical, token_columns={"_weight": weights}))
     if trainer == "sft":
         return [replace(row, responses={"chosen": row.responses["chosen"]}) for row in found]
+    if trainers.get(trainer).draws:
+        return [replace(row, responses={}, token_columns={}, critical={}) for row in found]
     return unpair(found[:2]) if trainer == "unpaired" else found
 
 
@@ -89,6 +106,9 @@ class Words:
 
     def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         return {"input_ids": [ord(letter) % 40 for letter in text]}
+
+    def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+        return "".join(chr(64 + token) for token in ids)
 
     def save_pretrained(self, folder: Path) -> None:
         """A checkpoint of a short training on the side asks for it."""
@@ -108,7 +128,9 @@ def prepared(of: Recipe, folder: Path) -> tuple[ObjectiveStep, list[TokenRow]]:
     tables = {values: load_table(values, train, tools) for values in sorted(wanted, key=repr)}
     moved = replace(start, scorer=type(start.scorer)(move(llama(), seed=7), 4096).eval())
     reference: Reference | None = live if needs.live_reference else None
-    return objective(Scoring(of.method(), moved, reference, tables, tools.accelerator.autocast), of), train
+    scoring = Scoring(of.method(), moved, reference, tables, tools.accelerator.autocast)
+    rollouts = Rollouts(scoring, of.sizes(), train, Judge(of.rewards)) if of.trainer.draws else None
+    return ObjectiveStep(scoring, of.sizes(), rollouts), train
 
 
 def train_two_steps(of: Recipe, folder: Path) -> Iterator[tuple[float, float]]:
@@ -117,15 +139,17 @@ def train_two_steps(of: Recipe, folder: Path) -> Iterator[tuple[float, float]]:
     parameters = list(step.module.parameters())
     optimizer = torch.optim.SGD(parameters, lr=1e-3)
     for number in range(2):
-        batch = DataOrder(train, 4, of.seed).batch(number)
         coming = {ahead: DataOrder(train, 4, of.seed).batch(ahead) for ahead in range(number, number + step.lookahead)}
+        batch = coming[number] = step.draw(number, coming[number]).rows
         step.prepare(number, batch, coming)
-        total = 0.0
-        for part in (batch[:2], batch[2:]):
+        total, half = 0.0, (len(batch) + 1) // 2
+        for part in filter(None, (batch[:half], batch[half:])):
             loss, metrics = step.loss(part, number, step.totals(batch))
             loss.backward()
             total += loss.item()
             assert all(math.isfinite(value) for value, _ in metrics.values())
+            if of.trainer.needs_advantage:  # with one update per drawing the policy is the one that sampled
+                assert torch.equal(*metrics["ratio/mean"])
         yield total, float(torch.nn.utils.clip_grad_norm_(parameters, math.inf))
         optimizer.step()
         optimizer.zero_grad()
@@ -180,35 +204,46 @@ def fits(loss: str, trainer: str) -> bool:
     return losses.get(name_of(LOSSES[loss])).sees == trainers.get(trainer).gives
 
 
-TRAINERS = [name for name, cls in trainers.classes().items() if not cls.draws]
-"""Those of the data's responses; the others are in test_matrix_on_policy.py."""
+def taken(trainer: str) -> list[str]:
+    """The settings that a trainer takes beside the losses."""
+    cls = trainers.get(trainer)
+    return [
+        f"{key}={value}" for key, value in SAMPLING.items() if cls.draws and (key != "advantage" or cls.needs_advantage)
+    ]
 
-FITTING = [(trainer, loss) for trainer in TRAINERS for loss in LOSSES if fits(loss, trainer)]
-OTHERS = [(trainer, loss) for trainer in TRAINERS for loss in LOSSES if not fits(loss, trainer)]
+
+FITTING = [
+    (trainer, loss)
+    for trainer in trainers.names()
+    for loss in LOSSES
+    # Sampled pairs are pairs: one loss of them is enough here, and test_matrix_on_policy.py has the others.
+    if fits(loss, trainer) and (trainer != "online_preference" or loss == "dpo")
+]
+OTHERS = [(trainer, loss) for trainer in trainers.names() for loss in LOSSES if not fits(loss, trainer)]
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize(("trainer", "loss"), FITTING)
 def test_weighting_and_loss(weighting: str, trainer: str, loss: str, folder: Path) -> None:
-    found = outcome(folder, f"weighting={WEIGHTINGS[weighting]}", f"losses=[{LOSSES[loss]}]", f"trainer={trainer}")
-    assert trains(found) or ": contrast '" in found
+    overrides = (f"weighting={WEIGHTINGS[weighting]}", f"losses=[{LOSSES[loss]}]", f"trainer={trainer}")
+    found = outcome(folder, *overrides, *taken(trainer))
+    assert trains(found) or ": contrast '" in found or " samples its responses; " in found or " samples other " in found
 
 
 @pytest.mark.parametrize(("trainer", "loss"), OTHERS)
 def test_a_loss_that_does_not_fit_the_trainer_is_refused(trainer: str, loss: str, folder: Path) -> None:
-    found = outcome(folder, f"losses=[{LOSSES[loss]}]", f"trainer={trainer}")
+    found = outcome(folder, f"losses=[{LOSSES[loss]}]", f"trainer={trainer}", *taken(trainer))
     assert not trains(found) and " is a loss of " in found and "trainers that fit: " in found
 
 
 @pytest.mark.parametrize("pairs", PAIR_WEIGHTINGS)
 @pytest.mark.parametrize(("trainer", "loss"), FITTING)
 def test_pair_weighting_and_loss(pairs: str, trainer: str, loss: str, folder: Path) -> None:
-    found = outcome(
-        folder, f"pair_weighting={PAIR_WEIGHTINGS[pairs]}", f"losses=[{LOSSES[loss]}]", f"trainer={trainer}"
-    )
+    overrides = (f"pair_weighting={PAIR_WEIGHTINGS[pairs]}", f"losses=[{LOSSES[loss]}]", f"trainer={trainer}")
+    found = outcome(folder, *overrides, *taken(trainer))
     outside = losses.build(name_of(LOSSES[loss]), {})
     weighs = pairs == "uniform" or getattr(outside, "pair_weighted", False)
-    assert trains(found) is weighs
+    assert trains(found) is weighs or " samples its rows; " in found
 
 
 def test_most_combinations_train(folder: Path) -> None:

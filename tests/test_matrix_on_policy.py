@@ -1,5 +1,5 @@
-"""Everything that samples composes: advantages, forms of the policy gradient, weightings, pair losses, rewards and
-samplers train two steps with finite loss and gradient, or are refused with a sentence."""
+"""Everything that samples composes: advantages, forms of the policy gradient, pair losses, rewards and samplers train
+two steps with finite loss and gradient, or are refused with a sentence. Weightings are in test_matrix.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 from engine_toy import llama
 from rollout_toy import large, prompts, step_of, trained_on
-from test_matrix import LOSSES, PAIR_WEIGHTINGS, WEIGHTINGS, fits
+from test_matrix import LOSSES, fits
 from vllm_stand_in import serving
 
 from alignkit.advantages import advantages
@@ -22,7 +22,7 @@ from alignkit.recipe.load import load_recipe
 from alignkit.rewards import rewards
 from alignkit.rewards.base import Sample
 from alignkit.rewards.judge import Judge
-from alignkit.rewards.permission import Permission, granting
+from alignkit.rewards.permission import granting
 from alignkit.rollouts import samplers
 
 RECIPE = """
@@ -54,8 +54,6 @@ FORMS = {
     "cispo": "{surrogate: cispo, clip: [1.0, 4.0], kl: {coefficient: 0.04, estimator: k3_corrected}}",
     "positive": "{apply_weights_to: positive}",
 }
-REASONS = (" known before training", " computed before training", " for its next visit", " of each row of the data")
-"""Parts of the sentences that may refuse a combination."""
 
 
 def outcome(folder: Path, *overrides: str, sampler: Any = None) -> str | list[tuple[float, float]]:
@@ -83,7 +81,7 @@ def outcome(folder: Path, *overrides: str, sampler: Any = None) -> str | list[tu
 def trains(found: str | list[tuple[float, float]]) -> bool:
     """Two steps were trained, rightly; or nothing was, for a reason that is given."""
     if isinstance(found, str):
-        assert found.count("\n") == 0 and any(reason in found for reason in REASONS), found
+        assert found.count("\n") == 0 and " of each row of the data, and trainer " in found, found
         return False
     assert len(found) == 2
     assert all(math.isfinite(loss) and math.isfinite(norm) and norm > 0 for loss, norm in found), found
@@ -108,37 +106,10 @@ def test_advantage_and_policy_gradient(advantage: str, form: str, tmp_path: Path
     assert trains(outcome(tmp_path, f"advantage={ADVANTAGES[advantage]}", f"losses=[{loss}]", weighting, *twice))
 
 
-REFUSED = {
-    "column",
-    "contrastive",
-    "contrastive prompts",
-    "gradient reference",
-    "gradient smoothed",
-    "oracle",
-    "tis",
-    "tis prompts",
-    "tis sft",
-}
-"""What is computed of the data's responses, or kept for the next visit of one."""
-
-
-@pytest.mark.parametrize("trainer", ["on_policy", "online_preference"])
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
-def test_weightings(weighting: str, trainer: str, tmp_path: Path) -> None:
-    found = outcome(tmp_path, f"weighting={WEIGHTINGS[weighting]}", *(ONLINE if trainer != "on_policy" else ()))
-    assert trains(found) is (weighting not in REFUSED)
-
-
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if fits(loss, "online_preference")])
 def test_pair_losses(loss: str, tmp_path: Path) -> None:
     found = outcome(tmp_path, *ONLINE, f"losses=[{LOSSES[loss]}]", "weighting=hybrid", "trainer.updates_per_rollout=2")
     assert trains(found) is (loss not in ("calibrated_nll", "tpo", "tpo_l"))
-
-
-@pytest.mark.parametrize("pairs", PAIR_WEIGHTINGS)
-def test_pair_weightings(pairs: str, tmp_path: Path) -> None:
-    found = outcome(tmp_path, *ONLINE, f"pair_weighting={PAIR_WEIGHTINGS[pairs]}")
-    assert trains(found) is (pairs not in ("column", "uni_dpo"))
 
 
 @pytest.mark.parametrize("name", samplers.names())
@@ -158,24 +129,26 @@ REWARDS: dict[str, dict[str, Any]] = {
     "length": {"max": 8, "window": 4},
     "regex": {"pattern": "4"},
 }
-"""Every reward by its name, with what it cannot do without."""
+"""Every reward by its name, with what it cannot do without; a reward model has tests of its own."""
 
 COLUMNS = {
     "answer": "#### 4",
-    "solution": "$4$",
     "reward": 0.5,
-    "tests": "assert True",
-    "demands": [{"kind": "max_words", "value": 9}],
+    "test": "def check(f):\n    assert f() == 4",
+    "entry_point": "four",
+    "demands": {"max_words": 9},
 }
+RESPONSES = ("#### 4", "```python\ndef four():\n    return 4\n```")
 
 
-@pytest.mark.parametrize("name", REWARDS)
-def test_rewards(name: str) -> None:
-    if name == "model":
-        pytest.fail("what it takes")
+@pytest.mark.parametrize("name", sorted(REWARDS.keys() - {"model"}))
+def test_rewards_score_what_is_sampled(name: str) -> None:
+    """Through the judge, with the columns that each asks for."""
     reward = rewards.build(name, REWARDS[name])
+    assert reward.columns() <= COLUMNS.keys()
     ids = np.array([4, 8, 40], np.int32)
-    samples = [Sample("What is 2 + 2?", text, ids, True, COLUMNS) for text in ("#### 4", "five")]
-    with granting(Permission.of([reward])), Judge([reward], workers=1) as judge:
-        ((one, other),) = judge(samples)
-    assert one is not None and math.isfinite(one)
+    samples = [Sample("What is 2 + 2?", text, ids, True, COLUMNS) for text in RESPONSES]
+    with granting("sandbox"), Judge([reward], workers=1) as judge:
+        (found,) = judge(samples)
+    assert all(score is not None and math.isfinite(score) for score in found)
+    assert name not in ("code", "answer") or sorted(found) == [0.0, 1.0]

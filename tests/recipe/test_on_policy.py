@@ -70,9 +70,7 @@ MISFITS = {
     "sampler.refill_rounds=2\nsampler.dead_groups=keep": (
         "sampler.refill_rounds: no group is dropped with dead_groups 'keep'; leave out one of them"
     ),
-    "weighting=tis": (
-        f"weighting: 'tis' needs log-ratios of two contrastive models ('dpo'), known {BEFORE}"
-    ),
+    "weighting=tis": (f"weighting: 'tis' needs log-ratios of two contrastive models ('dpo'), known {BEFORE}"),
     "weighting={name: contrastive, contrast: sft}": (
         f"weighting: 'contrastive' needs contrastive estimates of two models ('sft'), known {BEFORE}"
     ),
