@@ -11,7 +11,7 @@ import torch
 from engine_toy import gradients, scoring
 from peer.our_side import MICRO_BATCH
 from peer.peer_inputs import Rows, make_model, make_policy
-from peer.rollout_cases import GROUP, LONGEST, RolloutCase, prompts, responses
+from peer.rollout_cases import GROUP, LONGEST, RolloutCase, prompts, responses, trained
 from torch import Tensor
 
 from alignkit.data.rows import TokenRow
@@ -62,7 +62,7 @@ def step_on_rollouts(case: RolloutCase, rows: Rows) -> OurStep:
     step, given = make_step(case, rows), prompts(rows)
     found = step.draw(0, given).rows
     if case.moved:
-        step.scoring.policy.model.load_state_dict(case.trained().state_dict())
+        step.scoring.policy.model.load_state_dict(trained(case.moved).state_dict())
         found = step.draw(1, given).rows
     step.prepare(case.updates - 1, found, {case.updates - 1: found})
     totals, parts, loss = step.totals(found), [], 0.0
@@ -77,9 +77,9 @@ def step_on_rollouts(case: RolloutCase, rows: Rows) -> OurStep:
 
 
 def make_step(case: RolloutCase, rows: Rows) -> ObjectiveStep:
-    """The step of a case, with the policy that draws."""
+    """The step of a case in float64, with the policy that draws."""
     of = recipe(case)
-    found = scoring(of, make_policy(), make_model() if of.needs().reference else None)
+    found = scoring(of, make_policy().double(), make_model().double() if of.needs().reference else None)
     assert found.method.drawing is not None and of.sampler is not None
     sampler = Given(**of.sampler.model_dump(exclude={"name"}), drawn=responses(rows))
     found.method = replace(found.method, drawing=replace(found.method.drawing, sampler=sampler))
@@ -93,7 +93,7 @@ def recipe(case: RolloutCase) -> Recipe:
         {
             "model": {"name": "scratch"},
             "data": {"train": "toy.jsonl"},
-            "rewards": [{"name": "length", "max": LONGEST}],
+            "rewards": [{"name": "repetition"}],
             "sampler": {
                 "name": "generate",
                 "responses": GROUP,

@@ -73,8 +73,8 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in names}
 
 
-def load(folder: Path) -> transformers.PreTrainedModel:
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+def load(folder: Path, dtype: torch.dtype = torch.float32) -> transformers.PreTrainedModel:
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
 
 
 def make_trainer(
@@ -204,21 +204,21 @@ def step_on_rollouts(
     trainer._prepare_inputs(texts)
     if case["updates"] > 1:  # the responses are trained on again, after the policy has moved
         trainer._step = parts
-        trainer.model.load_state_dict(load(job_folder / case["name"]).state_dict())
+        trainer.model.load_state_dict(load(job_folder / f"moved_{case['moved']}").state_dict())
     loss = sum(trainer.training_step(trainer.model, texts, None) for _ in range(parts))
     logged = trainer._metrics["train"]
     values = {name: sum(logged[name]) / parts for name in KEPT if name in logged}
-    gradients = {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
+    gradients = {name: p.grad.float() for name, p in trainer.model.named_parameters()}
     return {"loss": loss.item(), "advantages": list(trainer._logs["advantages"]), **values}, gradients
 
 
 def make_sampler(job_folder: Path, case: dict[str, Any], rollouts: dict[str, Any]) -> Any:
-    """TRL's trainer of a case that draws the given responses and rewards them as given."""
+    """TRL's trainer of a case in float64, which draws the given responses and rewards them as given."""
     kind, config = ON_POLICY[case["peer"]]
     responses = [ids for group in rollouts["ids"] for ids in group]
     arguments = {"gradient_accumulation_steps": 1, **case["arguments"]}
     trainer = kind(
-        model=load(job_folder / "policy"),
+        model=load(job_folder / "policy", torch.float64),
         reward_funcs=lambda completion_ids, **columns: case["rewards"],
         args=config(
             output_dir=tempfile.mkdtemp(),
@@ -236,14 +236,21 @@ def make_sampler(job_folder: Path, case: dict[str, Any], rollouts: dict[str, Any
         processing_class=transformers.AutoTokenizer.from_pretrained(job_folder / "policy"),
     )
     if trainer.ref_model is not None:
-        trainer.ref_model.load_state_dict(load(job_folder / "reference").state_dict())
+        trainer.ref_model.double().load_state_dict(load(job_folder / "reference").state_dict())
 
     def given(prompt_ids: list[list[int]], *rest: Any) -> Any:
         wanted = zip(rollouts["prompt_ids"], rollouts["ids"], strict=True)
         assert prompt_ids == [ids for ids, group in wanted for _ in group]
         return (responses, None) if case["peer"] == "GRPOTrainer" else responses
 
+    score = trainer._get_per_token_logps_and_entropies
+
+    def precise(*positional: Any, **named: Any) -> tuple[torch.Tensor, ...]:
+        logps, *others = score(*positional, **named)
+        return logps.double(), *others
+
     trainer._generate_single_turn = given
+    trainer._get_per_token_logps_and_entropies = precise  # it gives float32, whose sums over a response are rough
     return trainer
 
 
