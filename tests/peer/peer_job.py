@@ -29,7 +29,16 @@ from peer.peer_inputs import (
     read_rows,
     tokenizer,
 )
-from peer.rollout_cases import LONGEST, ROLLOUT_CASES, STEP_SEED, RolloutCase, prompts, responses, trained
+from peer.rollout_cases import (
+    LONGEST,
+    ROLLOUT_CASES,
+    ROLLOUT_TRAJECTORIES,
+    STEP_SEED,
+    RolloutCase,
+    prompts,
+    responses,
+    trained,
+)
 from torch import Tensor
 
 FIRST = "torch==2.13.0"
@@ -103,12 +112,16 @@ def _job(rows: Rows) -> dict[str, Any]:
 
 
 def _rollouts_of(rows: Rows) -> dict[str, Any]:
+    def case_of(case: RolloutCase) -> dict[str, Any]:
+        return {**asdict(case), "updates": case.updates, "rewards": case.rewards}
+
     return {
         "texts": [rows.pairs[row.index].prompt for row in prompts(rows)],
         "prompt_ids": [row.prompt.tolist() for row in prompts(rows)],
         "ids": [[ids.tolist() for ids in group] for group in responses(rows)],
         "longest": LONGEST,
-        "cases": [{**asdict(case), "updates": case.updates, "rewards": case.rewards} for case in ROLLOUT_CASES],
+        "cases": [case_of(case) for case in ROLLOUT_CASES],
+        "trajectories": [{**asdict(one), "case": case_of(one.case)} for one in ROLLOUT_TRAJECTORIES],
     }
 
 
@@ -152,7 +165,8 @@ def record(peer: Peer) -> None:
         how |= {"peer": one.case.peer, "arguments": one.case.arguments, "batches": one.batches(one.case.rows(rows))}
         _write(f"trl_{one.name}_20_steps.json", {**made_from, **how, "losses": peer.values["trajectories"][one.name]})
     kept = {case.name: _kept(case, peer) for case in ROLLOUT_CASES}
-    _write("trl_rollouts.json", {**made_from, "step_seed": STEP_SEED, "cases": kept})
+    steps = {one.name: peer.values["trajectories"][one.name] for one in ROLLOUT_TRAJECTORIES}
+    _write("trl_rollouts.json", {**made_from, "step_seed": STEP_SEED, "cases": kept, "trajectories": steps})
 
 
 def _kept(case: RolloutCase, peer: Peer) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from peer.peer_cases import adamw
 from peer.peer_inputs import Rows, make_policy, shifted
 from transformers import PreTrainedModel
 
@@ -145,3 +146,19 @@ DIFFERENT = ("grpo_unscored", "dapo_unscored", "gspo_kl")
 """Cases whose losses differ by choice; see `test_trl_rollouts.py`."""
 
 SAME = tuple(case for case in ROLLOUT_CASES if case.name not in DIFFERENT)
+
+
+@dataclass(frozen=True)
+class RolloutTrajectory:
+    """Optimizer steps of a case from its first policy on, two to a drawing, which always gives the same responses."""
+
+    name: str
+    case: RolloutCase
+    steps: int = 10
+    learning_rate: float = 1e-3
+    optimizer: dict[str, Any] = field(default_factory=adamw)
+
+
+ROLLOUT_TRAJECTORIES = tuple(
+    RolloutTrajectory(f"{name}_steps", ROLLOUTS_BY_NAME[name]) for name in ("grpo_kl", "gspo", "rloo")
+)

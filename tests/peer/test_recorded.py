@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from peer.our_rollouts import step_on_rollouts
+from peer.our_rollouts import step_on_rollouts, trajectory_on_rollouts
 from peer.our_side import single_step, trajectory
 from peer.peer_cases import CASES, TRAJECTORIES, Case, Trajectory
 from peer.peer_inputs import RECORDED, Rows, fingerprint, make_model, make_policy
 from peer.peer_job import gradient_norm
-from peer.rollout_cases import SAME, RolloutCase
+from peer.rollout_cases import ROLLOUT_TRAJECTORIES, SAME, RolloutCase, RolloutTrajectory
 
 CLOSE = 1e-4
 OURS_IS_A_MEAN = {"sigmoid_norm"}
@@ -73,3 +73,10 @@ def test_twenty_steps_are_those_of_trl(one: Trajectory, rows: Rows, tmp_path):
     assert (values["batches"], values["learning_rate"]) == (one.batches(of_case), one.learning_rate)
     assert (values["arguments"], values["optimizer"]) == (one.case.arguments, one.optimizer)
     assert trajectory(one, of_case, tmp_path) == pytest.approx(values["losses"], abs=CLOSE, rel=0)
+
+
+@pytest.mark.parametrize("one", ROLLOUT_TRAJECTORIES, ids=lambda one: one.name)
+def test_ten_steps_on_responses_are_those_of_trl(one: RolloutTrajectory, rows: Rows, tmp_path):
+    """The loss of each of 10 optimizer steps, two to a drawing."""
+    losses = read("trl_rollouts.json", rows)["trajectories"][one.name]
+    assert trajectory_on_rollouts(one, rows, tmp_path) == pytest.approx(losses, abs=5e-6, rel=0)

@@ -24,10 +24,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from peer.our_rollouts import OurStep, step_on_rollouts, token_ratios
+from peer.our_rollouts import OurStep, step_on_rollouts, token_ratios, trajectory_on_rollouts
 from peer.peer_inputs import RECORDED, Rows
 from peer.peer_job import Peer, gradient_norm
-from peer.rollout_cases import GROUP, ROLLOUT_CASES, ROLLOUTS_BY_NAME, SAME, RolloutCase, responses
+from peer.rollout_cases import (
+    GROUP,
+    ROLLOUT_CASES,
+    ROLLOUT_TRAJECTORIES,
+    ROLLOUTS_BY_NAME,
+    SAME,
+    RolloutCase,
+    RolloutTrajectory,
+    responses,
+)
 
 pytestmark = pytest.mark.peer
 
@@ -35,6 +44,9 @@ LOSS = 1e-6
 ADVANTAGE = 2e-6
 GRADIENT = 1e-5
 """Of the largest entry of a parameter's gradient."""
+
+TRAJECTORY = 5e-6
+"""RLOO's ratio multiplies what rounding leaves of a sum of log-probs; GRPO and GSPO stay within 1e-7."""
 
 CLIPPED = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
 
@@ -77,6 +89,14 @@ def test_clipping_of_cispo(rows: Rows, peer: Peer):
     ours = step_on_rollouts(ROLLOUTS_BY_NAME["cispo"], rows).logged["clip_ratio/high_mean"]
     assert ours == near(peer.values["rollouts"]["cispo"]["cispo_clip_ratio"])
     assert ours > 0.1
+
+
+@pytest.mark.parametrize("one", ROLLOUT_TRAJECTORIES, ids=lambda one: one.name)
+def test_ten_steps(one: RolloutTrajectory, rows: Rows, peer: Peer, tmp_path):
+    """The loss at each of 10 AdamW steps, two to a drawing, of TRL's `train()` and of alignkit's loop."""
+    ours = trajectory_on_rollouts(one, rows, tmp_path)
+    assert ours == near(peer.values["trajectories"][one.name], TRAJECTORY)
+    assert max(map(abs, ours[1::2])) > 1000 * TRAJECTORY
 
 
 # --- where TRL differs by choice ---
@@ -148,3 +168,5 @@ def test_the_recording_is_what_trl_gives(peer: Peer):
         values = peer.values["rollouts"][case.name] | {"gradient_norm": gradient_norm(peer.gradients[case.name])}
         for name, value in values.items():
             assert found[name] == pytest.approx(value, abs=1e-7, rel=1e-6), (case.name, name)
+    for one in ROLLOUT_TRAJECTORIES:
+        assert recorded["trajectories"][one.name] == pytest.approx(peer.values["trajectories"][one.name], abs=1e-6)

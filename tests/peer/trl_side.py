@@ -65,6 +65,10 @@ def main(job_folder: Path, out: Path) -> None:
     for case in job["rollouts"]["cases"]:
         values["rollouts"][case["name"]], gradients = step_on_rollouts(job_folder, case, job["rollouts"])
         save_file(gradients, out / f"{case['name']}.safetensors")
+    for one in job["rollouts"]["trajectories"]:
+        how = {"max_steps": one["steps"], "shuffle_dataset": False, **optimizing(one)}
+        trainer = make_sampler(job_folder, one["case"], job["rollouts"], **how)
+        values["trajectories"][one["name"]] = losses_of(trainer, one["steps"])
     (out / "values.json").write_text(json.dumps(values))
 
 
@@ -160,22 +164,28 @@ def single_step(
 def train(job_folder: Path, trajectory: dict[str, Any], rows: list[dict[str, Any]]) -> list[float]:
     """The loss of each optimizer step of the trainer's own loop; the data set is in the order of the batches."""
     ordered = [rows[place] for batch in trajectory["batches"] for place in batch]
+    size = len(trajectory["batches"][0])
+    how = {"batch_size": size, "num_train_epochs": 1, **optimizing(trajectory)}
+    return losses_of(make_trainer(job_folder, trajectory["case"], ordered, **how), len(trajectory["batches"]))
+
+
+def optimizing(trajectory: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of AdamW at a constant rate."""
     beta1, beta2 = trajectory["optimizer"]["betas"]
-    trainer = make_trainer(
-        job_folder,
-        trajectory["case"],
-        ordered,
-        batch_size=len(trajectory["batches"][0]),
-        num_train_epochs=1,
-        learning_rate=trajectory["learning_rate"],
-        lr_scheduler_type="constant",
-        optim="adamw_torch",
-        adam_beta1=beta1,
-        adam_beta2=beta2,
-        weight_decay=trajectory["optimizer"]["weight_decay"],
-        max_grad_norm=trajectory["optimizer"]["max_grad_norm"],
-        logging_strategy="no",
-    )
+    return {
+        "learning_rate": trajectory["learning_rate"],
+        "lr_scheduler_type": "constant",
+        "optim": "adamw_torch",
+        "adam_beta1": beta1,
+        "adam_beta2": beta2,
+        "weight_decay": trajectory["optimizer"]["weight_decay"],
+        "max_grad_norm": trajectory["optimizer"]["max_grad_norm"],
+        "logging_strategy": "no",
+    }
+
+
+def losses_of(trainer: Any, steps: int) -> list[float]:
+    """What the trainer's `train()` computes at each of its optimizer steps."""
     losses: list[float] = []
     plain = trainer.compute_loss
 
@@ -186,7 +196,7 @@ def train(job_folder: Path, trajectory: dict[str, Any], rows: list[dict[str, Any
 
     trainer.compute_loss = recording
     trainer.train()
-    assert len(losses) == len(trajectory["batches"])
+    assert len(losses) == steps
     return losses
 
 
@@ -212,7 +222,7 @@ def step_on_rollouts(
     return {"loss": loss.item(), "advantages": list(trainer._logs["advantages"]), **values}, gradients
 
 
-def make_sampler(job_folder: Path, case: dict[str, Any], rollouts: dict[str, Any]) -> Any:
+def make_sampler(job_folder: Path, case: dict[str, Any], rollouts: dict[str, Any], **how: Any) -> Any:
     """TRL's trainer of a case in float64, which draws the given responses and rewards them as given."""
     kind, config = ON_POLICY[case["peer"]]
     responses = [ids for group in rollouts["ids"] for ids in group]
@@ -230,7 +240,10 @@ def make_sampler(job_folder: Path, case: dict[str, Any], rollouts: dict[str, Any
             bf16=False,
             use_cpu=True,
             report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
             **arguments,
+            **how,
         ),
         train_dataset=datasets.Dataset.from_dict({"prompt": rollouts["texts"]}),
         processing_class=transformers.AutoTokenizer.from_pretrained(job_folder / "policy"),
