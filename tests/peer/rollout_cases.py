@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from peer.peer_cases import adamw
 from peer.peer_inputs import Rows, make_policy, shifted
 from transformers import PreTrainedModel
 
@@ -13,8 +14,8 @@ from alignkit.data.rows import TokenRow
 
 GROUP = 4
 NUM_PROMPTS = 5
-LONGEST = 160
-"""What `average: constant` divides by, times the responses."""
+LONGEST = 40
+"""Tokens, after which responses are cut, as a sampler would; short, so that a case takes a fraction of a second."""
 
 STEP_SEED = 9
 REWARDS = (
@@ -61,20 +62,22 @@ class RolloutCase:
         """Of each response."""
         return [None if place in self.unscored else reward for place, reward in enumerate(REWARDS)]
 
-    def trained(self) -> PreTrainedModel:
-        """The policy that is trained; what drew the responses is `make_policy()`."""
-        return shifted(make_policy(), STEP_SEED, self.moved) if self.moved else make_policy()
+
+def trained(moved: float) -> PreTrainedModel:
+    """The policy when it has moved so far from the one that drew the responses, `make_policy()`."""
+    return shifted(make_policy(), STEP_SEED, moved)
 
 
 def prompts(rows: Rows) -> list[TokenRow]:
-    """Rows of the on-policy trainer: prompts alone."""
-    return [TokenRow(row.index, row.where, row.prompt, {}) for row in rows.paired()[:NUM_PROMPTS]]
+    """Rows of the on-policy trainer, which are prompts alone: the shortest."""
+    shortest = sorted(rows.paired(), key=lambda row: len(row.prompt))[:NUM_PROMPTS]
+    return [TokenRow(row.index, row.where, row.prompt, {}) for row in shortest]
 
 
 def responses(rows: Rows) -> list[list[np.ndarray]]:
     """What was drawn for each prompt: real responses, which need not be answers to it."""
-    every = [np.array(ids, dtype=np.int32) for ids in rows.chosen]
-    return [every[p :: NUM_PROMPTS] for p in range(NUM_PROMPTS)]
+    every = [np.array(ids[:LONGEST], dtype=np.int32) for ids in rows.chosen]
+    return [every[p::NUM_PROMPTS] for p in range(NUM_PROMPTS)]
 
 
 # --- the cases ---
@@ -143,3 +146,19 @@ DIFFERENT = ("grpo_unscored", "dapo_unscored", "gspo_kl")
 """Cases whose losses differ by choice; see `test_trl_rollouts.py`."""
 
 SAME = tuple(case for case in ROLLOUT_CASES if case.name not in DIFFERENT)
+
+
+@dataclass(frozen=True)
+class RolloutTrajectory:
+    """Optimizer steps of a case from its first policy on, two to a drawing, which always gives the same responses."""
+
+    name: str
+    case: RolloutCase
+    steps: int = 10
+    learning_rate: float = 1e-3
+    optimizer: dict[str, Any] = field(default_factory=adamw)
+
+
+ROLLOUT_TRAJECTORIES = tuple(
+    RolloutTrajectory(f"{name}_steps", ROLLOUTS_BY_NAME[name]) for name in ("grpo_kl", "gspo", "rloo")
+)
