@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import accelerate
 import numpy as np
 import pytest
 import torch
-from engine_toy import CLOSE, EOS, HYBRID, full_logp, llama, move, view_of
+from engine_toy import CLOSE, DPO, EOS, HYBRID, computed, full_logp, llama, move, recipe, rows, scoring, view_of
 from rollout_toy import large, on_policy, online, plain, prompts, same_rows, step_of, trained_on
 
 from alignkit.data.rows import TokenRow
@@ -419,6 +422,38 @@ def test_responses_that_are_trained_on_once_are_not_kept() -> None:
     other.load_state(step.state())
     drawn(other)
     assert other.state()["rewards.unscorable.rule0"].tolist() == [24, 4]
+
+
+def test_a_column_that_is_called_weights_is_no_remembered_weight() -> None:
+    """Weights of the data are rescaled to mean 1, whatever their column is called."""
+    of = recipe([DPO], weighting={"name": "column", "suffix": "weights"})
+    numbers = {"chosen": np.array([1, 3], np.float32), "rejected": np.array([2, 2, 8], np.float32)}
+    row = replace(rows([(3, 2, 3)])[0], token_columns={"weights": numbers})
+    tables = computed(of.needs(), llama(), [row])
+    chosen, rejected = scoring(of, llama(), llama(), tables=tables).score([row]).responses
+    torch.testing.assert_close(chosen.weights_BT[0, :2], torch.tensor([0.5, 1.5]))
+    torch.testing.assert_close(rejected.weights_BT[0], torch.tensor([0.5, 0.5, 2.0]))
+
+
+# --- several processes ---
+
+
+def test_a_process_without_prompts_takes_part_in_a_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sampler may wait for all processes, such as that of vLLM until the weights are sent; the rows are everyone's."""
+    groups: list[Any] = []
+    monkeypatch.setattr(accelerate.utils, "gather_object", lambda mine: groups.extend(mine) or list(groups))
+    wanted = drawn(step_of(on_policy()), batch=prompts(1))
+    asked: list[int] = []
+
+    class Counting(Generate):
+        def sample(self, prompts: Any, seeds: Any, policy: Policy, step: int) -> list[list[Drawn]]:
+            asked.append(len(prompts))
+            return super().sample(prompts, seeds, policy, step)
+
+    of = on_policy()
+    monkeypatch.setattr(accelerate, "PartialState", lambda: SimpleNamespace(process_index=0, num_processes=2))
+    found = drawn(step_of(of, sampler=Counting(**of.sampler.model_dump())), batch=prompts(1))
+    assert asked == [0] and same_rows(found, wanted)
 
 
 # --- pairs, and anchors beside them ---

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from engine_toy import DPO, TRIPLET, recipe, rows
+from rollout_toy import on_policy, online
 
-from alignkit.data.rows import Tables
+from alignkit.data.rows import Tables, TokenRow
 from alignkit.engine.setup import longest_rows
 from alignkit.models.lengths import Longest
 from alignkit.recipe.recipe import Recipe
@@ -50,3 +53,22 @@ def test_a_text_before_the_prompt_counts() -> None:
     contrast = {"name": "prompts", "positive": "be good", "negative": "be very bad"}
     of = recipe([DPO], weighting={"name": "tis", "contrast": contrast}, evaluation={"samples": 0})
     assert longest(of) == Longest(13, "data.max_length", 16)
+
+
+def test_what_is_sampled_to_train_on_counts() -> None:
+    """Prompts of 4 and 9 tokens, responses of 6; both of a pair follow a shared prompt, and the anchor after them."""
+    tables = Tables(tuple(prompts_of(TRAIN)), tuple(prompts_of(EVAL)), (), end=0)
+    anchored = TRIPLET | {"anchor": {"name": "sample_prompt", "max_new_tokens": 4}}
+    found = [
+        longest_rows(of.method(), of.sizes(), tables, words)
+        for of in (
+            on_policy(evaluation={"samples": 0}),
+            online([DPO], evaluation={"samples": 0}),
+            online([DPO, anchored], evaluation={"samples": 0}),
+        )
+    ]
+    assert found == [Longest(15, "sampler.max_new_tokens", shared) for shared in (15, 21, 25)]
+
+
+def prompts_of(rows: Sequence[TokenRow]) -> list[TokenRow]:
+    return [replace(row, responses={}) for row in rows]
