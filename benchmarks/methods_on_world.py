@@ -1,8 +1,9 @@
-"""Every recipe of recipes/methods on the built-in world, and what came out of it as a Markdown table.
+"""The recipes of recipes/methods on the built-in world, and what came out of them as a Markdown table.
 
     python benchmarks/methods_on_world.py runs/methods
 
-Runs that are finished in the folder already are read, not repeated. About half a minute for each recipe on 2 CPU cores.
+Those that train on their own samples are for on_policy_on_world.py. Runs that are finished in the folder already are
+read, not repeated. About half a minute for each recipe on 2 CPU cores.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+
+import alignkit
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "methods"
 COLUMNS = ("true_reward", "kl", "preference_accuracy", "ranking_accuracy", "weight_auc")
@@ -41,6 +44,8 @@ def table(folder: Path) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     start: dict[str, float] = {}
     for recipe in sorted(RECIPES.glob("*.yaml")):
+        if alignkit.load_recipe(recipe).recipe.trainer.draws:
+            continue
         measured = finished(recipe, folder)
         before, after = measured["before"], measured["after"]
         if not start:

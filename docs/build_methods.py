@@ -21,6 +21,7 @@ from alignkit.recipe.load import load_recipe
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.render import scalar
 from alignkit.registry import Component, Section
+from alignkit.rollouts.groups import Sampler
 from alignkit.weighting.base import TokenWeighting
 
 DOCS = Path(__file__).parent
@@ -72,7 +73,7 @@ inconsistencies; [departures](departures.md) has TI-DPO's departures, [metrics](
 - On-policy, `A` is the advantage, `l` the log-ratio to the policy that sampled, `sg()` a constant for the gradient, and
   a step's loss is averaged as `average` says.
 - Defaults: not shown are a loss's `coefficient` 1.0 and `pair_weighted` true where a pair weighting can act, and a
-  weighting's `rescale` mean1, `scope` response and `clip` null.
+  weighting's `rescale` mean1, `scope` response and `clip` null, and what samplers share.
 - Verified: *worked* are numbers computed outside alignkit, by key, which tests assert to 6 decimals. *gradcheck* is a
   loss whose derivatives match finite differences, and which padding, order and other rows leave alone
   (`tests/losses/test_relations.py`; its token weights are random). *TRL* is loss and rewards of one step as TRL 1.16
@@ -90,6 +91,7 @@ TITLES = {
     "pair_weighting": "Pair weightings",
     "trainer": "Trainers",
     "advantage": "Advantages",
+    "sampler": "Samplers of groups",
     "anchor": "Anchors of the triplet",
     "contrast": "Contrasts of `tis` and `contrastive`",
 }
@@ -102,7 +104,7 @@ LEGEND = (
 )
 """Explanations at the end of a formula that the page gives once."""
 
-BASES: dict[str, type[Component]] = {"loss": Loss, "weighting": TokenWeighting}
+BASES: dict[str, type[Component]] = {"loss": Loss, "weighting": TokenWeighting, "sampler": Sampler}
 
 
 def page() -> str:

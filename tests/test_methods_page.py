@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
 PAGE = ROOT / "docs" / "methods.md"
 COMMAND = "python docs/build_methods.py > docs/methods.md"
-COMPONENTS = ("loss", "weighting", "pair_weighting", "trainer", "advantage", "anchor", "contrast")
+COMPONENTS = ("loss", "weighting", "pair_weighting", "trainer", "advantage", "sampler", "anchor", "contrast")
 
 
 def module(path: Path) -> ModuleType:
@@ -93,10 +93,14 @@ def test_gradcheck_variants_exist_and_every_one_is_named() -> None:
 
 def test_trl_cases_are_recorded() -> None:
     from peer.peer_cases import CASES, TRAJECTORIES
+    from peer.rollout_cases import SAME
 
-    cases = {case.name: case.loss["name"] for case in CASES}
-    recorded = json.loads((TESTS / "reference" / "trl_single_step.json").read_text())["cases"]
-    assert [(row, case) for row, case in named("trl") if case not in cases.keys() & recorded.keys()] == []
+    cases = {case.name: case.loss["name"] for case in (*CASES, *SAME)}
+    recordings = [
+        json.loads((TESTS / "reference" / f"trl_{name}.json").read_text()) for name in ("single_step", "rollouts")
+    ]
+    recorded = {case for recording in recordings for case in recording["cases"]}
+    assert [(row, case) for row, case in named("trl") if case not in cases.keys() & recorded] == []
     for kind, name, fact in ROWS:
         own = set(fact["proof"].get("trl", ()))
         assert kind != "loss" or all(cases[case] == name for case in own), name

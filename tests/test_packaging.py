@@ -177,13 +177,13 @@ def test_the_readme_shows_the_same_weighting_in_fifteen_lines():
 
 
 def test_the_readme_shows_the_recipe_that_it_runs():
-    (recipe,) = blocks(ROOT / "README.md", "yaml")
+    recipe, *_ = blocks(ROOT / "README.md", "yaml")
     assert recipe == (ROOT / "recipes" / "tidpo.yaml").read_text()
 
 
 def test_the_readme_lists_every_component():
     table = dict(re.findall(r"^\| `([a-zA-Z_.]+)` \| (`.*`) \|$", (ROOT / "README.md").read_text(), re.MULTILINE))
-    slots = {"losses": "loss", "losses.N.anchor": "anchor", "weighting.contrast": "contrast"}
+    slots = {"losses": "loss", "rewards": "reward", "losses.N.anchor": "anchor", "weighting.contrast": "contrast"}
     slots |= {"weighting.statistic": "statistic", "data.train": "source", "evaluation.measures": "measure"}
     listed = {slots.get(slot, slot): re.findall(r"`(\w+)`", names) for slot, names in table.items()}
     assert listed == {kind: registry.names() for kind, registry in KINDS.items()}

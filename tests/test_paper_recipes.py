@@ -16,6 +16,7 @@ from alignkit.weighting.hybrid import Hybrid
 FOLDER = Path(__file__).parents[1] / "recipes" / "paper"
 PUBLISHED = json.loads((FOLDER / "published.json").read_text())
 TABLES = sorted(PUBLISHED.keys() - {"paper"})
+ON_POLICY = ("grpo", "logic_rl")
 README = (FOLDER / "README.md").read_text()
 
 
@@ -40,7 +41,7 @@ def test_every_recipe_is_in_its_table_once_and_every_row_has_its_recipes(table: 
     named = [name for row in PUBLISHED[table]["rows"] for name in row["recipes"]]
     assert sorted(named) == sorted(path.stem for path in (FOLDER / table).iterdir())
     without = {row["row"] for row in PUBLISHED[table]["rows"] if not row["recipes"]}
-    assert without == {"table1": {"Logic-RL", "GRPO"}, "table2": {"base model"}}.get(table, set())
+    assert without == {"table2": {"base model"}}.get(table, set())
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -81,5 +82,12 @@ def test_all_share_data_and_model_except_where_the_method_forbids_it() -> None:
             for name in row["recipes"]:
                 of = recipe(table, name)
                 assert of.model == base.model and of.seed == base.seed and of.evaluation == base.evaluation
-                assert of.data == base.data or name == "tpo"
-                assert of.training == base.training or name in ("sft", "simpo", "kto")
+                assert of.data == base.data or name in ("tpo", *ON_POLICY)
+                assert of.training == base.training or name in ("sft", "simpo", "kto", *ON_POLICY)
+
+
+def test_what_trains_on_its_own_samples_has_the_questions_of_a_benchmark() -> None:
+    grpo, logic_rl = (recipe("table1", name) for name in ON_POLICY)
+    assert grpo.data == logic_rl.data and grpo.data.train == "openai/gsm8k"
+    assert [reward.name for reward in grpo.rewards] == ["answer"]
+    assert [reward.name for reward in logic_rl.rewards] == ["format", "answer"]

@@ -49,13 +49,15 @@ def read_columns(row: RawRow, columns: frozenset[str], nonnegative: frozenset[st
     return numbers
 
 
-def read_fields(row: RawRow, columns: frozenset[str]) -> dict[str, object]:
-    """Data columns as they are.
+def read_fields(row: RawRow, columns: frozenset[str], where_given: frozenset[str]) -> dict[str, object]:
+    """Data columns as they are; one of `where_given` alone that is not there is None.
 
     Raises:
-        Unusable: a column is missing or null.
+        Unusable: another column is missing or null.
     """
-    return {column: _given(row, column) for column in sorted(columns)}
+    return {column: row.fields.get(column) for column in sorted(where_given)} | {
+        column: _given(row, column) for column in sorted(columns)
+    }
 
 
 def read_token_columns(

@@ -70,7 +70,7 @@ def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: 
                 raise LeftOut("undesirable", "'label' is false, and this trainer imitates")
             columns = read_columns(row, wanted.columns, wanted.nonnegative)
             token_columns = read_token_columns(row, wanted.token_columns, [r for r in responses if r != "gold"])
-            fields = read_fields(row, wanted.fields)
+            fields = read_fields(row, wanted.fields, wanted.where_given)
             examples.append(replace(example, columns=columns, token_columns=token_columns, fields=fields))
         except Unusable as error:
             dropped.add(row, error, is_bad=not isinstance(error, LeftOut))
@@ -82,7 +82,16 @@ def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: 
     num_conversations = 0
     if wanted.every_turn:
         num_conversations, examples = len(examples), _every_turn(examples, dropped)
-    used = {*form.kinds, *form.optional, *responses, *wanted.columns, *wanted.fields, *of_tokens, *CONTEXT}
+    used = {
+        *form.kinds,
+        *form.optional,
+        *responses,
+        *wanted.columns,
+        *wanted.fields,
+        *wanted.where_given,
+        *of_tokens,
+        *CONTEXT,
+    }
     used |= {"label"} if is_filtered else set()
     # The world's columns are ours, and no user's mistake.
     left = () if source.on_world else unused(raw, used, names)

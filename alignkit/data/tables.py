@@ -63,6 +63,7 @@ def load_tables(
     sources = _load_all(config, "train", wanted, tokenizer, seed)
     evaluated = _load_all(config, "eval", wanted, tokenizer, seed) if has_own_eval(config) else []
     _refuse_other_ends([*sources, *evaluated], tokenizer)
+    _refuse_nowhere(sources, wanted)
     chosen = frozenset() if evaluated else _held_out(sources, config, seed)
     kept = [[row for row in source.rows if row.index not in chosen] for source in sources]
     held = [[row for row in source.rows if row.index in chosen] for source in sources]
@@ -222,6 +223,16 @@ def _load(
     assert tokeniser.end is not None, "a tokenizer without EOS was refused"
     numbered = [replace(row, index=first + row.index) for row in fitted] if first else fitted
     return _Source(named, first, read, dropped.num_rows, numbered, prompts, tokeniser.counts, tokeniser.end)
+
+
+def _refuse_nowhere(sources: Sequence[_Source], wanted: Wanted) -> None:
+    """A reward may have no opinion of some rows, but of none it is a mistake."""
+    for column in sorted(wanted.where_given - wanted.fields):
+        if all(row.fields[column] is None for source in sources for row in source.rows):
+            names = ", ".join(source.name for source in sources)
+            raise DataError(
+                f"{names}: no row has a value in column '{column}', which one of the recipe's rewards reads"
+            )
 
 
 def _refuse_other_ends(sources: Sequence[_Source], tokenizer: PreTrainedTokenizerBase) -> None:

@@ -24,6 +24,7 @@ class Wanted:
         of_text: key -> what reads numbers per token from a response's text.
         every_turn: each turn of the assistant is a response, and not the last alone.
         fields: data columns that are kept as they are, whatever they hold: those that rewards read.
+        where_given: the same of those rewards that have no opinion of a row without their column, which is then None.
     """
 
     responses: tuple[str, ...]
@@ -34,6 +35,7 @@ class Wanted:
     of_text: Mapping[str, PerText] = field(default_factory=dict)
     every_turn: bool = False
     fields: frozenset[str] = frozenset()
+    where_given: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -45,10 +47,13 @@ class Wanted:
         nonnegative: frozenset[str] = frozenset(),
         of_text: Mapping[str, PerText] | None = None,
         fields: frozenset[str] = frozenset(),
+        where_given: frozenset[str] = frozenset(),
     ) -> Wanted:
         """What a run with this `data` section reads; a trainer that sees chosen responses alone imitates."""
         is_imitating, every_turn = responses == ("chosen",), data.train_on == "all_turns"
-        return cls(responses, columns, token_columns, nonnegative, is_imitating, of_text or {}, every_turn, fields)
+        return cls(
+            responses, columns, token_columns, nonnegative, is_imitating, of_text or {}, every_turn, fields, where_given
+        )
 
     @property
     def in_words(self) -> str:
@@ -64,4 +69,6 @@ class Wanted:
     def all_columns(self) -> frozenset[str]:
         """Every column that may be read, whatever the format."""
         known = COLUMNS if self.responses else COLUMNS | PROMPT_COLUMNS
-        return known | self.columns | self.fields | self.of_tokens(("chosen", "rejected", "completion"))
+        return (
+            known | self.columns | self.fields | self.where_given | self.of_tokens(("chosen", "rejected", "completion"))
+        )

@@ -14,9 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignkit.advantages.base import Groups
 from alignkit.data.rows import TokenRow
 from alignkit.engine.method import Sizes
+from alignkit.engine.rewarding import PENALTY, stacked, total_rewards
 from alignkit.engine.rollout_log import metrics_of, write_samples
 from alignkit.engine.rollout_state import load_rows, save_rows
 from alignkit.engine.scoring import WEIGHTS, Scoring
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 Remembered = dict[str, "list[np.ndarray]"]
 """Column -> [T] float32 numbers of each response of a row."""
 
-PENALTY = "penalty"
 TALLY = "rewards.unscorable."
 
 
@@ -283,14 +282,20 @@ class Rollouts:
         write_samples(self._folder, step + 1, shown, weights, self._titles, self._scoring.policy.tokenizer)
 
     def _weights(self, responses: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-        """[T] token weights of each response that is trained on; a response by itself has the same as in company."""
-        owners = {id(ids): (row, r) for row in self._kept for r, ids in enumerate(row.responses.values())}
-        found: list[np.ndarray | None] = []
-        for ids in responses:
-            row, r = owners.get(id(ids), (None, 0))
-            scores = None if row is None else next(iter(self._scores([row], weigh=True)))[r]
-            found.append(None if scores is None else _on_mask(scores.weights_BT, scores.mask_BT, 0))
-        return found
+        """[T] token weights of each response, None of one that is not trained on."""
+        asked = {id(ids) for ids in responses}
+        rows = [row for row in self._kept if not asked.isdisjoint(map(id, row.responses.values()))]
+        weights = (
+            [_on_mask(one.weights_BT, one.mask_BT, b) for one in several]
+            for several in self._scores(rows, weigh=True)
+            for b in range(len(several[0].mask_BT))
+        )
+        found = {
+            id(ids): weights_T
+            for row, of_row in zip(rows, weights, strict=True)
+            for ids, weights_T in zip(row.responses.values(), of_row, strict=True)
+        }
+        return [found.get(id(ids)) for ids in responses]
 
     # --- what a resume needs ---
 
@@ -305,41 +310,6 @@ class Rollouts:
         self._kept = load_rows(state)
         counts = {key.removeprefix(TALLY): two.tolist() for key, two in state.items() if key.startswith(TALLY)}
         self._tally.load_state(counts)
-
-
-def total_rewards(scores: Sequence[Sequence[float | None]], weights: Sequence[float]) -> list[float | None]:
-    """The reward of each response of a group: the sum of weight x score.
-
-    A score that the whole group lacks says nothing of that prompt and is left out. One that only some lack would pass
-    for 0 there, so these have no reward.
-
-    Args:
-        scores: [G][R] what each reward says of each response.
-        weights: [R] factors.
-    """
-    asked = [r for r in range(len(weights)) if any(row[r] is not None for row in scores)]
-    totals: list[float | None] = []
-    for row in scores:
-        known = [weights[r] * score for r in asked if (score := row[r]) is not None]
-        totals.append(sum(known) if asked and len(known) == len(asked) else None)
-    return totals
-
-
-def stacked(groups: Sequence[Group]) -> Groups:
-    """What an advantage is given, on the CPU in float64."""
-    rewards = [[one.reward for one in group.rollouts] for group in groups]
-    lengths_PG = torch.tensor([[len(one.ids) for one in group.rollouts] for group in groups])
-    mask_PGT = torch.arange(int(lengths_PG.max())) < lengths_PG[..., None]
-    penalty_PGT = None
-    if all(PENALTY in one.per_token for group in groups for one in group.rollouts):
-        packed_N = torch.cat([torch.from_numpy(one.per_token[PENALTY]) for group in groups for one in group.rollouts])
-        penalty_PGT = torch.zeros(mask_PGT.shape, dtype=torch.float64).masked_scatter(mask_PGT, packed_N.double())
-    return Groups(
-        rewards_PG=torch.tensor([[reward or 0.0 for reward in row] for row in rewards], dtype=torch.float64),
-        scored_PG=torch.tensor([[reward is not None for reward in row] for row in rewards]),
-        mask_PGT=mask_PGT,
-        penalty_PGT=penalty_PGT,
-    )
 
 
 def _sample(step: int, row: TokenRow, one: Rollout) -> Sample:

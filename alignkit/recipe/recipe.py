@@ -79,7 +79,8 @@ class Recipe(Section):
             token_columns=frozenset[str]().union(*(values.token_columns for values in needs.values)),
             nonnegative=needs.nonnegative,
             of_text={values.key: values.of_text for values in needs.values if isinstance(values, TextValues)},
-            fields=frozenset[str]().union(*(reward.columns() for reward in self.rewards)),
+            fields=frozenset[str]().union(*(reward.columns() for reward in self.rewards if not reward.abstains)),
+            where_given=frozenset[str]().union(*(reward.columns() for reward in self.rewards if reward.abstains)),
         )
 
     def method(self) -> Method:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from alignkit.rewards.base import Sample
 from alignkit.rewards.gold import MARK, AgainstGold, Verdict
 from alignkit.rewards.sections import TAG, sections
+
+if TYPE_CHECKING:
+    from typing import Self
 
 TAIL: Final = 300
 """Characters at a response's end in which `####` is looked for."""
@@ -45,6 +49,16 @@ class Answer(AgainstGold):
     after: str | None = Field(None, pattern=TAG)
     """Name of a tag that must come first, for `extract: tag`: the response is then these two sections and nothing else,
     or unparsable. Null asks for the answer's tag alone."""
+
+    @model_validator(mode="after")
+    def _after_has_a_role(self) -> Self:
+        if self.after is not None and self.extract != "tag":
+            raise PydanticCustomError(
+                "after", f"after '{self.after}' is for extract 'tag'; '{self.extract}' looks at no tags"
+            )
+        if self.after == self.tag:
+            raise PydanticCustomError("after", f"after and tag must be two names, got '{self.tag}' twice")
+        return self
 
     def verdict(self, gold: str, sample: Sample) -> Verdict | None:
         if self.extract in ("gsm8k", "last_number"):

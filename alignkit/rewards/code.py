@@ -66,7 +66,8 @@ class Code(Reward):
             if name is None:
                 raise RewardError(f"reward '{self.title}': tests define 'check', so 'entry_point' must name a column")
             program += f"\ncheck({name})\n"
-        return float(passes(program, self.time_limit))
+        passed = passes(program, self.time_limit)
+        return None if passed is None else float(passed)
 
 
 def _is_name(name: object) -> bool:

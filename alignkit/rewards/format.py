@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from alignkit.rewards.base import Reward, Sample
 from alignkit.rewards.sections import TAG, sections
@@ -34,6 +35,13 @@ class Format(Reward):
 
     wrong: float = 0.0
     """Reward of any other."""
+
+    @field_validator("tags")
+    @classmethod
+    def _differ(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := [tag for place, tag in enumerate(tags) if tag in tags[:place]]:
+            raise PydanticCustomError("tags", f"each section once, got '{twice[0]}' twice")
+        return tags
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
         return [self.right if self._fits(sample) else self.wrong for sample in samples]

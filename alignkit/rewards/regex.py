@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -14,6 +16,11 @@ from alignkit.rewards.base import Reward, Sample
 
 SECONDS: Final = 1.0
 """Longest search of one response; some patterns would take years."""
+
+MOST_REPEATS: Final = 100_000
+"""Product of a pattern's counts, `{1000}`; what is repeated so is written out when it is compiled, gigabytes of it."""
+
+_COUNT = re.compile(r"\{(\d+)")
 
 
 class Regex(Reward):
@@ -40,11 +47,9 @@ class Regex(Reward):
     @field_validator("pattern")
     @classmethod
     def _is_a_pattern(cls, pattern: str) -> str:
-        try:
-            regex.compile(pattern)
-        except regex.error as error:
-            said = f"no regular expression: {error}, got {shown(pattern)}"
-            raise PydanticCustomError("pattern", "{said}", {"said": said}) from None
+        said = _complaint(pattern)
+        if said is not None:
+            raise PydanticCustomError("pattern", "{said}", {"said": f"{said}, got {shown(pattern)}"})
         return pattern
 
     def score(self, samples: Sequence[Sample]) -> list[float | None]:
@@ -57,3 +62,16 @@ class Regex(Reward):
             return self.wrong if look(text, timeout=SECONDS) is None else self.right
         except TimeoutError:
             return None
+
+
+def _complaint(pattern: str) -> str | None:
+    """Why a pattern cannot be used."""
+    if math.prod(max(1, int(count)) for count in _COUNT.findall(pattern)) > MOST_REPEATS:
+        return f"counts that multiply to more than {MOST_REPEATS:,}"
+    try:
+        regex.compile(pattern)
+    except regex.error as error:
+        return f"no regular expression: {error}"
+    except RecursionError:
+        return "no regular expression: nested too deeply"
+    return None

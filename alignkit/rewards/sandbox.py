@@ -51,16 +51,16 @@ def require(rewards: Iterable[Reward]) -> None:
             f"rewards.{reward.title}: runs code that the model writes; give --execute-code to 'alignkit run' "
             "(execute_code='sandbox' from Python) to allow that on this machine"
         )
-    if not passes("import json, re, typing", seconds=60.0):
-        raise RewardError(_unable("an empty program does not come to its end in it"))
+    if not passes("import heapq, statistics, typing", seconds=60.0):
+        raise RewardError(_unable("a program of a line does not come to its end in it"))
 
 
-def passes(program: str, seconds: float) -> bool:
-    """Whether a program comes to its end: without an exception, by itself and in time.
+def passes(program: str, seconds: float) -> bool | None:
+    """Whether a program comes to its end: without an exception, by itself and in time; None where it could not begin.
 
     Args:
         program: Python; it has the standard library alone.
-        seconds: most that it may take by the clock; a little less than that of processor time.
+        seconds: most that it may take, by the clock and, in whole seconds, of processor time.
 
     Raises:
         RewardError: nobody allowed it, or this machine cannot isolate it.
@@ -77,8 +77,9 @@ def passes(program: str, seconds: float) -> bool:
             _run([*(_NAMESPACES if isolate else ()), *_python()], given, answer, errors, folder, seconds)
         answer.seek(0)
         said = answer.read(100)
-        if not said and isolate:
+        if not said.startswith(b"ready "):
             _complain(errors)
+            return None
         return said == f"ready {word}".encode()
 
 
@@ -109,7 +110,7 @@ def _run(command: list[str], given: IO[str], answer: IO[bytes], errors: IO[bytes
 def _complain(errors: IO[bytes]) -> None:
     errors.seek(0)
     lines = errors.read(2000).decode(errors="replace").strip().splitlines()
-    if lines:  # without one it was too slow to start
+    if lines:  # without one the machine is too busy
         raise RewardError(_unable(printable(lines[-1])))
 
 

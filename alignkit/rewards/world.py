@@ -9,8 +9,9 @@ from alignkit.world import reward
 
 
 class TrueReward(Reward):
-    """1 where a response to a question of the built-in world is well formed and gives the one right piece of advice,
-    else 0: what learned and rule-based rewards only stand for elsewhere.
+    """1 where a response to a question of the built-in world is well formed and advises rightly, else 0.
+
+    What is right is known there; elsewhere learned and rule-based rewards stand for it.
     """
 
     def score(self, samples: Sequence[Sample]) -> Sequence[float | None]:

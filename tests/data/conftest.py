@@ -120,6 +120,7 @@ def load() -> Callable[..., Tables]:
         token_columns=(),
         nonnegative=(),
         fields=(),
+        where_given=(),
         seed=0,
         dropped=None,
         names=None,
@@ -133,7 +134,7 @@ def load() -> Callable[..., Tables]:
             options.setdefault("holdout", 0)
         data = DataConfig(train=name, **options)
         read = (frozenset(names) for names in (columns, token_columns, nonnegative))
-        wanted = Wanted.of(responses, data, *read, fields=frozenset(fields))
+        wanted = Wanted.of(responses, data, *read, fields=frozenset(fields), where_given=frozenset(where_given))
         return load_tables(data, tokenizer or byte_tokenizer(), wanted, seed=seed, dropped_file=dropped)
 
     return load_file

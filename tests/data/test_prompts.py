@@ -162,6 +162,20 @@ def test_a_row_without_its_column_is_bad(prompts, folder):
     assert [line["where"] for line in lines] == ["a.jsonl:2", "a.jsonl:3"]
 
 
+def test_a_column_of_a_reward_that_abstains_may_be_missing(prompts):
+    rows = [{"prompt": "Q", "answer": "4"}, {"prompt": "R"}, {"prompt": "S", "answer": None}]
+    tables = prompts(rows, where_given=["answer"])
+    assert [row.fields for row in tables.train] == [{"answer": "4"}, {"answer": None}, {"answer": None}]
+    assert tables.reports[0].unused_columns == ()
+    with pytest.raises(DataError) as caught:
+        prompts(rows[1:], where_given=["answer"])
+    assert str(caught.value) == (
+        "a.jsonl: no row has a value in column 'answer', which one of the recipe's rewards reads"
+    )
+    with pytest.raises(DataError, match="1 missing field, 1 null field"):  # another reward needs it
+        prompts(rows, where_given=["answer"], fields=["answer"])
+
+
 def test_bad_rows(prompts, make_bytes, templates):
     with pytest.raises(DataError) as caught:
         prompts([{"prompt": "Q"}, {"prompt": " \n"}, {"prompt": 3}, {"question": "Q"}])

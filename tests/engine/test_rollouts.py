@@ -18,7 +18,7 @@ from rollout_toy import large, on_policy, online, plain, prompts, same_rows, ste
 
 from alignkit.data.rows import TokenRow
 from alignkit.engine.objective import ObjectiveStep
-from alignkit.engine.rollouts import total_rewards
+from alignkit.engine.rewarding import total_rewards
 from alignkit.errors import ModelError, RewardError
 from alignkit.loop.checkpoint import read_tensors, write_tensors
 from alignkit.models.policy import Policy

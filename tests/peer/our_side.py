@@ -78,12 +78,18 @@ def _per_pair(found: Scoring, rows: Sequence[TokenRow]) -> dict[str, list[float]
 
 
 def trajectory(one: Trajectory, rows: Sequence[TokenRow], folder: Path) -> list[float]:
-    """The loss of each optimizer step of alignkit's loop, from its log."""
+    """The loss of each optimizer step of alignkit's loop."""
+    section = training(one, one.batch_size, one.batch_size // 2)
+    return losses_of(make_step(one.case, training=section), rows, section, folder)
+
+
+def training(one: Any, batch_size: int, micro_batch_size: int) -> dict[str, Any]:
+    """A recipe's section for a trajectory."""
     beta1, beta2 = one.optimizer["betas"]
-    section = {
+    return {
         "steps": one.steps,
-        "batch_size": one.batch_size,
-        "micro_batch_size": one.batch_size // 2,
+        "batch_size": batch_size,
+        "micro_batch_size": micro_batch_size,
         "learning_rate": one.learning_rate,
         "schedule": "constant",
         "warmup": 0.0,
@@ -93,7 +99,10 @@ def trajectory(one: Trajectory, rows: Sequence[TokenRow], folder: Path) -> list[
         "max_grad_norm": one.optimizer["max_grad_norm"],
         "precision": "fp32",
     }
-    step = make_step(one.case, training=section)
+
+
+def losses_of(step: ObjectiveStep, rows: Sequence[TokenRow], section: dict[str, Any], folder: Path) -> list[float]:
+    """The loss of each optimizer step of alignkit's loop, from its log."""
     config = TrainingConfig(**section)
     train(
         step,
@@ -102,7 +111,7 @@ def trajectory(one: Trajectory, rows: Sequence[TokenRow], folder: Path) -> list[
         seed=ORDER_SEED,
         folder=folder,
         accelerator=make_accelerator(config, folder),
-        fingerprint={"data": "peer", "recipe": one.name},
+        fingerprint={"data": "peer"},
         on_log=lambda number, line: None,
     )
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -96,6 +96,11 @@ CASES = (
 BY_NAME = {case.name: case for case in CASES}
 
 
+def adamw() -> dict[str, Any]:
+    """The optimizer of every trajectory."""
+    return {"name": "adamw", "betas": [0.9, 0.999], "weight_decay": 0.0, "max_grad_norm": 1.0}
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """Twenty optimizer steps of a case: AdamW at a constant learning rate, gradients clipped at a norm of 1."""
@@ -105,9 +110,7 @@ class Trajectory:
     batch_size: int
     steps: int = 20
     learning_rate: float = 1e-3
-    optimizer: dict[str, Any] = field(
-        default_factory=lambda: {"name": "adamw", "betas": [0.9, 0.999], "weight_decay": 0.0, "max_grad_norm": 1.0}
-    )
+    optimizer: dict[str, Any] = field(default_factory=adamw)
 
     def batches(self, rows: Sequence[TokenRow]) -> list[list[int]]:
         """Places in `rows` of each step's batch: alignkit's own order, given to TRL."""

@@ -167,11 +167,15 @@ def make_model(seed: int = MODEL_SEED) -> transformers.LlamaForCausalLM:
 
 def make_policy() -> transformers.LlamaForCausalLM:
     """The reference, `make_model()`, moved as training would move it."""
-    model = make_model()
-    random = np.random.default_rng(MOVE_SEED)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.05 * _draw(random, parameter)
+    return shifted(make_model(), MOVE_SEED, 0.05)
+
+
+@torch.no_grad()
+def shifted(model: transformers.LlamaForCausalLM, seed: int, size: float) -> transformers.LlamaForCausalLM:
+    """`model` with up to `size` added to each parameter in place."""
+    random = np.random.default_rng(seed)
+    for parameter in model.parameters():
+        parameter += size * _draw(random, parameter)
     return model
 
 

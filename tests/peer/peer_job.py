@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from peer.peer_cases import CASES, ORDER_SEED, TRAJECTORIES, Case
 from peer.peer_inputs import (
     DATA,
@@ -27,6 +28,16 @@ from peer.peer_inputs import (
     make_policy,
     read_rows,
     tokenizer,
+)
+from peer.rollout_cases import (
+    LONGEST,
+    ROLLOUT_CASES,
+    ROLLOUT_TRAJECTORIES,
+    STEP_SEED,
+    RolloutCase,
+    prompts,
+    responses,
+    trained,
 )
 from torch import Tensor
 
@@ -75,9 +86,12 @@ def run_peer(folder: Path) -> Peer:
     for name, model in (("policy", make_policy()), ("reference", make_model())):
         model.save_pretrained(given / name)
         tokenizer().save_pretrained(given / name)
+    for moved in {case.moved for case in ROLLOUT_CASES}:
+        trained(moved).save_pretrained(given / f"moved_{moved}")
     (given / "job.json").write_text(json.dumps(_job(read_rows())))
     _run([environment(), "-I", Path(__file__).with_name("trl_side.py"), given, out])
-    gradients = {case.name: safetensors.torch.load_file(out / f"{case.name}.safetensors") for case in CASES}
+    names = [case.name for case in (*CASES, *ROLLOUT_CASES)]
+    gradients = {name: safetensors.torch.load_file(out / f"{name}.safetensors") for name in names}
     return Peer(json.loads((out / "values.json").read_text()), gradients)
 
 
@@ -93,6 +107,21 @@ def _job(rows: Rows) -> dict[str, Any]:
         "rows": {"preference": _pairs_of(rows), "unpaired": _halves_of(rows)},
         "cases": [case_of(case) for case in CASES],
         "trajectories": trajectories,
+        "rollouts": _rollouts_of(rows),
+    }
+
+
+def _rollouts_of(rows: Rows) -> dict[str, Any]:
+    def case_of(case: RolloutCase) -> dict[str, Any]:
+        return {**asdict(case), "updates": case.updates, "rewards": case.rewards}
+
+    return {
+        "texts": [rows.pairs[row.index].prompt for row in prompts(rows)],
+        "prompt_ids": [row.prompt.tolist() for row in prompts(rows)],
+        "ids": [[ids.tolist() for ids in group] for group in responses(rows)],
+        "longest": LONGEST,
+        "cases": [case_of(case) for case in ROLLOUT_CASES],
+        "trajectories": [{**asdict(one), "case": case_of(one.case)} for one in ROLLOUT_TRAJECTORIES],
     }
 
 
@@ -135,6 +164,19 @@ def record(peer: Peer) -> None:
         how = {key: value for key, value in asdict(one).items() if key not in ("case", "name")}
         how |= {"peer": one.case.peer, "arguments": one.case.arguments, "batches": one.batches(one.case.rows(rows))}
         _write(f"trl_{one.name}_20_steps.json", {**made_from, **how, "losses": peer.values["trajectories"][one.name]})
+    kept = {case.name: _kept(case, peer) for case in ROLLOUT_CASES}
+    steps = {one.name: peer.values["trajectories"][one.name] for one in ROLLOUT_TRAJECTORIES}
+    _write("trl_rollouts.json", {**made_from, "step_seed": STEP_SEED, "cases": kept, "trajectories": steps})
+
+
+def _kept(case: RolloutCase, peer: Peer) -> dict[str, Any]:
+    how = {"peer": case.peer, "arguments": case.arguments, "moved": case.moved, "rewards": case.rewards}
+    return how | peer.values["rollouts"][case.name] | {"gradient_norm": gradient_norm(peer.gradients[case.name])}
+
+
+def gradient_norm(gradients: dict[str, Tensor]) -> float:
+    """Of all parameters together."""
+    return float(torch.cat([gradient.flatten() for gradient in gradients.values()]).norm())
 
 
 def _write(name: str, values: dict[str, Any]) -> None:

@@ -20,17 +20,12 @@ import pytest
 from peer.our_side import Ours, single_step, trajectory
 from peer.peer_cases import BY_NAME, CASES, TRAJECTORIES, Case, Trajectory
 from peer.peer_inputs import RECORDED, Rows
-from peer.peer_job import Peer, run_peer
+from peer.peer_job import Peer
 
 pytestmark = pytest.mark.peer
 
 CLOSE = 1e-4
 SIDES = ("rewards/chosen", "rewards/rejected")
-
-
-@pytest.fixture(scope="session")
-def peer(tmp_path_factory) -> Peer:
-    return run_peer(tmp_path_factory.mktemp("trl"))
 
 
 def run_case(case: Case, rows: Rows, loss: dict | None = None) -> Ours:

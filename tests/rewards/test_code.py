@@ -98,6 +98,11 @@ def test_columns_and_limits():
         Code(name="code", time_limit=20.0)
 
 
+@pytest.mark.usefixtures("is_isolated")
+def test_what_cannot_begin_in_time_has_no_score():
+    assert passes("pass", 1e-6) is None
+
+
 # --- what a program cannot do ---
 
 
@@ -194,7 +199,7 @@ def test_nothing_runs_without_leave():
     [
         (["no-such-command"], "there is no 'no-such-command'"),
         (["sh", "-c", "echo unshare: Operation not permitted >&2; exit 1"], "unshare: Operation not permitted"),
-        (["false"], "an empty program does not come to its end in it"),
+        (["false"], "a program of a line does not come to its end in it"),
     ],
 )
 def test_a_kernel_that_refuses_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch, command: list[str], why: str):

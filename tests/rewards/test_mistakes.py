@@ -22,6 +22,15 @@ from alignkit.recipe.load import load_recipe
             "{name: answer, extract: tagg}",
             "rewards.0.extract: unknown value 'tagg'; did you mean 'tag'? known: gsm8k, last_number, tag, exact",
         ),
+        (
+            "{name: answer, after: think}",
+            "rewards.0: after 'think' is for extract 'tag'; 'gsm8k' looks at no tags",
+        ),
+        (
+            "{name: answer, extract: tag, after: answer}",
+            "rewards.0: after and tag must be two names, got 'answer' twice",
+        ),
+        ("{name: format, tags: [a, b, a]}", "rewards.0.tags: each section once, got 'a' twice"),
         ("{name: answer, right: ten}", "rewards.0.right: expected a number, got 'ten' (a string)"),
         (
             "{name: format, tags: [<think>]}",

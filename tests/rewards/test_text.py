@@ -78,6 +78,23 @@ def test_what_is_no_pattern_is_refused():
     assert messages(Regex, {"pattern": "(a"}) == ["no regular expression: missing ) at position 2, got '(a'"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("a{99999999}", "counts that multiply to more than 100,000, got 'a{99999999}'"),
+        ("(?:(?:a{99}){99}){99}", "counts that multiply to more than 100,000, got '(?:(?:a{99}){99}){99}'"),
+        ("(a|" * 199 + "b" + ")*" * 199, "no regular expression: nested too deeply, got '(a|(a|"),
+    ],
+)
+def test_a_pattern_that_takes_gigabytes_to_compile_is_refused(pattern, said):
+    (found,) = messages(Regex, {"pattern": pattern})
+    assert found.startswith(said)
+
+
+def test_counts_are_taken():
+    assert Regex(pattern=r"\d{4}-\d{2}-\d{2}|a{0,5000}").score([sample("on 2026-01-02")]) == [1]
+
+
 def test_a_search_that_never_ends_gives_no_score(monkeypatch):
     monkeypatch.setattr(patterns, "SECONDS", 0.05)
     before = time.monotonic()
