@@ -439,7 +439,7 @@ def test_a_column_that_is_called_weights_is_no_remembered_weight() -> None:
 
 
 def test_a_process_without_prompts_takes_part_in_a_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sampler may wait for all processes, such as that of vLLM until the weights are sent; the rows are everyone's."""
+    """A sampler may wait for all of them, such as that of vLLM until the weights are sent; the rows are everyone's."""
     groups: list[Any] = []
     monkeypatch.setattr(accelerate.utils, "gather_object", lambda mine: groups.extend(mine) or list(groups))
     wanted = drawn(step_of(on_policy()), batch=prompts(1))
