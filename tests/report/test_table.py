@@ -187,6 +187,13 @@ def test_fallen_accuracy_and_large_kl_are_said():
     )
 
 
+def test_the_verdict_speaks_of_the_recipe_s_rewards():
+    before, after = {"reward": 0.2, "reward_se": 0.04}, {"reward": 0.7, "reward_se": 0.03, "samples": 64.0}
+    assert verdict(before, after) == (
+        "Reward of sampled responses rose from 0.200 to 0.700 (+0.500, standard error 0.050)."
+    )
+
+
 def test_a_kl_of_five_is_not_yet_large_and_one_that_is_not_finite_is():
     assert verdict({}, {"kl": 5.0}) == "Nothing was measured before and after, so nothing can be said."
     assert verdict({}, {"kl": float("inf")}).startswith("KL to the reference is large: inf nats per response")
