@@ -302,6 +302,7 @@ def test_too_many_samples_without_a_score_stop_the_run() -> None:
         "rewards.rule0: 8 of 12 samples could not be scored, more than 5%; mend the data's columns that it reads, "
         "raise its 'timeout' where it is slow, or set 'abstains: true' where no score means that it has no opinion"
     )
+    assert step.state()["rewards.unscorable.rule0"].tolist() == [0, 0]  # a run that goes on draws them again
 
 
 # --- before the first step ---
@@ -439,7 +440,7 @@ def test_a_column_that_is_called_weights_is_no_remembered_weight() -> None:
 
 
 def test_a_process_without_prompts_takes_part_in_a_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sampler may wait for all processes, such as that of vLLM until the weights are sent; the rows are everyone's."""
+    """A sampler may wait for all processes, as vLLM's does until the weights are sent; the rows are everyone's."""
     groups: list[Any] = []
     monkeypatch.setattr(accelerate.utils, "gather_object", lambda mine: groups.extend(mine) or list(groups))
     wanted = drawn(step_of(on_policy()), batch=prompts(1))
