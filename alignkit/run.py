@@ -172,8 +172,10 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
     """
     recipe, banner = loaded.recipe, banner or Banner(Console(quiet=True))
     require(recipe.rewards)
-    for part in (*recipe.rewards, *filter(None, [recipe.sampler])):
-        part.check()
+    for reward in recipe.rewards:
+        reward.check()
+    if recipe.sampler is not None:
+        recipe.sampler.check()
     accelerator = make_accelerator(recipe.training, path)
     tokenizer, tables = read_rows(recipe, dropped_file)
     banner.data(tables.reports)

@@ -12,6 +12,7 @@ import transformers
 from reward_model import LONGEST, TEMPLATE, WORDS, saved
 from slow_rewards import sample
 
+import alignkit
 import alignkit.run as run
 from alignkit.errors import ModelError
 from alignkit.recipe.load import load_recipe
@@ -80,4 +81,13 @@ def test_a_run_asks_for_it_before_anything_is_read(tmp_path: Path, monkeypatch: 
     for is_dry in (True, False):
         with pytest.raises(ModelError, match=r"^rewards\.model\.path: .*/model gives 3 labels"):
             run.run(recipe, folder, dry_run=is_dry, quiet=True)
+    assert not folder.exists()
+
+
+def test_a_pipeline_asks_for_those_of_all_stages_before_its_first(tmp_path: Path):
+    recipe, folder = tmp_path / "stages.yaml", tmp_path / "run"
+    later = f"{{rewards: [{{name: model, path: {tmp_path}/none}}]}}"
+    recipe.write_text(f"extends: alignkit:methods/grpo\nstages: {{first: {{seed: 1}}, later: {later}}}\n")
+    with pytest.raises(ModelError, match=r"^rewards\.model\.path: folder .*/none does not exist"):
+        alignkit.run_pipeline(recipe, folder, quiet=True)
     assert not folder.exists()
