@@ -128,7 +128,6 @@ def _real_run(
             return path
         progress = partial(Progress, display=display)
         side = SideRuns(path / "contrast", keeper.begin, keeper.note, progress, keeper.goes_on_with)
-        _check_sampler(loaded)
         show_begun(console, loaded, str(path))
         parts = load_parts(loaded, path, path / "dropped.jsonl" if keeper.folder else None, Banner(console))
         try:
@@ -151,19 +150,12 @@ def _real_run(
 
 def _dry_run(console: Console, loaded: LoadedRecipe) -> None:
     """The plan and a row first, then what can be checked on a few rows."""
-    _check_sampler(loaded)
     show_begun(console, loaded, "none: dry run")
     parts = load_parts(loaded, Path("."), None, Banner(console))
     console.print(preview(parts.tables.train[0], parts.policy.tokenizer))
     with Judge(loaded.recipe.rewards) as judge:
         setup = prepare(parts, SideRuns(is_dry=True), judge).setup
     note(console, dry_run_line(setup, parts.loaded.recipe))
-
-
-def _check_sampler(loaded: LoadedRecipe) -> None:
-    """Whatever draws the responses is asked before data and model are loaded, which may take long."""
-    if loaded.recipe.sampler is not None:
-        loaded.recipe.sampler.check()
 
 
 def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, banner: Banner | None = None) -> Parts:
@@ -180,6 +172,10 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
     """
     recipe, banner = loaded.recipe, banner or Banner(Console(quiet=True))
     require(recipe.rewards)
+    for reward in recipe.rewards:
+        reward.check()
+    if recipe.sampler is not None:
+        recipe.sampler.check()
     accelerator = make_accelerator(recipe.training, path)
     tokenizer, tables = read_rows(recipe, dropped_file)
     banner.data(tables.reports)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alignkit.cli import completion
+
+if TYPE_CHECKING:
+    from alignkit.rewards.permission import Permission
 
 RecipeFile = Annotated[
     Path,
@@ -26,3 +29,17 @@ Overrides = Annotated[
         autocompletion=completion.overrides,
     ),
 ]
+ExecuteCode = Annotated[
+    bool, typer.Option("--execute-code", help="Let rewards run code that the model writes, in a sandbox.")
+]
+WithoutSandbox = Annotated[
+    bool,
+    typer.Option(
+        "--execute-code-without-sandbox", help="The same where this machine has no sandbox: as you, unconfined."
+    ),
+]
+
+
+def leave(execute_code: bool, without_sandbox: bool) -> Permission:
+    """What the two options say of code that the model writes."""
+    return "bare" if without_sandbox else "sandbox" if execute_code else "none"

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alignkit.cli.arguments import ExecuteCode, WithoutSandbox, leave
 from alignkit.cli.run import refuse_output
 from alignkit.lazy import LazyModule
 
 if TYPE_CHECKING:
     import alignkit.loop.processes as processes
     import alignkit.reproduce as reproducing
+    import alignkit.rewards.permission as permissions
 else:
+    permissions = LazyModule("alignkit.rewards.permission")
     processes = LazyModule("alignkit.loop.processes")
     reproducing = LazyModule("alignkit.reproduce")
 
@@ -27,10 +30,12 @@ def reproduce(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Run even where data, template or model are not those of the run.")
     ] = False,
+    execute_code: ExecuteCode = False,
+    without_sandbox: WithoutSandbox = False,
 ) -> None:
     """Run a run folder's recipe anew after checking what went in, and say what differs; exit code 1 if anything."""
     refuse_output(output)
-    with processes.joined():
+    with processes.joined(), permissions.granting(leave(execute_code, without_sandbox)):
         same = reproducing.reproduce(run, output, check, anyway)
     if not same:
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alignkit.cli import completion
-from alignkit.cli.arguments import Overrides
+from alignkit.cli.arguments import ExecuteCode, Overrides, WithoutSandbox, leave
 from alignkit.errors import RunFolderError, shown
 from alignkit.lazy import LazyModule
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import alignkit.recipe.pipeline as load
     import alignkit.rewards.permission as permissions
     import alignkit.run as runs
-    from alignkit.rewards.permission import Permission
 else:
     load = LazyModule("alignkit.recipe.pipeline")
     pipelines = LazyModule("alignkit.pipeline")
@@ -46,21 +45,13 @@ def run(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the folder's run, or begin it.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop before the first training step.")] = False,
-    execute_code: Annotated[
-        bool, typer.Option("--execute-code", help="Let rewards run code that the model writes, in a sandbox.")
-    ] = False,
-    without_sandbox: Annotated[
-        bool,
-        typer.Option(
-            "--execute-code-without-sandbox", help="The same where this machine has no sandbox: as you, unconfined."
-        ),
-    ] = False,
+    execute_code: ExecuteCode = False,
+    without_sandbox: WithoutSandbox = False,
 ) -> None:
     """Train what a recipe says, and measure before and after."""
     refuse_output(output)
     recipe, output = _of_run(recipe, output)
-    leave: Permission = "bare" if without_sandbox else "sandbox" if execute_code else "none"
-    with processes.joined(), permissions.granting(leave):
+    with processes.joined(), permissions.granting(leave(execute_code, without_sandbox)):
         loaded = load.load(recipe, overrides or ())
         if isinstance(loaded, load.LoadedPipeline):
             pipelines.run_pipeline(loaded, output, resume, dry_run)

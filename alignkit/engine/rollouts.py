@@ -21,7 +21,7 @@ from alignkit.engine.rewarding import PENALTY, stacked, total_rewards
 from alignkit.engine.rollout_log import metrics_of, write_samples
 from alignkit.engine.rollout_state import load_rows, save_rows
 from alignkit.engine.scoring import WEIGHTS, Scoring
-from alignkit.errors import ModelError
+from alignkit.errors import AlignkitError, ModelError
 from alignkit.lazy import accelerate, torch
 from alignkit.lazy import numpy as np
 from alignkit.loop.order import part_of
@@ -92,8 +92,13 @@ class Rollouts:
             return self._kept
         started = time.perf_counter()
         self._drawing.sampler.begin(self._scoring.policy, step)
-        drawn = self._groups(step, 0, batch)
-        alive = self._refilled(step, batch, drawn)
+        counts = self._tally.state()
+        try:
+            drawn = self._groups(step, 0, batch)
+            alive = self._refilled(step, batch, drawn)
+        except AlignkitError:
+            self._tally.load_state(counts)  # the checkpoint of a run that stops here; it goes on with this drawing
+            raise
         compared = self._with_advantages(alive)
         rows = self._remembering(self._view.rows(compared))
         self._kept = StepRows(rows, metrics_of(drawn, self._titles, self._is_dropped))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignkit.data.rows import TokenRow
-from alignkit.errors import NonFiniteError, StorageError
+from alignkit.errors import AlignkitError, NonFiniteError, RewardError, ServerError, StorageError
 from alignkit.finite import postponed
 from alignkit.lazy import accelerate, torch
 from alignkit.loop.checkpoint import CheckpointFolder
@@ -164,7 +164,10 @@ class _Loop:
         values: dict[str, float] = {}
         with MetricsLog(log_path, mark) if self.accelerator.is_main_process else nullcontext() as log:
             while done < self.num_steps:
-                values = self._train_one(done)
+                try:
+                    values = self._train_one(done)
+                except (RewardError, ServerError) as error:
+                    raise self._saved_before(error, done, log) from error
                 done += 1
                 self._evaluate_and_log(done, values, log)
                 stopped_by = self._agreed(stop)
@@ -189,6 +192,17 @@ class _Loop:
                 on_trained()  # the model alone is a fraction of a checkpoint and may still fit
                 comfort = "; all steps are done and the trained model was saved by itself"
             raise StorageError(f"{error}; last good checkpoint: {self.saver.last_good or 'none'}{comfort}") from None
+
+    def _saved_before(self, error: AlignkitError, done: int, log: MetricsLog | None) -> AlignkitError:
+        """Of an error in a step that has moved nothing yet, as responses cannot be had: what was trained is saved.
+
+        Several processes need not all have met it, and so do not write together.
+        """
+        is_saved = self.saver.last_good == self.saver.folder.path(done)
+        if done and not is_saved and self.accelerator.num_processes == 1:
+            self.saver.save(done, self.order.epochs_after(done), log.sync() if log else None)
+        saved = self.saver.last_good
+        return type(error)(f"{error}; last good checkpoint: {saved}") if saved else error
 
     # --- one optimizer step ---
 

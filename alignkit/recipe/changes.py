@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,12 @@ from alignkit.recipe.yaml import read_yaml
 
 SHOWN_DIFFERENCES = 5
 """Differing keys that a message names before it only counts."""
+
+
+_AROUND_DRAWINGS = re.compile(
+    r"rewards\.\d+\.(timeout|abstains)|sampler\.(url|weights|timeout)|trainer\.samples_(every|groups)"
+)
+"""When a run of on-policy training stops, where its server is, and what of its samples is written."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,9 @@ def may_change(key: str) -> bool:
     """Whether a resumed run may have another value under a dotted key; of a stage, `stages.NAME.` comes before it."""
     inner = key.split(".", 2)[2] if key.startswith("stages.") else key
     section, _, rest = inner.partition(".")
-    return section == "evaluation" or (section == "training" and rest.partition(".")[0] in FREE_ON_RESUME | SCHEDULE)
+    if section == "training":
+        return rest.partition(".")[0] in FREE_ON_RESUME | SCHEDULE
+    return section == "evaluation" or _AROUND_DRAWINGS.fullmatch(inner) is not None
 
 
 def differences(before: object, now: object) -> list[Difference]:

@@ -216,6 +216,12 @@ def _planted(recipe: Recipe) -> Iterator[Misfit]:
             return
 
 
+def _true_reward(recipe: Recipe) -> Iterator[Misfit]:
+    for index, reward in enumerate(recipe.rewards):
+        if reward.name == "world" and not on_world(recipe.data):
+            yield ("rewards", index), f"'world' knows what is right in {WORLD} only; use other rewards"
+
+
 def _token_values(recipe: Recipe) -> Iterator[Misfit]:
     if recipe.trainer.draws:  # said by `_known_before`
         return
@@ -369,6 +375,7 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _prompt_tokens,
     _adapter_to_switch_off,
     _planted,
+    _true_reward,
     _token_values,
     _measures,
     _mismatched,

@@ -72,6 +72,13 @@ class Reward(Component):
         """Names of the data's columns that it reads; none by default. A row that lacks one cannot be used."""
         return frozenset()
 
+    def check(self) -> None:
+        """Finds out before data and model load whether samples can be scored at all.
+
+        Raises:
+            AlignkitError: they cannot.
+        """
+
     @abstractmethod
     def score(self, samples: Sequence[Sample]) -> Sequence[float | None]:
         """How good each sample is, finite, on any scale; None where that cannot be said, never 0 in its place.

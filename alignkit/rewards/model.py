@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from alignkit.models.weights import load_whole
 from alignkit.rewards.base import Reward, Sample
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _LONGEST = 2**20
 """What tokenizers without a limit say is larger."""
@@ -40,10 +40,23 @@ class ByModel(Reward):
     batch_size: int = Field(16, ge=1, le=4096)
     """Samples in one forward pass."""
 
+    def check(self) -> None:
+        """Reads the configuration alone.
+
+        Raises:
+            ModelError: it is not there, or is that of no classifier with one label.
+        """
+        with _told_of(self._key):
+            _config(self.path, self.revision)
+
     def score(self, samples: Sequence[Sample]) -> Sequence[float | None]:
-        scorer = _loaded(f"rewards.{self.title}", self.path, self.revision)
+        scorer = _loaded(self._key, self.path, self.revision)
         batches = (samples[start : start + self.batch_size] for start in range(0, len(samples), self.batch_size))
         return [score for batch in batches for score in scorer.scores(batch)]
+
+    @property
+    def _key(self) -> str:
+        return f"rewards.{self.title}"
 
 
 @cache
@@ -54,17 +67,29 @@ def _loaded(key: str, path: str, revision: str | None) -> _Scorer:
         ModelError: it is not there, or is no classifier with one label.
     """
     with _told_of(key):
-        require_place("model.path", path, revision)
-        with loading(f"model.path: {path} cannot be loaded as a sequence classifier"):
-            config = transformers.AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+        config = _config(path, revision)
+        with _reading(path):
             tokenizer = transformers.AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
-            if config.num_labels != 1:
-                raise ModelError(f"model.path: {path} gives {config.num_labels} labels (num_labels); a reward has 1")
             kind = transformers.AutoModelForSequenceClassification
             model = load_whole(kind, path, revision=revision, dtype="auto", config=config)
     model = model.eval().requires_grad_(False).to(accelerate.PartialState().device)
     limits = (tokenizer.model_max_length, getattr(config.get_text_config(), "max_position_embeddings", None))
     return _Scorer(key, path, model, tokenizer, min(limit or _LONGEST for limit in limits))
+
+
+def _config(path: str, revision: str | None) -> PretrainedConfig:
+    require_place("model.path", path, revision)
+    with _reading(path):
+        config: PretrainedConfig = transformers.AutoConfig.from_pretrained(
+            path, revision=revision, trust_remote_code=False
+        )
+    if config.num_labels != 1:
+        raise ModelError(f"model.path: {path} gives {config.num_labels} labels (num_labels); a reward has 1")
+    return config
+
+
+def _reading(path: str) -> AbstractContextManager[None]:
+    return loading(f"model.path: {path} cannot be loaded as a sequence classifier")
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def require(rewards: Iterable[Reward]) -> None:
         return
     if granted() == "none":
         raise RewardError(
-            f"rewards.{reward.title}: runs code that the model writes; give --execute-code to 'alignkit run' "
+            f"rewards.{reward.title}: runs code that the model writes; give --execute-code on the command line "
             "(execute_code='sandbox' from Python) to allow that on this machine"
         )
     if not passes("import heapq, statistics, typing", seconds=60.0):

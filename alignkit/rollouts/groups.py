@@ -60,7 +60,7 @@ class Sampler(Component):
     """Times that other prompts are drawn for, as many as groups were dropped; 0 trains on what is left."""
 
     def check(self) -> None:
-        """Finds out before the model loads whether responses can be drawn at all.
+        """Finds out before data and model load whether responses can be drawn at all.
 
         Raises:
             AlignkitError: they cannot.

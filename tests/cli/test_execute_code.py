@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import alignkit
+import alignkit.pipeline as pipeline
 from alignkit.rewards import sandbox
+from alignkit.rewards.permission import granted
 
 RECIPE = """\
 model: {name: scratch, layers: 1, width: 16, heads: 2, vocab_size: 512, max_positions: 64}
@@ -22,7 +25,7 @@ evaluation: {pairs: 0, samples: 0}
 """
 STAGES = RECIPE + "stages: {first: {rewards: [{name: repetition}]}, second: {seed: 1}}\n"
 REFUSED = (
-    "rewards.code: runs code that the model writes; give --execute-code to 'alignkit run' "
+    "rewards.code: runs code that the model writes; give --execute-code on the command line "
     "(execute_code='sandbox' from Python) to allow that on this machine\n"
 )
 ROW = {"completion": "pass", "test": "def check(f):\n    assert f is not None\n", "entry_point": "len"}
@@ -54,3 +57,18 @@ def test_a_machine_without_a_sandbox_is_refused_unless_it_may_do_without(said, m
     [file] = Path("out/samples").iterdir()
     scores = [json.loads(line)["rewards"]["code"] for line in file.read_text().splitlines()]
     assert len(scores) == 4 and set(scores) <= {0.0, 1.0}
+
+
+def test_a_run_is_reproduced_with_the_same_leave(said):
+    """The first run is with a machine's own Python, as one without a sandbox has to."""
+    bare = "--execute-code-without-sandbox"
+    assert said("run", "code.yaml", "--output", "out", bare)[0] == 0
+    assert said("reproduce", "out", "--check")[::2] == (2, REFUSED)
+    assert said("reproduce", "out", "--check", bare)[::2] == (0, "")
+
+
+def test_a_pipeline_has_leave_from_python(said, monkeypatch: pytest.MonkeyPatch):
+    seen: list[str] = []
+    monkeypatch.setattr(pipeline, "require", lambda rewards: seen.append(granted()))
+    alignkit.run_pipeline("stages.yaml", dry_run=True, quiet=True, execute_code="bare")
+    assert seen == ["bare"] and granted() == "none"

@@ -353,6 +353,7 @@ def test_too_many_samples_without_a_score_stop_the_run() -> None:
         "rewards.rule0: 8 of 12 samples could not be scored, more than 5%; mend the data's columns that it reads, "
         "raise its 'timeout' where it is slow, or set 'abstains: true' where no score means that it has no opinion"
     )
+    assert step.state()["rewards.unscorable.rule0"].tolist() == [0, 0]  # a run that goes on draws them again
 
 
 # --- before the first step ---

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from alignkit.data.rows import TokenRow
+from alignkit.errors import RewardError
 from alignkit.loop.accelerator import make_accelerator, start_trackers
 from alignkit.loop.checkpoint import read_tensors, write_tensors
 from alignkit.loop.config import TrainingConfig
@@ -59,13 +60,17 @@ class ToyStep:
         noise: multiply the loss of each micro-batch by a draw from torch's generator.
         bad_row: index of a row whose loss is NaN.
         idle: steps that have nothing to train on.
+        refused: a step whose rows cannot be had.
     """
 
     lookahead = 2
     updates = 1
 
-    def __init__(self, noise: bool = False, bad_row: int | None = None, idle: Sequence[int] = ()) -> None:
+    def __init__(
+        self, noise: bool = False, bad_row: int | None = None, idle: Sequence[int] = (), refused: int | None = None
+    ) -> None:
         self.idle = idle
+        self.refused = refused
         self.module: nn.Module = Bigram()
         self.plain = self.module
         self.anchor = torch.zeros(())
@@ -74,6 +79,8 @@ class ToyStep:
         self.prepared: list[dict[int, list[int]]] = []
 
     def draw(self, step: int, batch: Sequence[TokenRow]) -> StepRows:
+        if step == self.refused:
+            raise RewardError("no word")
         return StepRows((), {"drawn": 0.0}) if step in self.idle else StepRows(batch)
 
     def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from loop_toy import FINGERPRINT, ToyStep, make_rows, run_toy, weights_of
 
-from alignkit.errors import CheckpointError, NonFiniteError, RunFolderError
+from alignkit.errors import CheckpointError, NonFiniteError, RewardError, RunFolderError
 from alignkit.finite import require
 from alignkit.loop.checkpoint import CheckpointFolder, find_damage, read_tensors
 from alignkit.loop.loop import _Loop
@@ -455,6 +455,21 @@ def test_a_step_without_rows_leaves_parameters_and_optimizer(tmp_path):
     resumed = ToyStep(idle=(1, 3))
     run_toy(tmp_path / "again", resumed, steps=4, **constant)
     assert torch.equal(weights_of(resumed), weights_of(step))
+
+
+def test_what_was_trained_is_saved_before_a_step_whose_rows_cannot_be_had(tmp_path):
+    with pytest.raises(RewardError) as caught:
+        run_toy(tmp_path / "a", ToyStep(noise=True, refused=4))
+    assert str(caught.value) == f"no word; last good checkpoint: {tmp_path}/a/checkpoints/step-00000004"
+    with pytest.raises(RewardError, match=r"step-00000004$"):  # which is there already
+        run_toy(tmp_path / "a", ToyStep(noise=True, refused=4), resume=True)
+    _, _, resumed = run_toy(tmp_path / "a", ToyStep(noise=True), resume=True)
+    _, _, straight = run_toy(tmp_path / "b", ToyStep(noise=True))
+    assert torch.equal(weights_of(resumed), weights_of(straight))
+    assert log_of(tmp_path / "a") == log_of(tmp_path / "b")
+    with pytest.raises(RewardError, match=r"^no word$"):
+        run_toy(tmp_path / "c", ToyStep(refused=0))
+    assert not list((tmp_path / "c").glob("checkpoints/*"))
 
 
 def test_a_batch_is_there_for_several_steps(tmp_path):

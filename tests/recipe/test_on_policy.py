@@ -54,6 +54,7 @@ MISFITS = {
     "rewards=[world, {name: length, shape: target, target: 9, label: world}]": (
         "rewards.1: 'world' is what rewards.0 is called already; give one of them another 'label'"
     ),
+    "data.train=mine.jsonl": "rewards.0: 'world' knows what is right in builtin:world only; use other rewards",
     "sampler.responses=1": (
         "sampler.responses: advantage 'group' compares responses to one prompt, and a group of 1 has none; give at "
         "least 2"
@@ -167,8 +168,8 @@ NO_SERVER = (
 )
 STOPPED = {
     "a column that a reward reads": (["Q", "Q"], ["rewards=[answer]"], NOT_GIVEN),
-    "no prompt": ([None], ["rewards=[world]"], NO_PROMPT),
-    "no server": (["Q"], ["rewards=[world]", "sampler={name: vllm, url: 'http://127.0.0.1:9'}"], NO_SERVER),
+    "no prompt": ([None], ["rewards=[repetition]"], NO_PROMPT),
+    "no server": (["Q"], ["rewards=[repetition]", "sampler={name: vllm, url: 'http://127.0.0.1:9'}"], NO_SERVER),
 }
 
 

@@ -186,7 +186,7 @@ def test_nothing_runs_without_leave():
     with granting("none"), pytest.raises(RewardError) as caught:
         require([Told(name="told"), Code(name="code", label="unit")])
     assert str(caught.value) == (
-        "rewards.unit: runs code that the model writes; give --execute-code to 'alignkit run' "
+        "rewards.unit: runs code that the model writes; give --execute-code on the command line "
         "(execute_code='sandbox' from Python) to allow that on this machine"
     )
     with granting("none"), pytest.raises(RewardError, match="not run without --execute-code"):

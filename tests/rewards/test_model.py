@@ -12,7 +12,10 @@ import transformers
 from reward_model import LONGEST, TEMPLATE, WORDS, saved
 from slow_rewards import sample
 
+import alignkit
+import alignkit.run as run
 from alignkit.errors import ModelError
+from alignkit.recipe.load import load_recipe
 from alignkit.rewards.base import Sample
 from alignkit.rewards.judge import Judge
 from alignkit.rewards.model import ByModel
@@ -62,8 +65,29 @@ def test_a_model_that_is_no_reward_model_is_told(tmp_path: Path, labels: int, te
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path):
-    with pytest.raises(ModelError) as caught:
-        ByModel(name="model", path=f"{tmp_path}/none").score([said("yes")])
-    assert str(caught.value) == (
-        f"rewards.model.path: folder {tmp_path}/none does not exist; give a folder or a Hub id such as 'owner/name'"
-    )
+    reward = ByModel(name="model", path=f"{tmp_path}/none")
+    for ask in (reward.check, lambda: reward.score([said("yes")])):
+        with pytest.raises(ModelError) as caught:
+            ask()
+        assert str(caught.value) == (
+            f"rewards.model.path: folder {tmp_path}/none does not exist; give a folder or a Hub id such as 'owner/name'"
+        )
+
+
+def test_a_run_asks_for_it_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path, folder = saved(tmp_path / "model", labels=3), tmp_path / "run"
+    recipe = load_recipe("alignkit:methods/grpo", [f"rewards=[{{name: model, path: {path}}}]"])
+    monkeypatch.setattr(run, "read_rows", None)
+    for is_dry in (True, False):
+        with pytest.raises(ModelError, match=r"^rewards\.model\.path: .*/model gives 3 labels"):
+            run.run(recipe, folder, dry_run=is_dry, quiet=True)
+    assert not folder.exists()
+
+
+def test_a_pipeline_asks_for_those_of_all_stages_before_its_first(tmp_path: Path):
+    recipe, folder = tmp_path / "stages.yaml", tmp_path / "run"
+    later = f"{{rewards: [{{name: model, path: {tmp_path}/none}}]}}"
+    recipe.write_text(f"extends: alignkit:methods/grpo\nstages: {{first: {{seed: 1}}, later: {later}}}\n")
+    with pytest.raises(ModelError, match=r"^rewards\.model\.path: folder .*/none does not exist"):
+        alignkit.run_pipeline(recipe, folder, quiet=True)
+    assert not folder.exists()
