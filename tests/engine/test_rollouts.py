@@ -270,6 +270,13 @@ def test_what_is_logged_of_a_drawing() -> None:
     assert metrics["completions/mean_length"] == np.mean([len(row.responses["completion"]) for row in kept])
 
 
+def test_a_group_of_one_is_not_said_to_have_equal_rewards() -> None:
+    """There is nothing that its reward could equal, and REINFORCE++ learns from it."""
+    step = step_of(on_policy(advantage={"name": "returns"}, sampler={"responses": 1}))
+    metrics = step.draw(0, prompts(3)).metrics
+    assert "reward" in metrics and not {"reward_std", "frac_reward_zero_std"} & metrics.keys()
+
+
 # --- what cannot be scored ---
 
 
