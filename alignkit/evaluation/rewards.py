@@ -41,6 +41,8 @@ class Rewards(Measure):
         return found
 
     def counts(self, records: Records) -> dict[str, float]:
-        """The mean of each reward over the samples that it has a score for."""
+        """Where there are several rewards, the mean of each; and `samples`, those that have a reward."""
         names = dict.fromkeys(key for record in records for key in record if key.startswith(EACH))
-        return {name: float(np.mean([record[name] for record in records if name in record])) for name in names}
+        each = {name: float(np.mean([record[name] for record in records if name in record])) for name in names}
+        number = sum("reward" in record for record in records)
+        return each | ({"samples": float(number)} if number else {})

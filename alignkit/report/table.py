@@ -15,6 +15,7 @@ from alignkit.report.wrapping import wrapped
 
 JUDGED = (
     ("true_reward", "True reward", "samples"),
+    ("reward", "Reward", "samples"),
     ("reward_auc", "Held-out AUC of log-ratios by label", "responses"),
     ("preference_accuracy", "Held-out preference accuracy", "pairs"),
     ("ranking_accuracy", "Held-out ranking accuracy", "pairs"),
@@ -94,7 +95,7 @@ def verdict(before: Values, after: Values, change: Values | None = None) -> str:
     sentences = [
         _compared(name, before[key], after[key], *_difference(before, after, change or {}, key), after.get(unit), unit)
         for key, name, unit in JUDGED
-        if key in before and key in after
+        if key in before and key in after and not (key == "reward" and before[key] == before.get("true_reward"))
     ]
     sentences += [_nll_sentence(before, after), _kl_sentence(after)]
     return " ".join(filter(None, sentences)) or "Nothing was measured before and after, so nothing can be said."

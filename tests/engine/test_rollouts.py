@@ -179,6 +179,34 @@ def test_policy_and_reference_are_scored_at_the_temperature_of_the_sampler() -> 
     assert (step.method.temperature, pairs.method.temperature) == (0.5, 1.0)  # pairs are compared as they are
 
 
+def test_a_penalty_is_taken_off_the_rewards() -> None:
+    """k1 in the reward: the response's is less by 0.3 x its log-ratio to the reference, at the temperature."""
+    kl = {"coefficient": 0.3, "estimator": "k1_in_reward"}
+    advantage = {"name": "group", "scale": "none"}
+    step = step_of(
+        on_policy([{"name": "policy_gradient", "kl": kl}], advantage=advantage, sampler={"temperature": 0.7})
+    )
+    rows = drawn(step)
+    for start in (0, 4, 8):
+        group = rows[start : start + 4]
+        penalised_G = np.array([row.responses["completion"].mean() / 40 - 0.3 * kl_of(step, row) for row in group])
+        found_G = [row.token_columns["advantage"]["completion"][-1] for row in group]
+        np.testing.assert_allclose(found_G, penalised_G - penalised_G.mean(), atol=1e-5)
+    assert "penalty" not in rows[0].token_columns
+    loss, _ = trained_on(step, 0, rows)
+    tokens_N = np.concatenate([row.token_columns["advantage"]["completion"] for row in rows])
+    assert loss == pytest.approx(-tokens_N.mean(), abs=1e-6)  # and not once more
+
+
+def kl_of(step: ObjectiveStep, row: TokenRow) -> float:
+    """The log-ratio of a response to the reference, at temperature 0.7."""
+    ids = row.responses["completion"]
+    policy_TV, reference_TV = (
+        (full_logp(model, row.prompt, ids).detach() / 0.7).log_softmax(-1) for model in (step.module.model, llama())
+    )
+    return float((policy_TV - reference_TV).gather(-1, torch.from_numpy(ids).long()[:, None]).sum())
+
+
 # --- dead groups ---
 
 
@@ -440,7 +468,7 @@ def test_a_column_that_is_called_weights_is_no_remembered_weight() -> None:
 
 
 def test_a_process_without_prompts_takes_part_in_a_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sampler may wait for all processes, as vLLM's does until the weights are sent; the rows are everyone's."""
+    """A sampler may wait for all processes, as that of vLLM does until the weights are sent; rows are everyone's."""
     groups: list[Any] = []
     monkeypatch.setattr(accelerate.utils, "gather_object", lambda mine: groups.extend(mine) or list(groups))
     wanted = drawn(step_of(on_policy()), batch=prompts(1))

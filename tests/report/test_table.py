@@ -127,6 +127,14 @@ def test_the_verdict_of_a_good_run():
     )
 
 
+def test_a_reward_is_judged_unless_it_is_the_true_one():
+    before, after = {"reward": 0.25, "reward_se": 0.05}, {"reward": 0.5, "reward_se": 0.05, "samples": 32.0}
+    change = {"reward": 0.25, "reward_se": 0.06}
+    assert verdict(before, after, change) == "Reward rose from 0.250 to 0.500 (+0.250, standard error 0.060)."
+    true = {"true_reward": 0.25, "true_reward_se": 0.05}
+    assert "Reward rose" not in verdict({**before, **true}, {**after, **true, "true_reward": 0.5}, change)
+
+
 def test_a_rise_of_2_8_standard_errors_is_no_noise():
     """256 ties became 0.586, as in `tests/evaluation/test_summary.py`; before, a coin's error was given to the ties."""
     before = {"preference_accuracy": 0.5, "preference_accuracy_se": 0.0}
