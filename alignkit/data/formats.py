@@ -201,3 +201,10 @@ def _is_kind(value: object, kind: str) -> bool:
 def has_pairs(rows: Sequence[RawRow]) -> bool:
     """Whether any row is a pair."""
     return any(_recognise(row.fields, PAIR_FORMATS) is not None for row in rows)
+
+
+def has_prompts_alone(rows: Sequence[RawRow]) -> bool:
+    """Whether there are prompts, and no row has a response."""
+    complete = PAIR_FORMATS + UNPAIRED_FORMATS + SINGLE_FORMATS
+    found = (_recognise(row.fields, complete + PROMPT_FORMATS) for row in rows)
+    return min((number for number in found if number is not None), default=0) >= len(complete)

@@ -1,22 +1,24 @@
-"""Sampled rows as tensors of a checkpoint, and back."""
+"""Sampled rows, and what is logged of them, as tensors of a checkpoint, and back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from alignkit.data.rows import TokenRow
 from alignkit.lazy import numpy as np
 from alignkit.lazy import torch
+from alignkit.loop.step import StepRows
 
 if TYPE_CHECKING:
     from numpy import ndarray
     from torch import Tensor
 
 
-def save_rows(rows: Sequence[TokenRow]) -> dict[str, Tensor]:
+def save_rows(drawn: StepRows) -> dict[str, Tensor]:
     """Rows of sampled responses: token ids, numbers per token, and what else there is as JSON in bytes."""
+    rows = drawn.rows
     if not rows:
         return {}
     heads = [
@@ -34,19 +36,24 @@ def save_rows(rows: Sequence[TokenRow]) -> dict[str, Tensor]:
     ids = [part for row in rows for part in (row.prompt, *row.responses.values())]
     numbers = [value_T for row in rows for named in row.token_columns.values() for value_T in named.values()]
     return {
-        "rollouts.heads": torch.frombuffer(bytearray(json.dumps(heads).encode()), dtype=torch.uint8),
+        "rollouts.heads": _as_bytes(heads),
+        "rollouts.metrics": _as_bytes(dict(drawn.metrics)),
         "rollouts.ids": torch.from_numpy(np.concatenate(ids).astype(np.int32)),
         "rollouts.numbers": torch.from_numpy(np.concatenate([np.zeros(0, np.float32), *numbers]).astype(np.float32)),
     }
 
 
-def load_rows(state: Mapping[str, Tensor]) -> list[TokenRow]:
-    """The rows that `save_rows` gave."""
+def load_rows(state: Mapping[str, Tensor]) -> StepRows:
+    """What `save_rows` was given."""
     if "rollouts.heads" not in state:
-        return []
-    heads: list[dict[str, Any]] = json.loads(bytes(state["rollouts.heads"].tolist()))
+        return StepRows([])
+    heads, metrics = (json.loads(bytes(state[f"rollouts.{name}"].tolist())) for name in ("heads", "metrics"))
     ids, numbers = (_Reader(state[f"rollouts.{name}"].numpy()) for name in ("ids", "numbers"))
-    return [_row(head, ids, numbers) for head in heads]
+    return StepRows([_row(head, ids, numbers) for head in heads], metrics)
+
+
+def _as_bytes(value: object) -> Tensor:
+    return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
 
 
 def _row(head: Mapping[str, Any], ids: _Reader, numbers: _Reader) -> TokenRow:

@@ -8,11 +8,12 @@ what an exact resume needs.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from alignkit.data.rows import TokenRow
 from alignkit.engine.method import Sizes
@@ -23,7 +24,7 @@ from alignkit.engine.scoring import WEIGHTS, Scoring
 from alignkit.errors import AlignkitError, ModelError
 from alignkit.lazy import accelerate, torch
 from alignkit.lazy import numpy as np
-from alignkit.loop.order import Share
+from alignkit.loop.order import part_of
 from alignkit.loop.step import StepRows
 from alignkit.models.layout import Example
 from alignkit.models.scorer import Want
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 Remembered = dict[str, "list[np.ndarray]"]
 """Column -> [T] float32 numbers of each response of a row."""
+
+T = TypeVar("T")
 
 TALLY = "rewards.unscorable."
 
@@ -71,12 +74,12 @@ class Rollouts:
         self._penalty = sum(loss.penalty for loss in method.losses)
         self._titles = [reward.title for reward in self._drawing.rewards]
         self._tally = Tally(self._drawing.rewards)
-        self._kept: list[TokenRow] = []
+        self._kept = StepRows([])
         self._is_checked = False
 
     def draws(self, step: int) -> bool:
         """Whether step `step` samples, and does not train again on what there is."""
-        return not (step % self._view.updates and self._kept)
+        return not (step % self._view.updates and self._kept.rows)
 
     def rows(self, step: int, batch: Sequence[TokenRow]) -> StepRows:
         """What step `step` trains on, for the prompts `batch` of all processes.
@@ -86,7 +89,7 @@ class Rollouts:
             ModelError: before the first step, what was sampled and what is scored differ.
         """
         if not self.draws(step):
-            return StepRows(self._kept)
+            return self._kept
         started = time.perf_counter()
         self._drawing.sampler.begin(self._scoring.policy, step)
         counts = self._tally.state()
@@ -97,41 +100,43 @@ class Rollouts:
             self._tally.load_state(counts)  # the checkpoint of a run that stops here; it goes on with this drawing
             raise
         compared = self._with_advantages(alive)
-        self._kept = self._remembering(self._view.rows(compared))
-        metrics = metrics_of(drawn, self._titles, self._is_dropped)
+        rows = self._remembering(self._view.rows(compared))
+        self._kept = StepRows(rows, metrics_of(drawn, self._titles, self._is_dropped))
         known = {group.seed: group for group in compared}
         self._write(step, [known.get(group.seed, group) for group in drawn])
-        return StepRows(self._kept, {**metrics, "rollout_seconds": time.perf_counter() - started})
+        seconds = time.perf_counter() - started
+        return replace(self._kept, metrics={**self._kept.metrics, "rollout_seconds": seconds})
 
     # --- drawing ---
 
     def _groups(self, step: int, round_: int, prompts: Sequence[TokenRow]) -> list[Group]:
         """The groups of some prompts, drawn and rewarded by all processes together."""
-        state: Any = accelerate.PartialState()
-        share = Share.of(prompts, state.process_index, state.num_processes)
-        mine = self._rewarded(step, round_, share.rows if share.factor else ())  # a sampler may wait for all
-        groups: list[Group] = accelerate.utils.gather_object(mine)
+        mine = _own_part(list(zip(prompts, _copies(prompts), strict=True)))
+        groups: list[Group] = accelerate.utils.gather_object(self._rewarded(step, round_, mine))
         self._tally.add([list(of_one) for of_one in zip(*_all_scores(groups), strict=True)])
         self._tally.check()
         return groups
 
-    def _rewarded(self, step: int, round_: int, prompts: Sequence[TokenRow]) -> list[Group]:
-        drawing, policy = self._drawing, self._scoring.policy
+    def _rewarded(self, step: int, round_: int, numbered: Sequence[tuple[TokenRow, int]]) -> list[Group]:
+        """The groups of some prompts, of which there may be none: a sampler may wait for all processes."""
+        sampler, prompts = self._drawing.sampler, [row for row, _ in numbered]
         seeds = [
             [
-                derive(self._seed, "rollout", step, round_, row.index, place)
-                for place in range(drawing.sampler.responses)
+                derive(self._seed, "rollout", step, round_, row.index, copy * sampler.responses + place)
+                for place in range(sampler.responses)
             ]
-            for row in prompts
+            for row, copy in numbered
         ]
         with self._scoring.autocast():
-            drawn = drawing.sampler.sample([row.prompt for row in prompts], seeds, policy, step)
+            drawn = sampler.sample([row.prompt for row in prompts], seeds, self._scoring.policy, step)
         self._check(prompts, drawn)
         groups = [
             Group(
-                row, tuple(self._rollout(one) for one in several), derive(self._seed, "group", step, round_, row.index)
+                row,
+                tuple(self._rollout(one) for one in several),
+                derive(self._seed, "group", step, round_, row.index, copy),
             )
-            for row, several in zip(prompts, drawn, strict=True)
+            for (row, copy), several in zip(numbered, drawn, strict=True)
         ]
         return self._paying(self._judged(step, groups))
 
@@ -212,12 +217,7 @@ class Rollouts:
         """With log-probs and token weights, where they will be asked for when the policy has moved on."""
         if self._view.updates == 1 or not rows:
             return list(rows)
-        state: Any = accelerate.PartialState()
-        share = Share.of(rows, state.process_index, state.num_processes)
-        mine: list[Remembered] = []
-        if share.factor:
-            for responses in self._scores(share.rows, weigh=True):
-                mine += _remembered(responses)
+        mine = [one for responses in self._scores(_own_part(rows), weigh=True) for one in _remembered(responses)]
         remembered: list[Remembered] = accelerate.utils.gather_object(mine)
         return [_with_columns(row, found) for row, found in zip(rows, remembered, strict=True)]
 
@@ -289,7 +289,7 @@ class Rollouts:
     def _weights(self, responses: Sequence[np.ndarray]) -> list[np.ndarray | None]:
         """[T] token weights of each response, None of one that is not trained on."""
         asked = {id(ids) for ids in responses}
-        rows = [row for row in self._kept if not asked.isdisjoint(map(id, row.responses.values()))]
+        rows = [row for row in self._kept.rows if not asked.isdisjoint(map(id, row.responses.values()))]
         weights = (
             [_on_mask(one.weights_BT, one.mask_BT, b) for one in several]
             for several in self._scores(rows, weigh=True)
@@ -315,6 +315,19 @@ class Rollouts:
         self._kept = load_rows(state)
         counts = {key.removeprefix(TALLY): two.tolist() for key, two in state.items() if key.startswith(TALLY)}
         self._tally.load_state(counts)
+
+
+def _own_part(items: Sequence[T]) -> Sequence[T]:
+    state: Any = accelerate.PartialState()
+    return part_of(items, state.process_index, state.num_processes)
+
+
+def _copies(prompts: Sequence[TokenRow]) -> Iterator[int]:
+    """Of each prompt how often it came before: a row that counts twice may be drawn for twice in a step."""
+    counts = Counter[int]()
+    for row in prompts:
+        yield counts[row.index]
+        counts[row.index] += 1
 
 
 def _sample(step: int, row: TokenRow, one: Rollout) -> Sample:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from alignkit.data.rows import TokenRow
 from alignkit.lazy import numpy as np
@@ -18,6 +18,8 @@ from alignkit.seeds import derive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 
 @lru_cache(maxsize=4)  # `prepare` looks ahead, often into the next epoch
@@ -44,6 +46,11 @@ def planned_steps(config: TrainingConfig, num_rows: int, updates: int = 1) -> in
     return max(1, round((config.epochs or 1.0) * math.ceil(num_rows / config.batch_size))) * updates
 
 
+def part_of(items: Sequence[T], process: int, num_processes: int) -> Sequence[T]:
+    """The consecutive part of a step's rows that one process works on; sizes differ by at most one row."""
+    return items[process * len(items) // num_processes : (process + 1) * len(items) // num_processes]
+
+
 @dataclass(frozen=True)
 class Share:
     """One process's part of a step.
@@ -58,8 +65,8 @@ class Share:
 
     @classmethod
     def of(cls, rows: Sequence[TokenRow], process: int, num_processes: int) -> Share:
-        """The consecutive part of a step's rows that one process works on; sizes differ by at most one row."""
-        mine = rows[process * len(rows) // num_processes : (process + 1) * len(rows) // num_processes]
+        """Its part (`part_of`), or a row to keep the others company with."""
+        mine = part_of(rows, process, num_processes)
         return cls(tuple(mine)) if mine else cls(tuple(rows[:1]), factor=0.0)
 
     def micro_batches(self, size: int) -> list[tuple[TokenRow, ...]]:

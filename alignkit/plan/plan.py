@@ -82,8 +82,9 @@ class Plan:
         lengths: part of a training row -> its lengths.
         steps: optimizer steps.
         epochs: passes over the training rows.
-        batch: examples per optimizer step, over all processes; `micro_batch` in one forward pass, and `micro_batches`
-            of them per step and process, `processes` together.
+        batch: `size` examples per optimizer step, over all processes; `micro_batch` in one forward pass, and
+            `micro_batches` of them per step and process, `processes` together. With `responses` sampled to each, which
+            is 0 otherwise, `size` counts prompts and `micro_batch` what is made of their responses.
         tokens_per_step: mean tokens of a step: `prompt` tokens are read and masked, `response` tokens are in the loss.
         parameters: `total`, adapter included, and `trained`.
         layout: of the rows.
@@ -148,10 +149,10 @@ def _plan(
     loaded: LoadedRecipe, tables: Tables, found: Rehearsed, accelerator: Accelerator, clock: Callable[[], float]
 ) -> Plan:
     training, rows = found.job.training, tables.train
-    share = -(-training.batch_size // accelerator.num_processes)
     lengths = lengths_of(rows)
-    micro = min(training.micro_batch_size, share) if found.job.method.drawing is None else training.micro_batch_size
     trained, of_each = presumed_rows(found.job.method, rows)
+    share = -(-training.batch_size * of_each // accelerator.num_processes)
+    micro = min(training.micro_batch_size, share)
     responses = sum(len(ids) for row in trained for ids in row.responses.values()) / len(trained) * of_each
     updates, drawing = found.job.method.view.updates, found.job.method.drawing
     steps = planned_steps(training, len(rows), updates)

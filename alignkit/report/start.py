@@ -76,5 +76,6 @@ def dry_run_line(setup: Setup, recipe: Recipe) -> str:
     left = [f"{values.words} ({setup.looked_up.needed:,} rows)" for values in setup.left_out]
     left += ["the trainings of contrastive models"] * any(values.trains for values in setup.left_out)
     left += ["evaluation", "training"]
-    is_checked = f"checked on {checked:,} {'row' if checked == 1 else 'rows'}; " if recipe.needs().reference else ""
+    compares = recipe.needs().reference and not recipe.trainer.draws  # what is sampled is checked when it is
+    is_checked = f"checked on {checked:,} {'row' if checked == 1 else 'rows'}; " if compares else ""
     return f"dry run: {is_checked}not computed: {', '.join(left)}; nothing was written"

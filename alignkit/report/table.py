@@ -15,7 +15,7 @@ from alignkit.report.wrapping import wrapped
 
 JUDGED = (
     ("true_reward", "True reward", "samples"),
-    ("reward", "Reward", "samples"),
+    ("reward", "Reward of sampled responses", "samples"),
     ("reward_auc", "Held-out AUC of log-ratios by label", "responses"),
     ("preference_accuracy", "Held-out preference accuracy", "pairs"),
     ("ranking_accuracy", "Held-out ranking accuracy", "pairs"),

@@ -170,6 +170,17 @@ def test_training_texts_of_conversations(write):
     assert list(training_texts(DataConfig(train=name, holdout=0), seed=0)) == ["Hi\nHello."]
 
 
+def test_training_texts_of_prompts_alone(write):
+    """As of data whose responses are sampled; rows that have a response are read with it as ever."""
+    asked = {"question": "2 + 2?", "answer": "4"}
+    name = write("a.jsonl", [asked])
+    assert list(training_texts(DataConfig(train=name, holdout=0, separator=" "), seed=0)) == ["2 + 2? "]
+    columns = {"prompt": "question", "completion": "answer"}
+    assert list(training_texts(DataConfig(train=name, holdout=0, columns=columns), seed=0)) == ["2 + 2?4"]
+    mixed = write("b.jsonl", [{"prompt": "Q"}, {"prompt": "Q", "completion": "A"}])
+    assert list(training_texts(DataConfig(train=mixed, holdout=0, on_bad_row="drop"), seed=0)) == ["QA"]
+
+
 def test_texts_for_a_tokenizer_hold_no_endless_word(write):
     """100,000 letters in one word would take a tokenizer up to 20 s to learn from; real words are as they are."""
     long = {"word": "x" * 50_000, "marks": "a" + "\u0301" * 50_000, "blanks": "a" + " " * 50_000 + "b"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +28,15 @@ from alignkit.rollouts.groups import Drawn
 
 GSPO = {"name": "policy_gradient", "ratio": "sequence", "average": "examples"}
 KL = {"name": "policy_gradient", "kl": {"coefficient": 0.1}}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """With more, the bits of a product depend on the size of its batch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def dead(*numbers: int):
@@ -76,6 +85,20 @@ def test_a_drawing_is_decided_by_seed_step_and_prompt() -> None:
     assert not same_rows(drawn(step, 1), rows)
     assert same_rows(drawn(step, 0), rows)
     assert not same_rows(drawn(step_of(on_policy(seed=1))), rows)
+
+
+def test_a_prompt_that_is_twice_in_a_batch_has_other_responses(tmp_path: Path) -> None:
+    """As a row of data with a weight of 2 may be; it would otherwise train twice on the same samples."""
+    of = on_policy(sampler={"refill_rounds": 1}, trainer={"samples_every": 1, "samples_groups": 9})
+    batch = [*prompts(2), *prompts(1)]
+    rows = drawn(step_of(of, folder=tmp_path), batch=batch)
+    once = drawn(step_of(of), batch=batch[:2])
+    assert list(map(ids_of, rows[:8])) == list(map(ids_of, once))
+    first, second = ([row.responses["completion"].tolist() for row in rows[start : start + 4]] for start in (0, 8))
+    assert names(rows[8:]) == names(rows[:4]) and not any(response in first for response in second)
+    lines = map(json.loads, (tmp_path / "samples" / "step_00001.jsonl").read_text().splitlines())
+    advantages = [float(row.token_columns["advantage"]["completion"].mean()) for row in rows]
+    assert [line["advantage"] for line in lines] == pytest.approx(advantages)
 
 
 class Turned(Generate):
@@ -384,7 +407,9 @@ def test_responses_are_trained_on_again_with_what_their_own_policy_said() -> Non
     before = [view_of(step.scoring, [row]).response.policy_BT.detach() for row in first.rows]
     move(step.module, seed=3, size=0.05)
     again = step.draw(1, prompts(3))
-    assert same_rows(first.rows, again.rows) and again.metrics == {}
+    assert same_rows(first.rows, again.rows)
+    metrics = dict(first.metrics)
+    assert metrics.pop("rollout_seconds") > 0 and again.metrics == metrics  # a log of every second step has them too
     for row, weights_BT, before_BT in zip(again.rows, weights, before, strict=True):
         view = view_of(step.scoring, [row])
         torch.testing.assert_close(view.old_BT, before_BT, **CLOSE)
@@ -435,7 +460,7 @@ def test_what_is_trained_on_again_is_part_of_a_checkpoint(of: Any, tmp_path: Pat
     other = step_of(of)
     other.load_state(read_tensors(tmp_path / "state"))
     again = drawn(other, 1)
-    assert same_rows(again, rows)
+    assert same_rows(again, rows) and other.draw(1, prompts(3)).metrics == step.draw(1, prompts(3)).metrics
     assert [row.prompt.dtype for row in again] == [np.dtype(np.int32)] * len(rows)
     assert {key: value.tolist() for key, value in other.state().items()} == {
         key: value.tolist() for key, value in step.state().items()

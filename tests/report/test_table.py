@@ -130,9 +130,12 @@ def test_the_verdict_of_a_good_run():
 def test_a_reward_is_judged_unless_it_is_the_true_one():
     before, after = {"reward": 0.25, "reward_se": 0.05}, {"reward": 0.5, "reward_se": 0.05, "samples": 32.0}
     change = {"reward": 0.25, "reward_se": 0.06}
-    assert verdict(before, after, change) == "Reward rose from 0.250 to 0.500 (+0.250, standard error 0.060)."
+    assert (
+        verdict(before, after, change)
+        == "Reward of sampled responses rose from 0.250 to 0.500 (+0.250, standard error 0.060)."
+    )
     true = {"true_reward": 0.25, "true_reward_se": 0.05}
-    assert "Reward rose" not in verdict({**before, **true}, {**after, **true, "true_reward": 0.5}, change)
+    assert "Reward of" not in verdict({**before, **true}, {**after, **true, "true_reward": 0.5}, change)
 
 
 def test_a_rise_of_2_8_standard_errors_is_no_noise():
@@ -192,6 +195,13 @@ def test_fallen_accuracy_and_large_kl_are_said():
         "Held-out preference accuracy fell from 0.600 to 0.400 (-0.200, standard error 0.020). "
         "KL to the reference is large: 7.25 nats per response (above 5), so read samples before you trust the rest; "
         "a larger beta, a lower learning rate or fewer steps keep the policy closer."
+    )
+
+
+def test_the_verdict_speaks_of_the_recipe_s_rewards():
+    before, after = {"reward": 0.2, "reward_se": 0.04}, {"reward": 0.7, "reward_se": 0.03, "samples": 64.0}
+    assert verdict(before, after) == (
+        "Reward of sampled responses rose from 0.200 to 0.700 (+0.500, standard error 0.050)."
     )
 
 
