@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from alignkit.loop.metrics import TIMING_KEYS
+
 SCENARIOS = Path(__file__).with_name("on_policy_scenarios.py")
-CLOCKS = ("seconds", "rollout_seconds")
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +32,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def metrics_of(folder: Path) -> list[dict[str, float]]:
     """The lines of `metrics.jsonl` without what clocks say."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in CLOCKS} for line in lines]
+    return [{key: value for key, value in line.items() if key not in TIMING_KEYS} for line in lines]
 
 
 @pytest.mark.parametrize(

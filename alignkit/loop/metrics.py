@@ -18,7 +18,7 @@ from alignkit.errors import CheckpointError, RunFolderError
 from alignkit.loop.readings import ReadMetrics
 from alignkit.records.files import Record, one_line
 
-TIMING_KEYS = frozenset({"seconds"})
+TIMING_KEYS = frozenset({"seconds", "rollout_seconds"})
 """Keys that differ between two runs of the same recipe."""
 
 
