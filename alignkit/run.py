@@ -128,6 +128,7 @@ def _real_run(
             return path
         progress = partial(Progress, display=display)
         side = SideRuns(path / "contrast", keeper.begin, keeper.note, progress, keeper.goes_on_with)
+        _check_drawing(loaded.recipe)
         show_begun(console, loaded, str(path))
         parts = load_parts(loaded, path, path / "dropped.jsonl" if keeper.folder else None, Banner(console))
         try:
@@ -150,12 +151,21 @@ def _real_run(
 
 def _dry_run(console: Console, loaded: LoadedRecipe) -> None:
     """The plan and a row first, then what can be checked on a few rows."""
+    _check_drawing(loaded.recipe)
     show_begun(console, loaded, "none: dry run")
     parts = load_parts(loaded, Path("."), None, Banner(console))
     console.print(preview(parts.tables.train[0], parts.policy.tokenizer))
     with Judge(loaded.recipe.rewards) as judge:
         setup = prepare(parts, SideRuns(is_dry=True), judge).setup
     note(console, dry_run_line(setup, parts.loaded.recipe))
+
+
+def _check_drawing(recipe: Recipe) -> None:
+    """What draws and scores responses is asked before data and model are loaded, which may take long."""
+    for reward in recipe.rewards:
+        reward.check()
+    if recipe.sampler is not None:
+        recipe.sampler.check()
 
 
 def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, banner: Banner | None = None) -> Parts:
@@ -172,10 +182,6 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
     """
     recipe, banner = loaded.recipe, banner or Banner(Console(quiet=True))
     require(recipe.rewards)
-    for reward in recipe.rewards:
-        reward.check()
-    if recipe.sampler is not None:
-        recipe.sampler.check()
     accelerator = make_accelerator(recipe.training, path)
     tokenizer, tables = read_rows(recipe, dropped_file)
     banner.data(tables.reports)

@@ -81,6 +81,15 @@ def test_the_same_bits_come_of_it_in_a_new_folder(command):
     assert {path: path.read_bytes() for path in kept} == kept
 
 
+def test_a_run_that_samples_is_the_same_too(command):
+    """Its log has the time that drawing took, which is another each time."""
+    settings = {"training.steps": 1, "training.batch_size": 2, "sampler.responses": 2, "sampler.max_new_tokens": 4}
+    settings |= {"rewards": [{"name": "repetition", "n": 1}], "evaluation.samples": 2}
+    alignkit.run(alignkit.load_recipe("alignkit:methods/dr_grpo", settings), "sampled", quiet=True)
+    code, lines, _ = command("sampled", "--output", "again")
+    assert (code, lines[-1]) == (0, "the same bits: metrics, evaluations and weights")
+
+
 def test_a_check_trains_nothing(command):
     before = sorted(Path().rglob("*"))
     assert command("first", "--check") == (0, CHECKED, "")

@@ -57,14 +57,14 @@ HOMES: Final = {
 SLOTS: Final = {
     "weighting": "weighting={name}",
     "pair_weighting": "pair_weighting={name}",
-    "loss": "losses=[{name}]",
+    "loss": "'losses=[{name}]'",
     "trainer": "trainer={name}",
     "anchor": "losses.triplet.anchor={name}",
     "contrast": "weighting='{{name: tis, contrast: {name}}}'",
     "statistic": "weighting='{{name: statistic, statistic: {name}}}'",
     "source": "data.train='{{name: {name}}}' --set data.world=null --set data.holdout=10",
-    "measure": "evaluation.measures=[{name}]",
-    "reward": "rewards=[{name}]",
+    "measure": "'evaluation.measures=[{name}]'",
+    "reward": "'rewards=[{name}]'",
     "advantage": "advantage={name}",
     "sampler": "sampler={name}",
 }

@@ -59,6 +59,8 @@ def _sampling(recipe: Recipe) -> Iterator[Misfit]:
             )
         elif value is None and key in takes:
             yield ("trainer",), f"'{trainer.name}' needs '{key}'; {_NEEDED[key]}"
+    if recipe.rewards and not any(reward.weight for reward in recipe.rewards):
+        yield ("rewards",), "each has weight 0, so nothing is rewarded; give at least one another 'weight'"
     titles = [reward.title for reward in recipe.rewards]
     for index, title in enumerate(titles):
         if title in titles[:index]:

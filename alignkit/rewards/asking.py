@@ -27,7 +27,9 @@ def ask(reward: Reward, samples: Sequence[Sample]) -> list[float | None]:
         scores = reward.score(samples)
     except AlignkitError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and type(error) is not SystemExit:  # a signal's, which ends the run
+            raise
         said = f"{type(error).__name__}: {printable(str(error))}" if str(error) else type(error).__name__
         raise RewardError(
             f"reward '{reward.title}' raises {said} ({_place(reward, error)}, {_whose(samples)})"
@@ -62,7 +64,7 @@ def _whose(samples: Sequence[Sample]) -> str:
     return first if len(samples) == 1 else f"{len(samples)} samples, the first of {first}"
 
 
-def _place(reward: Reward, error: Exception) -> str:
+def _place(reward: Reward, error: BaseException) -> str:
     """`file:line` in the reward's own file where that is on the way, else where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     own = getattr(sys.modules.get(type(reward).__module__), "__file__", None)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, Literal
 
+from alignkit.errors import RewardError, shown
+
 Permission = Literal["none", "sandbox", "bare"]
 """Not at all; in a sandbox; without one, for machines whose kernel has none to give."""
 
@@ -32,7 +34,13 @@ def granted() -> Permission:
 
 @contextmanager
 def granting(permission: Permission) -> Iterator[None]:
-    """Allows it while it is entered."""
+    """Allows it while it is entered.
+
+    Raises:
+        RewardError: it is none of the permissions, such as True, which must not pass for one without a sandbox.
+    """
+    if permission not in _OPTIONS:
+        raise RewardError(f"execute_code: expected 'none', 'sandbox' or 'bare', got {shown(permission)}")
     token = _GRANTED.set(permission)
     try:
         yield

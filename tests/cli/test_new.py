@@ -65,7 +65,9 @@ def test_a_single_file_declares_its_name_and_a_recipe_can_use_it(alignkit, kind,
     (cls,) = classes_at(path).values()
     names = declared(path, read_files(path))
     assert names == {kind: {f"mine_{kind}": f"mine_{kind}:{cls.__name__}"}}
-    setting = shlex.split(f"--set {SLOTS[kind].format(name=f'mine_{kind}')}")[1::2]
+    said = SLOTS[kind].format(name=f"mine_{kind}")
+    assert not set(re.sub("'[^']*'", "", said)) & set("[]{}*?"), "zsh takes them for names of files"
+    setting = shlex.split(f"--set {said}")[1::2]
     load_recipe(f"alignkit:{BASES.get(kind, 'tidpo')}.yaml", setting)
 
 

@@ -54,6 +54,9 @@ MISFITS = {
     "rewards=[world, {name: length, shape: target, target: 9, label: world}]": (
         "rewards.1: 'world' is what rewards.0 is called already; give one of them another 'label'"
     ),
+    "rewards=[{name: world, weight: 0}]": (
+        "rewards: each has weight 0, so nothing is rewarded; give at least one another 'weight'"
+    ),
     "data.train=mine.jsonl": "rewards.0: 'world' knows what is right in builtin:world only; use other rewards",
     "sampler.responses=1": (
         "sampler.responses: advantage 'group' compares responses to one prompt, and a group of 1 has none; give at "

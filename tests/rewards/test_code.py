@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -180,6 +181,13 @@ def test_sets_have_the_same_order_each_time(is_isolated: bool):
 
 
 # --- leave ---
+
+
+@pytest.mark.parametrize("given", [True, "yes", "Sandbox", None])
+def test_leave_is_said_in_the_words_there_are(given: Any):
+    with pytest.raises(RewardError) as caught, granting(given):
+        pass
+    assert str(caught.value) == f"execute_code: expected 'none', 'sandbox' or 'bare', got {given!r}"
 
 
 def test_nothing_runs_without_leave():

@@ -13,6 +13,8 @@ import torch
 from slow_rewards import Told, sample
 
 from alignkit.errors import RewardError
+from alignkit.loop.signals import Interrupted
+from alignkit.rewards.asking import ask
 from alignkit.rewards.base import Reward, Sample
 from alignkit.rewards.judge import Judge, Tally
 
@@ -25,6 +27,13 @@ class Gives(Reward):
 
 
 GIVEN: dict[str, Any] = {}
+
+
+class Stopped(Reward):
+    """Meets a signal."""
+
+    def score(self, samples: Sequence[Sample]) -> Any:
+        raise Interrupted(15)
 
 
 def gives(thing: object) -> Gives:
@@ -74,6 +83,13 @@ def test_an_error_is_told_with_its_place_in_the_rewards_file():
         f"reward 'mine' raises KeyError: 'no such column' (slow_rewards.py:{line}, "
         "2 samples, the first of row 7 of the data)"
     )
+
+
+def test_a_reward_that_ends_the_program_is_told_and_a_signal_is_not():
+    with pytest.raises(RewardError, match=r"^reward 'told' raises SystemExit: bye \(slow_rewards\.py:\d+, row 3 of"):
+        Judge([Told(name="told")])([sample("leave", group=2)])
+    with pytest.raises(Interrupted):
+        ask(Stopped(name="stopped"), [sample()])
 
 
 def test_a_run_stops_when_more_than_a_twentieth_cannot_be_scored():
