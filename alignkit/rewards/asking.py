@@ -52,8 +52,8 @@ def _number(reward: Reward, sample: Sample, score: Any) -> float | None:  # noqa
     if not abs(number) <= LARGEST:
         wanted = f"a number of at most {LARGEST:g} in size" if math.isfinite(number) else "a finite number"
         raise RewardError(
-            f"reward '{reward.title}' returns {shown(score, 60)} ({_whose([sample])}); expected {wanted}, or None where "
-            "there is no score"
+            f"reward '{reward.title}' returns {shown(score, 60)} ({_whose([sample])}); expected {wanted}, or None "
+            "where there is no score"
         )
     return number
 
