@@ -204,9 +204,9 @@ class Rollouts:
             return list(groups)
         rows = [_row(group.row, one.ids) for group in groups for one in group.rollouts]
         taken = (
-            _on_mask(self._penalty * scores.logratio_BT, scores.mask_BT, b)
+            taken_T
             for (scores,) in self._scores(rows)
-            for b in range(len(scores.mask_BT))
+            for taken_T in _by_row(self._penalty * scores.logratio_BT, scores.mask_BT)
         )
         return [
             replace(group, rollouts=tuple(replace(one, per_token={PENALTY: next(taken)}) for one in group.rollouts))
@@ -291,9 +291,9 @@ class Rollouts:
         asked = {id(ids) for ids in responses}
         rows = [row for row in self._kept.rows if not asked.isdisjoint(map(id, row.responses.values()))]
         weights = (
-            [_on_mask(one.weights_BT, one.mask_BT, b) for one in several]
+            of_row
             for several in self._scores(rows, weigh=True)
-            for b in range(len(several[0].mask_BT))
+            for of_row in zip(*(_by_row(one.weights_BT, one.mask_BT) for one in several), strict=True)
         )
         found = {
             id(ids): weights_T
@@ -358,16 +358,16 @@ def _row(prompt: TokenRow, ids: np.ndarray) -> TokenRow:
 
 def _remembered(responses: Sequence[TokenScores]) -> Iterator[Remembered]:
     """Of each row of a micro-batch column -> [T] float32 of each response."""
-    for b in range(len(responses[0].mask_BT)):
-        yield {
-            "old_logp": [_on_mask(scores.policy_BT, scores.mask_BT, b) for scores in responses],
-            WEIGHTS: [_on_mask(scores.weights_BT, scores.mask_BT, b) for scores in responses],
-        }
+    logps = zip(*(_by_row(scores.policy_BT, scores.mask_BT) for scores in responses), strict=True)
+    weights = zip(*(_by_row(scores.weights_BT, scores.mask_BT) for scores in responses), strict=True)
+    for logp, weight in zip(logps, weights, strict=True):
+        yield {"old_logp": list(logp), WEIGHTS: list(weight)}
 
 
-def _on_mask(value_BT: Tensor, mask_BT: Tensor, b: int) -> np.ndarray:
-    found: np.ndarray = value_BT.detach()[b][mask_BT[b]].float().cpu().numpy()
-    return found
+def _by_row(value_BT: Tensor, mask_BT: Tensor) -> list[np.ndarray]:
+    """Of each row the [T] float32 on the mask, in one transfer."""
+    values_BT, kept_BT = value_BT.detach().float().cpu().numpy(), mask_BT.cpu().numpy()
+    return [value_T[kept_T] for value_T, kept_T in zip(values_BT, kept_BT, strict=True)]
 
 
 def _with_columns(row: TokenRow, found: Remembered) -> TokenRow:

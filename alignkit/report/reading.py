@@ -225,9 +225,9 @@ def _dead_groups(numbers: Numbers) -> str | None:
     if share is None or reward is None or share <= DEAD or len(numbers.log) < LINES:
         return None
     return (
-        f"{share:.0%} of the groups had equal rewards in the end (mean reward {reward:.3g}), and those teach nothing: "
-        "the prompts are too easy or too hard for this policy, or the reward too coarse. Take other prompts, more "
-        "responses per prompt, or sampler.refill_rounds."
+        f"{share:.0%} of the groups had equal rewards in the end (mean reward {reward:.3g}), and those teach nothing "
+        "where responses are compared with each other: the prompts are too easy or too hard for this policy, or the "
+        "reward too coarse. Take other prompts, more responses per prompt, or sampler.refill_rounds."
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alignkit.errors import AlignkitError, RewardError, printable, shown
+from alignkit.registry import LARGEST
 from alignkit.rewards.base import Reward, Sample
 
 
@@ -50,10 +51,11 @@ def _number(reward: Reward, sample: Sample, score: Any) -> float | None:  # noqa
         number = float(score)  # numpy's numbers and tensors without dimensions too
     except (TypeError, ValueError, OverflowError, RuntimeError):
         number = math.nan
-    if not math.isfinite(number):
+    if not abs(number) <= LARGEST:
+        wanted = f"a number of at most {LARGEST:g} in size" if math.isfinite(number) else "a finite number"
         raise RewardError(
-            f"reward '{reward.title}' returns {shown(score, 60)} ({_whose([sample])}); expected a finite number, "
-            "or None where there is no score"
+            f"reward '{reward.title}' returns {shown(score, 60)} ({_whose([sample])}); expected {wanted}, or None "
+            "where there is no score"
         )
     return number
 

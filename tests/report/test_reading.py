@@ -114,9 +114,9 @@ def test_chosen_responses_that_become_less_likely(change, speaks):
 
 def test_groups_without_a_difference():
     assert said(log(frac_reward_zero_std=0.9, reward=0.05)) == [
-        "90% of the groups had equal rewards in the end (mean reward 0.05), and those teach nothing: the prompts are "
-        "too easy or too hard for this policy, or the reward too coarse. Take other prompts, more responses per "
-        "prompt, or sampler.refill_rounds."
+        "90% of the groups had equal rewards in the end (mean reward 0.05), and those teach nothing where "
+        "responses are compared with each other: the prompts are too easy or too hard for this policy, or the reward "
+        "too coarse. Take other prompts, more responses per prompt, or sampler.refill_rounds."
     ]
     assert said(log(frac_reward_zero_std=0.8, reward=0.05)) == []
 

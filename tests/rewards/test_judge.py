@@ -64,6 +64,11 @@ def test_numbers_of_numpy_and_torch_are_plain_ones_afterwards():
         (None, "returns NoneType; expected a list of 2"),
         ([1.0, math.nan], "returns nan (row 5 of the data); expected a finite number, or None where there is no score"),
         ([math.inf, 1.0], "returns inf (row 4 of the data); expected a finite number, or None where there is no score"),
+        (
+            [-1e300, 1.0],
+            "returns -1e+300 (row 4 of the data); expected a number of at most 1e+30 in size, or None where there is "
+            "no score",
+        ),
         ([1.0, "2"], "returns '2' (row 5 of the data); expected a finite number, or None where there is no score"),
         ([1.0, [2]], "returns [2] (row 5 of the data); expected a finite number, or None where there is no score"),
     ],
