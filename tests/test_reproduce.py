@@ -138,10 +138,13 @@ def test_other_versions_and_another_machine_are_said_and_do_not_stop(command):
     ]
 
 
+CLOCKS = ("seconds", "rollout_seconds")
+
+
 def result(folder, losses, margin):
     """A recorded run with these losses and this margin afterwards."""
     Path(folder, "final").mkdir(parents=True)
-    log = [{"step": step, "loss": loss, "seconds": len(folder)} for step, loss in enumerate(losses, 1)]
+    log = [{"step": step, "loss": loss, **dict.fromkeys(CLOCKS, len(folder))} for step, loss in enumerate(losses, 1)]
     Path(folder, "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in log))
     Path(folder, "eval.json").write_text(json.dumps({"after": {"margin": margin, "kl": None}}))
     Path(folder, "final", "model.safetensors").write_bytes(folder.encode()[:3])

@@ -29,7 +29,7 @@ def metrics_of(groups: Sequence[Group], titles: Sequence[str], is_dropped: Calla
     metrics = {
         **_mean("reward", [reward for several in rewards for reward in several]),
         **_mean("reward_std", [float(np.std(several, ddof=1)) for several in rewards if len(several) > 1]),
-        **_mean("frac_reward_zero_std", [float(group.is_dead) for group in groups]),
+        **_mean("frac_reward_zero_std", [float(group.is_dead) for group in groups if len(group.rollouts) > 1]),
         "groups/dropped": float(sum(map(is_dropped, groups))),
         **_lengths(rollouts),
     }

@@ -234,7 +234,7 @@ class Rollouts:
         """Before the first step of a run: what the model says of its samples is what they were drawn with."""
         if self._is_checked or not self._drawing.sampler.is_exact:
             return
-        self._is_checked = True
+        self._is_checked = bool(drawn)  # a process may have no prompts of the first drawing
         policy, size = self._scoring.policy, self._sizes.micro_batch
         pairs = [(row.prompt, one) for row, several in zip(prompts, drawn, strict=True) for one in several]
         worst = 0.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alignkit.evaluation.base import Measure, Value
+from alignkit.evaluation.samples import number_of_samples
 from alignkit.evaluation.summary import Mean, Records
 from alignkit.lazy import numpy as np
 
@@ -41,8 +42,11 @@ class Rewards(Measure):
         return found
 
     def counts(self, records: Records) -> dict[str, float]:
-        """Where there are several rewards, the mean of each; and `samples`, those that have a reward."""
+        """`samples`, and the mean of each of several rewards over those that it has a score for."""
         names = dict.fromkeys(key for record in records for key in record if key.startswith(EACH))
-        each = {name: float(np.mean([record[name] for record in records if name in record])) for name in names}
-        number = sum("reward" in record for record in records)
-        return each | ({"samples": float(number)} if number else {})
+        means = {name: float(np.mean([record[name] for record in records if name in record])) for name in names}
+        return means | ({"samples": float(len(records))} if any("reward" in record for record in records) else {})
+
+    def notes(self, after: Mapping[str, float]) -> Iterator[str]:
+        """How many there were."""
+        yield from number_of_samples(after)

@@ -22,7 +22,7 @@ class Samples(Measure):
     kl: KL of policy to reference, exact at each token, summed along the response, nats.
     true_reward: share of responses that are well formed and advise rightly; on the built-in world.
     sample_tokens: mean length, tokens.
-    A few are sampled to be read where there is neither a reference nor a true reward.
+    A few are sampled to be read where there is neither a reference nor a true reward, and the recipe has no rewards.
     """
 
     looks_at = "samples"
@@ -55,9 +55,14 @@ class Samples(Measure):
 
     def notes(self, after: Mapping[str, float]) -> Iterator[str]:
         """How many there were."""
-        if "samples" in after:
-            yield f"{after['samples']:,.0f} sampled responses"
+        yield from number_of_samples(after)
+
+
+def number_of_samples(after: Mapping[str, float]) -> Iterator[str]:
+    """What is said below the table of how many responses were sampled."""
+    if "samples" in after:
+        yield f"{after['samples']:,.0f} sampled responses"
 
 
 def _is_measured(scene: Scene) -> bool:
-    return scene.has_reference or scene.on_world
+    return scene.has_reference or scene.on_world or scene.scoring.method.drawing is not None

@@ -80,11 +80,15 @@ class Numbers:
         """Mean over the last tenth of the log."""
         return _mean(key, self.log[-max(1, len(self.log) // 10) :])
 
+    def first(self, key: str) -> float:
+        """The first value; not always that of the first line, as a step may have no pairs to train on. Else inf."""
+        return next((line[key] for line in self.log if key in line), math.inf)
+
     @property
     def pair_loss(self) -> str | None:
         """Key of the first loss, where pairs or labels have rewards."""
-        names = [key for key in self.log[0] if key.startswith("loss/")] if self.log else []
-        return names[0] if names and "rewards/margins" in self.log[0] else None
+        line: Values = next((line for line in self.log if "rewards/margins" in line), {})
+        return next((key for key in line if key.startswith("loss/")), None)
 
 
 def reading(numbers: Numbers) -> list[str]:
@@ -108,10 +112,10 @@ def _stuck(numbers: Numbers) -> str | None:
 def _diverged(numbers: Numbers) -> str | None:
     name = numbers.pair_loss
     last = numbers.late(name) if name else None
-    if name is None or last is None or len(numbers.log) < LINES or last <= WORSE * numbers.log[0].get(name, math.inf):
+    if name is None or last is None or len(numbers.log) < LINES or last <= WORSE * numbers.first(name):
         return None
     return (
-        f"The training loss ended at {last:.3g}, above the {numbers.log[0][name]:.3g} it began with: steps are too "
+        f"The training loss ended at {last:.3g}, above the {numbers.first(name):.3g} it began with: steps are too "
         "large. Lower the learning rate."
     )
 
@@ -134,7 +138,7 @@ def _still(numbers: Numbers) -> str | None:
     last = numbers.late(name) if name else None
     if name is None or last is None or len(numbers.log) < LINES:
         return None
-    first = numbers.log[0].get(name, math.inf)
+    first = numbers.first(name)
     if max(abs(first - math.log(2)), abs(last - math.log(2))) > STILL:
         return None
     return (

@@ -57,7 +57,7 @@ def before_after_table(
     for cells in table_rows(measures, before, after, change or {}, " " if width >= WIDE else "\n"):
         table.add_row(*cells)
     # Not the table's own title and caption, which are no wider than it, and padded with blanks.
-    notes = "; ".join(_notes(measures, before, after))
+    notes = "; ".join(dict.fromkeys(_notes(measures, before, after)))  # two measures may count the same samples
     return Group(Text("Held-out data, before and after training"), table, Text(wrapped(notes, width)))
 
 

@@ -307,6 +307,13 @@ def test_what_is_logged_of_a_drawing() -> None:
     assert metrics["completions/mean_length"] == np.mean([len(row.responses["completion"]) for row in kept])
 
 
+def test_a_group_of_one_is_not_said_to_have_equal_rewards() -> None:
+    """There is nothing that its reward could equal, and REINFORCE++ learns from it."""
+    step = step_of(on_policy(advantage={"name": "returns"}, sampler={"responses": 1}))
+    metrics = step.draw(0, prompts(3)).metrics
+    assert "reward" in metrics and not {"reward_std", "frac_reward_zero_std"} & metrics.keys()
+
+
 # --- what cannot be scored ---
 
 
@@ -366,7 +373,8 @@ class Wrong(Generate):
 
     def sample(self, prompts: Any, seeds: Any, policy: Policy, step: int) -> list[list[Drawn]]:
         found = super().sample(prompts, seeds, policy, step)
-        found[-1][-1].logp_T[0] += self.error
+        if found:
+            found[-1][-1].logp_T[0] += self.error
         return found
 
 
@@ -508,6 +516,10 @@ def test_a_process_without_prompts_takes_part_in_a_drawing(monkeypatch: pytest.M
     monkeypatch.setattr(accelerate, "PartialState", lambda: SimpleNamespace(process_index=0, num_processes=2))
     found = drawn(step_of(of, sampler=Counting(**of.sampler.model_dump())), batch=prompts(1))
     assert asked == [0] and same_rows(found, wanted)
+    step = step_of(of, sampler=Wrong(**of.sampler.model_dump()))
+    drawn(step, batch=prompts(1))
+    with pytest.raises(ModelError, match=r"^step-0 check"):  # of its first samples
+        drawn(step, 1)
 
 
 # --- pairs, and anchors beside them ---

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from engine_toy import CLOSE, DPO, EOS, HYBRID, full_logp, gold_logp, llama, move, recipe, row, rows, scoring
+from rollout_toy import on_policy
 
 from alignkit.asks.needs import Needs
 from alignkit.data.rows import TokenRow
@@ -236,5 +237,7 @@ class TestWhatIsKept:
         of = recipe([{"name": "sft"}], "sft", evaluation={"pairs": 0, "samples": 128, "max_new_tokens": 3})
         measured = evaluation(of, rows([(2, 2, 2)] * 5)).measure()
         assert len(measured.samples) == 3 and measured.summary == {}
+        judged = on_policy(evaluation={"samples": 128, "max_new_tokens": 3})  # where rewards are asked of all of them
+        assert evaluation(judged, rows([(2, 2, 2)] * 5)).measure().summary["samples"] == 5.0
         none = recipe([{"name": "sft"}], "sft", evaluation={"pairs": 0, "samples": 0})
         assert not evaluation(none, rows()).measure().samples

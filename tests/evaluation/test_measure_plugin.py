@@ -221,7 +221,7 @@ def test_only_what_is_looked_at_is_made_ready():
     assert [(of.held_out, of.samples) for of in sizes.values()] == [(0, 0), (5, 0), (0, 7), (5, 7)]
 
 
-KNOWN = "mean_entropy, num_words, pairs, samples, weights"
+KNOWN = "mean_entropy, num_words, pairs, rewards, samples, weights"
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ def test_a_loss_that_ends_above_its_start():
         "The training loss ended at 33, above the 0.693 it began with: steps are too large. Lower the learning rate."
     ]
     assert said(log(loss__dpo=1.0)) == []
+    idle = {"loss": 0.0, "grad_norm": 0.0, "lr": 0.0}  # all groups of the first drawing had equal rewards
+    assert said([idle, *log(loss__dpo=33.0)]) == said(log(loss__dpo=33.0))
 
 
 @pytest.mark.parametrize(("after", "speaks"), [(0.41, False), (0.39, True), (0.125, True)])

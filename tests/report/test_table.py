@@ -198,6 +198,11 @@ def test_fallen_accuracy_and_large_kl_are_said():
     )
 
 
+def test_what_two_measures_say_alike_is_said_once():
+    lines = shown({"reward": 0.5, "kl": 0.0}, {"reward": 0.5, "kl": 1.0, "samples": 64.0}, change={})
+    assert lines[-1] == "64 sampled responses"
+
+
 def test_the_verdict_speaks_of_the_recipe_s_rewards():
     before, after = {"reward": 0.2, "reward_se": 0.04}, {"reward": 0.7, "reward_se": 0.03, "samples": 64.0}
     assert verdict(before, after) == (
