@@ -56,6 +56,8 @@ def before_after_table(
         table.add_column(column, justify="right", no_wrap=True)  # a number is never cut: the name wraps first
     for cells in table_rows(measures, before, after, change or {}, " " if width >= WIDE else "\n"):
         table.add_row(*cells)
+    if not table.row_count:
+        return Group()
     # Not the table's own title and caption, which are no wider than it, and padded with blanks.
     notes = "; ".join(dict.fromkeys(_notes(measures, before, after)))  # two measures may count the same samples
     return Group(Text("Held-out data, before and after training"), table, Text(wrapped(notes, width)))

@@ -54,7 +54,7 @@ class Sampler(Component):
 
     dead_groups: Literal["drop", "keep"] = "drop"
     """Groups whose rewards differ by at most 1e-6 say nothing where responses are compared with each other: drop them
-    from loss and denominator, or keep them there with advantage 0."""
+    from loss and denominator, or keep them there, where advantages are 0 but for penalties in the reward."""
 
     refill_rounds: int = Field(0, ge=0, le=1000)
     """Times that other prompts are drawn for, as many as groups were dropped; 0 trains on what is left."""

@@ -118,6 +118,10 @@ def test_only_what_was_measured_has_a_row():
     ]
 
 
+def test_where_nothing_was_measured_there_is_no_table():
+    assert shown({}, {}, change={}) == []
+
+
 def test_the_verdict_of_a_good_run():
     """Paired errors where they are known; of the ranking there is none."""
     assert verdict(BEFORE, AFTER, CHANGE) == (
