@@ -147,7 +147,8 @@ def test_rewards_score_what_is_sampled(name: str) -> None:
     reward = rewards.build(name, REWARDS[name])
     assert reward.columns() <= COLUMNS.keys()
     ids = np.array([4, 8, 40], np.int32)
-    samples = [Sample("What is 2 + 2?", text, ids, True, COLUMNS) for text in RESPONSES]
+    prompt = "What helps a fern that has slugs?" if name == "world" else "What is 2 + 2?"  # of its own prompts alone
+    samples = [Sample(prompt, text, ids, True, COLUMNS) for text in RESPONSES]
     with granting("sandbox"), Judge([reward], workers=1) as judge:
         (found,) = judge(samples)
     assert all(score is not None and math.isfinite(score) for score in found)

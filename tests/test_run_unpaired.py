@@ -16,6 +16,7 @@ from alignkit.engine.objective import ObjectiveStep
 from alignkit.engine.workbench import SideRuns
 from alignkit.errors import DataError
 from alignkit.recipe.load import LoadedRecipe, load_recipe
+from alignkit.rewards.judge import Judge
 from alignkit.run import load_parts, prepare, run
 
 RECIPE = """
@@ -163,7 +164,7 @@ AS_THEY_ARE = "weighting={name: column, rescale: raw}"
 
 def in_effect(loaded: LoadedRecipe, tmp_path: Path) -> list[list[float]]:
     """Weights of all responses of all training rows."""
-    prepared = prepare(load_parts(loaded, tmp_path, None), SideRuns(tmp_path))
+    prepared = prepare(load_parts(loaded, tmp_path, None), SideRuns(tmp_path), Judge([]))
     scored = [prepared.step.scoring.score([row], 0).responses for row in prepared.parts.tables.train]
     return [response.weights_BT[0].tolist() for responses in scored for response in responses]
 

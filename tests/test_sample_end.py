@@ -13,6 +13,7 @@ from alignkit.engine.workbench import SideRuns
 from alignkit.models.reference import frozen_copy
 from alignkit.models.scratch import Scratch
 from alignkit.recipe.load import load_recipe
+from alignkit.rewards.judge import Judge
 from alignkit.rollouts.pool import AnchorPool
 from alignkit.rollouts.sample_prompt import SamplePrompt
 from alignkit.run import Parts, load_parts, prepare
@@ -70,7 +71,7 @@ def test_samples_end_as_the_rows_do(parts: Parts, tmp_path: Path, monkeypatch: p
     end = parts.policy.tokenizer.convert_tokens_to_ids(END)
     assert {int(ids[-1]) for row in parts.tables.train for ids in row.responses.values()} == {end}
     assert parts.policy.end_id == end != parts.policy.eos_id
-    assert prepare(parts, SideRuns(tmp_path)).evaluation(0)["sample_tokens"] == 1.0
+    assert prepare(parts, SideRuns(tmp_path), Judge([])).evaluation(0)["sample_tokens"] == 1.0
     pool = AnchorPool(SamplePrompt(max_new_tokens=6), parts.policy, frozen_copy(parts.policy), seed=0)
     pool.refresh(0, parts.tables.train)
     assert [pool[row].ids.tolist() for row in parts.tables.train] == [[end]] * 4

@@ -115,8 +115,9 @@ def test_a_file_that_is_no_recipe_is_not_repeated():
     Path("shadow").write_text("root:$6$salt$hash:19000:0:99999:7:::\ndaemon:*:19000:0:99999:7:::\n")
     Path("child.yaml").write_text("extends: shadow\n")
     assert complaint("child.yaml") == (
-        "shadow:1: this is no recipe: it has none of the keys $schema, data, deprecated, evaluation, extends, "
-        "losses, model, pair_weighting, requires, schema, seed, stages, trainer, training, weighting"
+        "shadow:1: this is no recipe: it has none of the keys $schema, advantage, data, deprecated, evaluation, "
+        "extends, losses, model, pair_weighting, requires, rewards, sampler, schema, seed, stages, trainer, training, "
+        "weighting"
     )
 
 
