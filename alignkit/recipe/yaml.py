@@ -20,6 +20,7 @@ from alignkit.recipe.tree import Node, Place
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 20_000
+MAX_KEYS: Final = 5_000
 """Values after aliases are expanded; a recipe has some hundred."""
 _TOO_MANY: Final = f"holds more than {MAX_NODES} values once aliases are expanded"
 TOO_LARGE: Final = f"larger than {MAX_BYTES // 1024} KiB; is this a recipe?"
@@ -80,6 +81,8 @@ class _Composer(yaml.SafeLoader):
         self.values_left -= index is not None  # a value of a mapping or list, not a key
         if self.values_left < 0:
             raise _Refused(line, _TOO_MANY)
+        if isinstance(parent, yaml.MappingNode) and len(parent.value) > MAX_KEYS:
+            raise _Refused(line, f"a mapping of more than {MAX_KEYS} keys; is this a recipe?")
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise _Refused(line, f"nested deeper than {MAX_DEPTH} levels")

@@ -141,7 +141,7 @@ def test_messages_cannot_be_forged_or_flooded():
     said = complaint("bad.yaml", "seed=1\n-1")
     assert said.isprintable() is False and len(said.splitlines()) == 3
     assert all(line.isprintable() for line in said.splitlines())
-    Path("bad.yaml").write_text(RECIPE + "".join(f"key{number}: 1\n" for number in range(15_000)))
-    assert complaint("bad.yaml").splitlines()[50] == "and 14,950 more"
+    Path("bad.yaml").write_text(RECIPE + "".join(f"key{number}: 1\n" for number in range(4_500)))
+    assert complaint("bad.yaml").splitlines()[50] == "and 4,450 more"
     Path("bad.yaml").write_text(RECIPE + f"{'k' * 900}: 1\nweighting: {'w' * 200_000}\n")
     assert max(map(len, complaint("bad.yaml").splitlines())) < 1000

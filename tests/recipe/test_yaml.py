@@ -95,6 +95,10 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
         ("[" * 100_000, ["r.yaml:1: nested deeper than 32 levels"]),
         ("a: &a [*a]", ["r.yaml:1: an alias contains itself"]),
         (BOMB, ["r.yaml:1: holds more than 20000 values once aliases are expanded"]),
+        (
+            "".join(f"k{n}: 1\n" for n in range(6_000)),
+            ["r.yaml:5002: a mapping of more than 5000 keys; is this a recipe?"],
+        ),
         ("#" * (MAX_BYTES + 1), ["r.yaml:1: larger than 256 KiB; is this a recipe?"]),
         (f"[{'1,' * 127_000}]", ["r.yaml:1: holds more than 20000 values once aliases are expanded"]),
         (r'a: "\UFFFFFFFF"', [r"r.yaml:1: not valid YAML: the number after \U is too large"]),
