@@ -36,6 +36,7 @@ SMALL = (
 )
 WORLD = ("data.world.pairs=16", "data.world.eval_pairs=8")
 NOT_HUB = ("data.train=builtin:world", "data.split=null", "data.eval=null", "data.eval_split=null")
+QUESTIONS = (f"data.train={DATA / 'questions.jsonl'}", "data.subset=null", "data.holdout=4")
 SCRATCH = "model={name: scratch, layers: 1, width: 32, heads: 2, vocab_size: 512}"
 
 OF_PAPER = "llama-3.2-3b/tidpo.yaml"
@@ -152,6 +153,13 @@ def swaps(name: str) -> list[str]:
         small.append("weighting.contrast.steps=1")
     if folder in ("llama-3.2-3b", "mistral-7b", "paper"):
         adapter = "{rank: 2, alpha: 4}" if "lora" in name else "null"
+        if recipe.trainer.draws:  # the world's model knows no answer, so another reward makes the difference
+            rewards = [
+                *load_recipe(FOLDER / name).tree()["rewards"],
+                {"name": "length", "shape": "target", "target": 9},
+            ]
+            small += [f"rewards={json.dumps(rewards)}", "sampler.max_new_tokens=32"]
+            return [*small, *NOT_HUB, *QUESTIONS, f"model={{name: world, adapter: {adapter}}}"]
         small += ["data.holdout=null"] if recipe.data.holdout else []
         return [*small, *NOT_HUB, *WORLD, f"model={{name: world, adapter: {adapter}}}"]
     if folder == "smollm2":  # the model from scratch has no chat template, and more tokens a word
