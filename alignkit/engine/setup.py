@@ -53,7 +53,7 @@ def longest_rows(method: Method, sizes: Sizes, tables: Tables, tokenizer: PreTra
     num_drawn = 0
     if method.drawing is not None:
         num_sampled = method.drawing.sampler.max_new_tokens
-        num_drawn = num_sampled * (2 if method.view.gives == "pairs" else 1)
+        num_drawn = num_sampled * method.view.drawn_per_row
         found.append((max(len(row.prompt) for row in rows) + num_sampled, "sampler.max_new_tokens"))
     num_anchor = 0 if needs.anchor is None else needs.anchor.longest
     if num_anchor:

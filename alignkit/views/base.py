@@ -27,6 +27,9 @@ class Trainer(Component):
     draws: ClassVar[bool] = False
     """Whether it learns from responses of the policy, which a sampler draws and rewards score."""
 
+    drawn_per_row: ClassVar[int] = 1
+    """Sampled responses in each row, where it samples."""
+
     needs_advantage: ClassVar[bool] = False
     """Whether rewards become advantages."""
 

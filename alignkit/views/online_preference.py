@@ -22,6 +22,7 @@ class OnlinePreferenceTrainer(DrawingTrainer):
     """
 
     gives = "pairs"
+    drawn_per_row = 2
 
     pairing: Literal["best_worst", "random"] = "best_worst"
     """The best against the worst of a group, the first of equals; or two at random with different rewards."""
