@@ -19,8 +19,8 @@ _LARGEST = 3.4028234663852886e38
 """Largest float32: what is beyond it would become infinite."""
 
 
-def refuse_absent(rows: Sequence[RawRow], columns: frozenset[str], name: str) -> None:
-    """Stops when a column that a component needs is in no row at all.
+def refuse_absent(rows: Sequence[RawRow], columns: frozenset[str], name: str, responses: Sequence[str] = ()) -> None:
+    """Stops when a column that a component needs, or a gold response among the `responses`, is in no row at all.
 
     Raises:
         DataError: names the columns wanted and those found.
@@ -28,8 +28,10 @@ def refuse_absent(rows: Sequence[RawRow], columns: frozenset[str], name: str) ->
     if all(row.unread for row in rows):
         return  # each row says what is wrong with it
     found = columns_of(rows)
-    if absent := sorted(columns - found):
-        instead = "; with pairs alone use loss 'cpo', which imitates the chosen response" if "gold" in absent else ""
+    gold = {"gold"}.intersection(responses)
+    if absent := sorted((columns | gold) - found):
+        is_gold = bool(gold - found)
+        instead = "; with pairs alone use loss 'cpo', which imitates the chosen response" if is_gold else ""
         raise DataError(
             f"{name}: no column '{absent[0]}', which the recipe's components need; columns found: "
             f"{', '.join(sorted(found)) or 'none'}{instead}"

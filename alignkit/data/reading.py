@@ -59,7 +59,7 @@ def read_examples(raw: Sequence[RawRow], source: Source, wanted: Wanted, names: 
     form = find_format(raw, wanted.responses, name, names)
     responses = form.laid_out(wanted.responses)
     of_tokens = wanted.of_tokens(responses)
-    refuse_absent(raw, wanted.columns | wanted.fields | of_tokens | {"gold"}.intersection(wanted.responses), name)
+    refuse_absent(raw, wanted.columns | wanted.fields | of_tokens, name, wanted.responses)
     is_filtered = wanted.to_imitate and not form.is_paired
     dropped = Dropped(name, len(raw), names)
     examples = []

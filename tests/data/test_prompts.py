@@ -195,6 +195,14 @@ def test_bad_rows(prompts, make_bytes, templates):
     ]
 
 
+def test_a_reward_s_column_may_be_called_gold(prompts):
+    with pytest.raises(DataError) as caught:
+        prompts([{"question": "Q", "answer": "4"}], fields=["gold"])
+    assert str(caught.value) == (
+        "a.jsonl: no column 'gold', which the recipe's components need; columns found: answer, question"
+    )
+
+
 def test_no_prompt_anywhere(prompts):
     with pytest.raises(DataError) as caught:
         prompts([{"query": "Q", "text": "A"}])
