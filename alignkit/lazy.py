@@ -46,6 +46,7 @@ __all__ = [
     "regex",
     "safetensors",
     "safetensors_torch",
+    "scipy_stats",
     "tokenizers",
     "torch",
     "transformers",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as parquet
     import regex as regex
     import safetensors as safetensors
+    import scipy.stats as scipy_stats
     import tokenizers as tokenizers
     import torch as torch
     import torch._subclasses.fake_tensor as fake_tensors
@@ -88,6 +90,7 @@ else:
     regex = LazyModule("regex")
     safetensors = LazyModule("safetensors")
     safetensors_torch = LazyModule("safetensors.torch")
+    scipy_stats = LazyModule("scipy.stats")
     tokenizers = LazyModule("tokenizers")
     torch = LazyModule("torch")
     transformers = LazyModule("transformers")
