@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 
 from alignkit.loop.metrics import TIMING_KEYS
 
+pytestmark = pytest.mark.slow  # whole runs in processes of their own
+
 SCENARIOS = Path(__file__).with_name("on_policy_scenarios.py")
 
 

@@ -10,6 +10,8 @@ from contrast_toy import bench_in, contrast, same, trained
 
 from alignkit.engine.objective import ObjectiveStep
 
+pytestmark = pytest.mark.slow  # each trains side models several times over
+
 
 @pytest.fixture
 def interrupt(monkeypatch):

@@ -16,6 +16,8 @@ from alignkit.data.unpairing import unpair
 from alignkit.engine.workbench import SideRuns
 from alignkit.models.reference import Reference
 
+pytestmark = pytest.mark.slow  # each trains side models
+
 
 def likes(model, row: TokenRow, name: str) -> float:
     """Summed log-prob of a response."""

@@ -122,6 +122,7 @@ def test_an_author_is_told_what_others_would_meet(house, alignkit):
     assert "ok: house:tidpo.yaml" in lines
 
 
+@pytest.mark.slow
 def test_two_steps_on_the_world_find_what_reading_does_not(house, alignkit):
     for name in ("old.yaml", "base/hh.yaml"):
         (house / name).unlink()

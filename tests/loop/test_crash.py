@@ -15,6 +15,8 @@ from loop_toy import run_toy, weights_of
 
 from alignkit.loop.metrics import TIMING_KEYS
 
+pytestmark = pytest.mark.slow  # whole runs in processes of their own; tests/test_run.py has the like in the default run
+
 SCRIPT = Path(__file__).parent / "loop_scenarios.py"
 
 

@@ -46,6 +46,7 @@ def told(capsys, *arguments):
     return caught.value.code, capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_plan_and_doctor_tell_of_every_stage(capsys):
     code, out = told(capsys, "plan", "p.yaml", "--json")
     plans = json.loads(out)["stages"]
