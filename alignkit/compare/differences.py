@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from alignkit.compare.folders import Folder, Moment
@@ -59,7 +60,7 @@ class Difference:
 
 
 def compare(
-    arguments: Sequence[str], measures: Sequence[str] = (), moment: Moment = "after", level: float = 0.95
+    arguments: Sequence[str | Path], measures: Sequence[str] = (), moment: Moment = "after", level: float = 0.95
 ) -> Comparison:
     """Compares methods with the first of them.
 

@@ -8,28 +8,23 @@ from alignkit import page
 from alignkit.compare.record import Comparison, Line
 from alignkit.compare.words import explained, probability, shown_difference, shown_value, shown_visible
 
-_HEAD = (
-    "measure",
-    "items",
-    "clusters",
-    "base",
-    "other",
-    "difference",
-    "interval",
-    "p",
-    "p, Holm",
-    "visible",
-    "meaning",
-)
+_FIRST, _LAST = ("measure", "items", "clusters"), ("difference", "interval", "p alone", "p", "visible", "meaning")
 
 
 def html(comparison: Comparison) -> str:
     """The page."""
     title = " against ".join(one.name for one in reversed(comparison.methods[:2]))
     more = len(comparison.methods) - 2
-    body = [page.element("h1", f"{title}{f' and {more} more' if more > 0 else ''}"), _methods(comparison)]
+    body = [
+        page.element("h1", f"{title}{f' and {more} more' if more > 0 else ''}"),
+        page.element("p", "The first method with each of the others, on the same items."),
+        _methods(comparison),
+    ]
     for (base, other), lines in groupby(comparison.lines, key=lambda line: (line.base, line.other)):
-        body += [page.element("h2", f"{other} against {base}"), page.table(_HEAD, map(_row, lines))]
+        body += [
+            page.element("h2", f"{other} against {base}"),
+            page.table((*_FIRST, base, other, *_LAST), map(_row, lines)),
+        ]
     notes = [*explained(comparison), *comparison.notes]
     body.append(page.element("ul", *(page.element("li", note) for note in notes)))
     return page.document(title, body)
@@ -40,7 +35,7 @@ def _methods(comparison: Comparison) -> page.Element:
         (one.name, ", ".join(one.folders), ", ".join("-" if seed is None else str(seed) for seed in one.seeds))
         for one in comparison.methods
     ]
-    return page.table(("method", "folders", "seeds"), rows, "What is compared; the first with each of the others.")
+    return page.table(("method", "folders", "seeds"), rows)
 
 
 def _row(line: Line) -> list[page.Child | float]:

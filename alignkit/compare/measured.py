@@ -60,7 +60,8 @@ class ItemSet:
 
     Attributes:
         name: what messages call it.
-        prompts: item -> hash of its prompt; None where an older version did not record it.
+        prompts: item -> hash of its prompt, or hashes where its samples have several; None where an older version
+            recorded none.
         clusters: item -> what it shares with others.
         numbers: measure -> its numbers.
     """
@@ -125,15 +126,14 @@ def _held_out(
 
 def _benchmark(path: Path, moment: str) -> ItemSet:
     """Several samples of an item are averaged first."""
-    prompts: dict[str, str | None] = {}
+    prompts: dict[str, set[str]] = defaultdict(set)
     clusters: dict[str, str] = {}
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for place, line in _lines(path):
         if line.get("moment") != moment:
             continue
         item, hash, cluster, of_metrics = _item(place, line)
-        if prompts.setdefault(item, hash) != hash:
-            raise CompareError(f"{place}: item {shown(item)} has another prompt than before; {_ADVICE}")
+        prompts[item].add(hash)
         clusters[item] = cluster
         for metric, score in of_metrics.items():
             scores[metric][item].append(score)
@@ -141,7 +141,8 @@ def _benchmark(path: Path, moment: str) -> ItemSet:
         f"{path.stem}/{metric}": _scores(f"{path.stem}/{metric}", averaged(of_items))
         for metric, of_items in scores.items()
     }
-    return ItemSet(path.stem, prompts, clusters, numbers)
+    asked = {item: " ".join(sorted(hashes)) for item, hashes in prompts.items()}
+    return ItemSet(path.stem, asked, clusters, numbers)
 
 
 def _scores(label: str, scores: Mapping[str, float]) -> Numbers:

@@ -35,7 +35,7 @@ class Method:
         return len(self.seeds) > 1 and None not in self.seeds and len(set(self.seeds)) == len(self.seeds)
 
 
-def methods_of(arguments: Sequence[str], moment: Moment) -> tuple[list[Method], list[str]]:
+def methods_of(arguments: Sequence[str | Path], moment: Moment) -> tuple[list[Method], list[str]]:
     """The methods of a command line, and what should be known of them.
 
     `NAME=FOLDER,FOLDER` names a method and its seeds. Where no argument does, runs whose recipes differ in the seed
@@ -47,7 +47,7 @@ def methods_of(arguments: Sequence[str], moment: Moment) -> tuple[list[Method], 
     """
     if len(arguments) < 2:
         raise CompareError("alignkit compare: needs two runs or more; give the run to compare with first")
-    named = [_named(argument) for argument in arguments]
+    named = [_named(str(argument)) for argument in arguments]
     paths = dict.fromkeys(path for _, inner in named for path in inner)
     read = {path: read_folder(path, moment) for path in paths}
     groups = [(name, [read[path] for path in inner]) for name, inner in named]

@@ -33,8 +33,8 @@ def _table(lines: list[Line], base: str, other: str) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("measure", overflow="fold")
     table.add_column("items", justify="right", no_wrap=True)
-    for column in (*(Text(cut(printable(name), 9)) for name in (base, other)), "difference", "p", "visible"):
-        table.add_column(column, justify="right", no_wrap=True)
+    for column in (cut(base, 9), cut(other, 9), "difference", "p", "visible"):
+        table.add_column(Text(printable(column)), justify="right", no_wrap=True)
     for line in lines:
         table.add_row(
             Text(printable(line.label)),
