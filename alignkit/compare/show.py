@@ -30,7 +30,7 @@ def show(console: Console, comparison: Comparison) -> None:
 
 
 def _table(lines: list[Line], base: str, other: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, show_edge=False)
     table.add_column("measure", overflow="fold")
     table.add_column("items", justify="right", no_wrap=True)
     for column in (cut(base, 9), cut(other, 9), "difference", "p", "visible"):
