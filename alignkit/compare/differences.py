@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from alignkit.compare.folders import Folder, Moment
-from alignkit.compare.measured import Numbers
+from alignkit.compare.measured import SET_NAMES, Numbers
 from alignkit.compare.methods import Method, methods_of
 from alignkit.compare.pairing import common, misfit, require
 from alignkit.compare.record import Compared, Comparison, Line, Over
@@ -33,7 +33,7 @@ class Difference:
         over: what the interval is over.
         clusters: how many the items have.
         discordant: items of a 0/1 score that base alone, and other alone, has right; None of another score.
-        is_share: whether all numbers are 0, 1/2 or 1, or scores of a benchmark from 0 to 1.
+        is_share: whether all numbers are 0, 1/2 or 1 and better high, or scores of a benchmark from 0 to 1.
     """
 
     interval: Interval
@@ -158,7 +158,7 @@ def _difference(base: Method, other: Method, name: str, measure: str, level: flo
     over: Over = "items" if single else "seeds and items"
     discordant = _discordant(sides[0][0], sides[1][0]) if single else None
     means = (_mean(sides[0]), _mean(sides[1]))
-    return Difference(found, means, over, len(set(clusters)), discordant, _is_share(base, name, sides))
+    return Difference(found, means, over, len(set(clusters)), discordant, _is_share(base, name, measure, sides))
 
 
 def _over_seeds(base: Method, other: Method, name: str, measure: str, level: float) -> Difference:
@@ -180,7 +180,7 @@ def _over_seeds(base: Method, other: Method, name: str, measure: str, level: flo
     of_seeds = mean(differences, level=level)
     found = Interval(of_seeds.value, of_seeds.se, of_seeds.low, of_seeds.high, level, count, of_seeds.df)
     means = (_mean([[pair[0] for pair in values]]), _mean([[pair[1] for pair in values]]))
-    return Difference(found, means, "seeds", clusters, None, _is_share(base, name, sides))
+    return Difference(found, means, "seeds", clusters, None, _is_share(base, name, measure, sides))
 
 
 def _matrix(folders: Sequence[Folder], name: str, measure: str, items: Sequence[str]) -> list[list[float]]:
@@ -200,9 +200,11 @@ def _discordant(base: Sequence[float], other: Sequence[float]) -> tuple[int, int
     return pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0))
 
 
-def _is_share(base: Method, name: str, sides: Sequence[Sequence[Sequence[float]]]) -> bool:
+def _is_share(base: Method, name: str, measure: str, sides: Sequence[Sequence[Sequence[float]]]) -> bool:
     found = {value for side in sides for row in side for value in row}
-    if name in base.folders[0].sets and name not in ("held-out rows", "samples"):
+    if base.folders[0].sets[name].numbers[measure].better != "higher":
+        return False  # a KL of 0 everywhere
+    if name not in SET_NAMES.values():
         return all(0 <= value <= 1 for value in found)
     return found <= {0.0, 0.5, 1.0}
 

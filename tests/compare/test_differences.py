@@ -9,6 +9,7 @@ import pytest
 
 from alignkit.compare.differences import compare
 from alignkit.compare.words import moved, shown_value
+from alignkit.errors import CompareError
 from alignkit.intervals import mcnemar, paired, seeds_and_items
 
 A, B = [1, 1, 0, 1, 0, 1, 1, 0], [1, 0, 0, 1, 0, 1, 0, 0]
@@ -155,7 +156,10 @@ def test_seeds_with_items_of_their_own(made):
         other.append(made(f"o{seed}", samples=rewards(*its), seed=seed, prompts=prompts))
     line = only(compare([f"B={base[0]},{base[1]}", f"O={other[0]},{other[1]}"]), "true_reward")
     assert (line.over, line.difference, line.se, line.df, line.items) == ("seeds", 0.25, 0, 1, 8)
-    with pytest.raises(ValueError, match=r"^b0 and b1 cannot be paired on samples: 4 of 4 prompts differ"):
+    with pytest.raises(
+        CompareError,
+        match=r"^b0 and b1 cannot be .* differ, the first at row '0'; the seed may decide what .* are 0 and 1$",
+    ):
         compare([f"B={base[0]},{base[1]}", f"O={other[0]}"])
 
 
@@ -193,6 +197,12 @@ def test_older_records_of_the_same_data(made):
 def test_evaluations_have_one_moment(made):
     found = compare([made("a", t=A, alone=True), made("run", t=B, moment="before")], moment="before")
     assert found.lines[0].difference == -0.25
+
+
+def test_an_unfinished_evaluation_is_refused(made):
+    ours = made("a", t=A, alone=True)
+    with pytest.raises(CompareError, match=r"^b: its evaluation is not finished; finish it with --output b once more$"):
+        compare([ours, made("b", t=B, alone=True, ended=None)])
 
 
 def test_what_not_all_have_is_left_out(made):
