@@ -67,6 +67,11 @@ class Folder:
         return seed if isinstance(seed, int) else None
 
     @property
+    def places(self) -> list[tuple[str, str]]:
+        """Item set and measure of all that was measured."""
+        return [(name, measure) for name, items in self.sets.items() for measure in items.numbers]
+
+    @property
     def recipe_but_seed(self) -> dict[str, Any]:
         """What seeds of one method have in common."""
         return {key: value for key, value in self.recipe.items() if key != "seed"}

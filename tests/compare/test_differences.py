@@ -121,6 +121,16 @@ def test_a_number_that_is_none_claims_nothing(made):
     assert line.sentence == "not comparable: some of the numbers are not finite"
 
 
+def test_no_item_in_common(made):
+    halves = [{"weight_auc": 0.5}, {}], [{}, {"weight_auc": 0.5}]
+    base, other = (
+        [made(f"{name}{seed}", half, seed=seed) for seed in range(2)] for name, half in zip("bo", halves, strict=True)
+    )
+    for arguments in ([base[0], other[0]], [f"B={base[0]},{base[1]}", f"O={other[0]},{other[1]}"]):
+        line = compare(arguments).lines[0]
+        assert (line.items, line.sentence) == (0, "no item has a number in both")
+
+
 def test_one_item_claims_nothing(made):
     line = compare([made("b", t=[0]), made("a", t=[1])]).lines[0]
     assert (line.se, line.low, line.p) == (None, None, 1)
@@ -144,6 +154,8 @@ def test_seeds_on_the_same_items(made):
     expected = seeds_and_items(OTHERS, BASES, same_seeds=True)
     assert (line.over, line.difference, line.se) == ("seeds and items", expected.value, pytest.approx(expected.se))
     assert (line.df, line.test, line.items) == (pytest.approx(expected.df), "t", 4)
+    against_one = only(compare([f"B={base[0]},{base[1]}", other[0]]), "true_reward")
+    assert against_one.se == pytest.approx(seeds_and_items(OTHERS[:1], BASES).se)
     assert found.notes == ["B: 2 runs are its seeds (0, 1)", "O: 2 runs are its seeds (0, 1)"]
 
 
