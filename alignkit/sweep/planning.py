@@ -189,8 +189,9 @@ class _Maker:
             try:
                 read = read_roots(Path(recipe), (), self.libraries)
             except RecipeError as error:
+                here = {} if node is None else {"where": str(node.place), "key": key}
                 for one in error.problems:
-                    self._complain(one if one.where or node is None else replace(one, where=str(node.place), key=key), [])
+                    self._complain(one if one.where else replace(one, **here), [])
                 return None
             if read.roots.stages:
                 message = f"{shown(recipe)} has stages; a sweep runs recipes of one stage"
