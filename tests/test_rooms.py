@@ -11,7 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "alignkit"
 ROOMS = (
-    *("__main__", "cli", "authoring", "checkup", "reproduce", "pipeline", "plan", "run", "keeping", "prepared"),
+    *("__main__", "cli", "authoring", "checkup", "reproduce", "frontier", "sweep"),
+    *("pipeline", "plan", "run", "keeping", "prepared"),
     *("use", "result", "declared", "conformance", "templates", "report", "folder", "recipe", "doctor"),
     *("evaluation", "engine", "weighting", "contrasts", "views", "losses", "pair_weighting", "scores", "asks"),
     *(
@@ -27,7 +28,7 @@ ROOMS = (
         "quiet",
         "libraries",
     ),
-    *("registry", "entry_points", "trusted", "records", "seeds", "finite", "lazy", "errors"),
+    *("registry", "entry_points", "trusted", "page", "records", "intervals", "seeds", "finite", "lazy", "errors"),
 )
 """From the top of the house down; docs/design.md says what each is for."""
 

@@ -1,0 +1,25 @@
+"""Pages that are one file: a document that asks for nothing outside itself, tables, and charts with their numbers.
+
+Text reaches a page through `element` only, which escapes it, so nothing that a model wrote is ever markup.
+"""
+
+from __future__ import annotations
+
+from alignkit.page.charts import Series, histogram, lines, scatter, svg_file
+from alignkit.page.document import document, write
+from alignkit.page.elements import Child, Element, element, markup, table
+
+__all__ = [
+    "Child",
+    "Element",
+    "Series",
+    "document",
+    "element",
+    "histogram",
+    "lines",
+    "markup",
+    "scatter",
+    "svg_file",
+    "table",
+    "write",
+]
