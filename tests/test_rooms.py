@@ -11,8 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "alignkit"
 ROOMS = (
-    *("__main__", "cli", "authoring", "checkup", "reproduce"),
-    *("compare", "pipeline", "plan", "run", "keeping", "prepared"),
+    *("__main__", "cli", "authoring", "checkup", "evaluating", "inspection", "reproduce"),
+    *("frontier", "sweep", "compare", "pipeline", "plan", "run", "keeping", "inspector", "prepared"),
     *("use", "result", "declared", "conformance", "templates", "report", "folder", "recipe", "doctor"),
     *("evaluation", "engine", "weighting", "contrasts", "views", "losses", "pair_weighting", "scores", "asks"),
     *(

@@ -95,7 +95,13 @@ def test_rows_and_samples_are_recorded(runs: Path):
         "response",
         "sample_tokens",
         "kl",
+        "kl_first",
+        "kl_advice",
+        "kl_elsewhere",
         "true_reward",
+        "wrong_advice",
+        "banned_word",
+        "malformed",
     }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from alignkit.data.rows import TokenRow
 from alignkit.models.attribution import Attribution
+from alignkit.models.statistics import Statistic
 
 if TYPE_CHECKING:  # these modules load torch
     from accelerate import Accelerator
@@ -66,8 +67,10 @@ class Bench(Protocol):
         """Gets what the user should know while waiting."""
         ...
 
-    def scored(self, model: Reference, rows: Sequence[TokenRow]) -> Iterator[tuple[Batch, Scored]]:
-        """Batches of the rows with their log-probs and predictions under `model`, without gradient."""
+    def scored(
+        self, model: Reference, rows: Sequence[TokenRow], statistics: frozenset[Statistic] = frozenset()
+    ) -> Iterator[tuple[Batch, Scored]]:
+        """Batches of the rows with log-probs, predictions and `statistics` of `model`, without gradient."""
         ...
 
     def importances(

@@ -36,6 +36,7 @@ from alignkit.cli import (
     sample,
     schema,
     show,
+    sweep,
     validate,
 )
 from alignkit.cli.usage import Mistake, Verb, Verbs, help_of, said_of
@@ -51,6 +52,7 @@ app = typer.Typer(
 app.command("run", cls=Verb)(run.run)
 app.command("reproduce", cls=Verb)(reproduce.reproduce)
 app.command("plan", cls=Verb)(plan.plan)
+app.command("sweep", cls=Verb)(sweep.sweep)
 app.command("sample", cls=Verb)(sample.sample)
 app.command("merge", cls=Verb)(merge.merge)
 app.command("push", cls=Verb)(push.push)

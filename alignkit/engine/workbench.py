@@ -29,6 +29,7 @@ from alignkit.models.layout import Batch
 from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scored, Want, causal_lm
+from alignkit.models.statistics import Statistic
 from alignkit.pair_weighting.uniform import Uniform as UniformPairs
 from alignkit.progress.display import Display
 from alignkit.progress.steps import Progress
@@ -116,11 +117,13 @@ class Workbench:
         """Gets what the user should know while waiting."""
         return self.side.note
 
-    def scored(self, model: Reference, rows: Sequence[TokenRow]) -> Iterator[tuple[Batch, Scored]]:
-        """Batches of the rows with their log-probs and predictions under `model`, without gradient."""
+    def scored(
+        self, model: Reference, rows: Sequence[TokenRow], statistics: frozenset[Statistic] = frozenset()
+    ) -> Iterator[tuple[Batch, Scored]]:
+        """Batches of the rows with log-probs, predictions and `statistics` of `model`, without gradient."""
         for batch in self._batches(rows, self.batch_size):
             with self.accelerator.autocast():
-                scored = model.score(batch, Want(predictions=True))
+                scored = model.score(batch, Want(predictions=True, statistics=statistics))
             yield batch, scored
 
     def importances(

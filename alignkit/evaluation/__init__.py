@@ -11,6 +11,7 @@ measures: Registry[Measure] = Registry(
     "measure",
     Measure,
     {
+        "diversity": "alignkit.evaluation.diversity:Diversity",
         "pairs": "alignkit.evaluation.pairs:Pairs",
         "rewards": "alignkit.evaluation.rewards:Rewards",
         "samples": "alignkit.evaluation.samples:Samples",

@@ -18,7 +18,7 @@ from alignkit.evaluation.settings import LooksAt, Settings
 from alignkit.lazy import torch
 from alignkit.models.generation import sample
 from alignkit.models.head import Draw
-from alignkit.models.layout import Example
+from alignkit.models.layout import Batch, Example
 from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Want
@@ -130,30 +130,40 @@ class HeldOut:
         ]
 
     @cached_property
-    def kl_B(self) -> Tensor | None:
-        """[B] KL(policy || reference) along each sample, summed over its tokens, nats: exact at each token; or None."""
+    def kl_BRT(self) -> Tensor | None:
+        """[B, 1, T] KL(policy || reference) at each token of each sample, nats, exact, 0 behind its end; or None."""
         policy, reference = self.scene.policy, self.scene.reference
         if reference is None:
             return None
-        pairs = zip(self.rows, self.sampled, strict=True)
-        batch = policy.collate([Example(row.prompt, [ids]) for row, ids in pairs])
-        kl = ForwardKL()
+        batch, kl = self._sample_batch, ForwardKL()
         with torch.no_grad(), self.scene.scoring.autocast():
             predictions = policy.scorer(batch, Want(predictions=True)).predictions
             # Seen from the reference, the policy is the other model.
-            kl_BRT = reference.score(batch, Want(statistics=frozenset({kl}), reference=predictions)).statistics[kl]
-        return kl_BRT.sum((-1, -2))
+            return reference.score(batch, Want(statistics=frozenset({kl}), reference=predictions)).statistics[kl]
+
+    @property
+    def kl_B(self) -> Tensor | None:
+        """[B] KL(policy || reference) along each sample, summed over its tokens, nats: exact at each token; or None."""
+        return None if self.kl_BRT is None else self.kl_BRT.sum((-1, -2))
+
+    def reference_statistic(self, statistic: Statistic) -> Tensor | None:
+        """[B, R, T] the same of the reference's own vocabulary; None where the method has no reference."""
+        reference = self.scene.reference
+        if reference is None:
+            return None
+        with self.scene.scoring.autocast():
+            scored = reference.score(self._batch, Want(statistics=frozenset({statistic})))
+        return scored.statistics[statistic]
 
     def statistic(self, statistic: Statistic) -> Tensor:
         """[B, R, T] what the policy's vocabulary says at the tokens of the rows' responses, 0 off them.
 
-        A forward pass of its own, without gradient.
+        Of samples, R is 1. A forward pass of its own, without gradient.
 
         Raises:
             MeasureError: it reads the reference, and the method has none.
         """
-        policy = self.scene.policy
-        batch = policy.batch([row.without_gold for row in self.rows])
+        policy, batch = self.scene.policy, self._batch
         with torch.no_grad(), self.scene.scoring.autocast():
             predictions = None
             if statistic.reads_reference:
@@ -163,6 +173,18 @@ class HeldOut:
             want = Want(statistics=frozenset({statistic}), reference=predictions)
             found: Tensor = policy.scorer(batch, want).statistics[statistic]
         return found
+
+    @property
+    def _batch(self) -> Batch:
+        """What is scored: the rows' own responses, or the samples."""
+        if self._looks_at == "samples":
+            return self._sample_batch
+        return self.scene.policy.batch([row.without_gold for row in self.rows])
+
+    @property
+    def _sample_batch(self) -> Batch:
+        pairs = zip(self.rows, self.sampled, strict=True)
+        return self.scene.policy.collate([Example(row.prompt, [ids]) for row, ids in pairs])
 
     def _insist(self, looks_at: LooksAt, what: str) -> None:
         if self._looks_at != looks_at:

@@ -7,24 +7,36 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alignkit import world
+from alignkit.asks.planted import DOUBT
 from alignkit.data.rows import TokenRow
 from alignkit.data.sources import WORLD
 from alignkit.evaluation.base import Measure, Value
 from alignkit.evaluation.summary import Mean, Records
+from alignkit.models.statistics import Entropy
 from alignkit.scores import Sees, TokenScores
 
 if TYPE_CHECKING:
+    from numpy import ndarray
+
     from alignkit.evaluation.scene import HeldOut, Scene
 
 
 class Weights(Measure):
-    """AUC of token weights by the planted critical tokens of the built-in world.
+    """Whether token weights find the planted critical tokens of the built-in world.
 
     weight_auc: chance that a critical token weighs more than another of its response; 0.5 is chance. The mean over the
     responses of a row, then over rows; rows whose critical tokens truncation cut off are left out.
+    weight_mass: share of the weight that lies on critical tokens, in 0 to 1.
+    weight_fork_auc: the AUC of critical tokens at which the reference is in doubt, its entropy at least 0.3 nats; other
+    critical tokens, such as the later words of a phrase, are on neither side. One more pass of the reference; left out
+    where the method has none.
     """
 
-    values = (Value("weight_auc", Mean("weight_auc"), "AUC of token weights", better="higher"),)
+    values = (
+        Value("weight_auc", Mean("weight_auc"), "AUC of token weights", better="higher"),
+        Value("weight_mass", Mean("weight_mass"), "weight on critical tokens", better="higher"),
+        Value("weight_fork_auc", Mean("weight_fork_auc"), "AUC where in doubt", better="higher"),
+    )
 
     def misfit(self, gives: Sees, *, on_world: bool) -> str | None:
         """It needs planted tokens, and weights that matter."""
@@ -39,12 +51,14 @@ class Weights(Measure):
         return self.misfit(scene.scoring.method.view.gives, on_world=scene.on_world) is None
 
     def per_row(self, held_out: HeldOut) -> Sequence[Mapping[str, Any]]:
-        """The AUC of each row that has one."""
+        """What can be said of each row; nothing where truncation left no response with critical and other tokens."""
         if not self.weighs(held_out.scene):
             return [{} for _ in held_out.rows]
         responses = held_out.scores.responses
-        aucs = (_auc(row, responses, b) for b, row in enumerate(held_out.rows))
-        return [{} if auc is None else {"weight_auc": auc} for auc in aucs]
+        entropy_BRT = held_out.reference_statistic(Entropy())
+        in_doubt_BRT = None if entropy_BRT is None else (entropy_BRT >= DOUBT).cpu().numpy()
+        rows = enumerate(held_out.rows)
+        return [_found(row, responses, b, None if in_doubt_BRT is None else in_doubt_BRT[b]) for b, row in rows]
 
     def counts(self, records: Records) -> dict[str, float]:
         """`weight_auc_rows`, those that it was taken over."""
@@ -57,11 +71,13 @@ class Weights(Measure):
             yield f"token weights of {after['weight_auc_rows']:,.0f}: the others have no critical token left"
 
 
-def _auc(row: TokenRow, responses: Sequence[TokenScores], b: int) -> float | None:
-    """Mean over the row's responses; None where truncation left none with critical and other tokens."""
-    names = row.weighted
-    weights = [
-        scores.weights_BT[b, : len(row.critical[name])].cpu().numpy()
-        for name, scores in zip(names, responses, strict=True)
-    ]
-    return world.weight_auc(weights, [row.critical[name] for name in names])
+def _found(row: TokenRow, responses: Sequence[TokenScores], b: int, in_doubt_RT: ndarray | None) -> dict[str, float]:
+    """Means over the row's responses that have them."""
+    critical = [row.critical[name] for name in row.weighted]
+    pairs = list(zip(critical, responses, strict=True))
+    weights = [scores.weights_BT[b, : len(critical_T)].cpu().numpy() for critical_T, scores in pairs]
+    found = {"weight_auc": world.weight_auc(weights, critical), "weight_mass": world.weight_mass(weights, critical)}
+    if in_doubt_RT is not None:
+        in_doubt = [doubt_T[: len(critical_T)] for critical_T, doubt_T in zip(critical, in_doubt_RT, strict=True)]
+        found["weight_fork_auc"] = world.weight_auc(weights, critical, in_doubt)
+    return {name: value for name, value in found.items() if value is not None}

@@ -13,7 +13,7 @@ from alignkit.libraries.content import DESCRIPTION, RECIPES, SIGNATURE, hashes_o
 from alignkit.libraries.known import Libraries
 from alignkit.recipe.compare import Unfilled, compare
 from alignkit.recipe.files import RecipeTree, read_recipe_tree
-from alignkit.recipe.libraries import recipe_files
+from alignkit.recipe.libraries import is_sweep, recipe_files, sweep_files
 from alignkit.recipe.stages import RESULT_OF
 from alignkit.recipe.tree import Node, component_name
 
@@ -54,13 +54,13 @@ class Entry:
 
 
 def entries(libraries: Libraries, pattern: str = "") -> Iterator[Entry]:
-    """The recipes of all libraries whose name or purpose holds `pattern`, in whatever case.
+    """The recipes of all libraries, then their sweeps, whose name or purpose holds `pattern`, in whatever case.
 
     A library that cannot be used is one entry that says so.
     """
     for library in libraries.names:
         try:
-            found = [*_of_library(library, libraries)]
+            found = [*_of_library(library, libraries), *_sweeps_of(library, libraries)]
         except LibraryError as error:
             found = [Entry(f"{library}:", "", "", problem=str(error))]
         yield from (one for one in found if pattern.lower() in f"{one.name} {one.purpose}".lower())
@@ -83,6 +83,13 @@ def _of_library(library: str, libraries: Libraries) -> Iterator[Entry]:
         roots = read.roots.stages.values() or [read.roots.shared]
         outside = dict.fromkeys(need for root in roots for need in _outside(root))
         yield Entry(name, version, purpose, ", ".join(filter(None, (said, *outside))), deprecated)
+
+
+def _sweeps_of(library: str, libraries: Libraries) -> Iterator[Entry]:
+    version = libraries.description(library).version
+    for path in sweep_files(library, libraries):
+        purpose = purpose_of(comments_of(libraries.folder(library) / path))
+        yield Entry(f"{library}:{path.as_posix()}", version, f"{purpose} (alignkit sweep)")
 
 
 def purpose_of(comments: Sequence[str]) -> str:
@@ -129,7 +136,7 @@ def changed_recipes(library: str, old: Libraries, new: Libraries) -> Iterator[tu
             yield name, ["removed"]
         elif path not in before:
             yield name, ["added"]
-        elif not path.endswith(RECIPES):
+        elif not path.endswith(RECIPES) or any(is_sweep(one.folder(library) / path) for one in (old, new)):
             yield from [(name, ["other content"])] if before[path] != after[path] else []
         elif lines := _different(_read(name, old), _read(name, new)):
             yield name, lines

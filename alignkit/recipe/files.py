@@ -14,10 +14,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from alignkit.errors import Problem, RecipeError, shown
+from alignkit.errors import Problem, RecipeError, printable, shown
 from alignkit.libraries.known import Libraries
 from alignkit.recipe.composing import first_key
-from alignkit.recipe.header import EXTENDS_KEY, FILE_KEYS, Header
+from alignkit.recipe.header import EXTENDS_KEY, FILE_KEYS, SWEEP_KEY, Header
 from alignkit.recipe.libraries import Source, no_library, no_source, source
 from alignkit.recipe.stages import STAGES_KEY, Roots, layered, own_of
 from alignkit.recipe.tree import Node, Place
@@ -68,11 +68,21 @@ def read_recipe_tree(path: Path, libraries: Libraries, keys: Collection[str] = (
         RecipeError: a file is missing, cannot be read as YAML, is of a later schema, extends itself, or is no recipe;
             or there are too many.
     """
-    file = source(str(path), libraries)
-    if complaint := _unusable(file, str(path), Path()):
-        raise RecipeError([Problem("", "", complaint)])
+    file = usable(str(path), libraries)
     reader = _Reader({*keys, *FILE_KEYS, STAGES_KEY} if keys else frozenset())
     return RecipeTree(reader.read(file, ()), reader.problems, reader.headers, reader.files)
+
+
+def usable(given: str, libraries: Libraries) -> Source:
+    """The file that a user calls `given`, which is there and has a recipe's size.
+
+    Raises:
+        RecipeError: it is not.
+    """
+    file = source(given, libraries)
+    if complaint := _unusable(file, given, Path()):
+        raise RecipeError([Problem("", "", complaint)])
+    return file
 
 
 class _Reader:
@@ -117,7 +127,7 @@ class _Reader:
         return found
 
     def _root(self, file: Source) -> Node:
-        content = _content(file)
+        content = content_of(file)
         self.files.append(file)
         self._bytes += len(content)
         if self._bytes > MAX_TOTAL_BYTES:
@@ -129,6 +139,9 @@ class _Reader:
         root = root or Node({}, Place(file.name, 1))
         if not isinstance(root.value, dict):
             raise _refusal(str(root.place), "", "expected a mapping of keys to values at the top")
+        if sweep := root.child(SWEEP_KEY):
+            message = f"this is a sweep and no recipe; run it with alignkit sweep {printable(file.name)}"
+            raise _refusal(str(sweep.place), SWEEP_KEY, message)
         if (
             self.keys
             and root.value
@@ -164,8 +177,12 @@ def _is_near(key: str, keys: Collection[str]) -> bool:
     return key in keys or (len(key) <= MAX_NAME and bool(get_close_matches(key, keys, n=1)))
 
 
-def _content(file: Source) -> bytes:
-    """The bytes of a file that `_unusable` had nothing against."""
+def content_of(file: Source) -> bytes:
+    """The bytes of a file that is usable.
+
+    Raises:
+        RecipeError: it cannot be read after all.
+    """
     try:
         with file.path.open("rb") as opened:
             content = opened.read(MAX_BYTES + 1)  # what has no size, as below /proc, may have no end

@@ -18,6 +18,8 @@ EXTENDS_KEY: Final = "extends"
 VERSION_KEY: Final = "schema"
 DEPRECATED_KEY: Final = "deprecated"
 REQUIRES_KEY: Final = "requires"
+SWEEP_KEY: Final = "recipe"
+"""The key that no recipe has: a file with it at its top is a sweep of one."""
 FILE_KEYS: Final = (SCHEMA_KEY, VERSION_KEY, DEPRECATED_KEY, REQUIRES_KEY, EXTENDS_KEY)
 
 MAX_REQUIREMENT: Final = 100

@@ -13,10 +13,14 @@ from typing import Final
 from alignkit.errors import LibraryError, printable, shown
 from alignkit.libraries.content import RECIPES
 from alignkit.libraries.known import Libraries
+from alignkit.recipe.header import SWEEP_KEY
+from alignkit.recipe.yaml import MAX_BYTES
 from alignkit.registry import nearest_of
 
 _NAMED: Final = re.compile(r"([A-Za-z][\w-]+):(.*)", re.DOTALL | re.ASCII)
 """NAME:PATH; one letter is a drive of Windows."""
+
+_SWEEP: Final = re.compile(rb"^%b[ \t]*:" % SWEEP_KEY.encode(), re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,29 @@ def recipe_files(library: str, libraries: Libraries) -> Iterator[Path]:
         LibraryError: it cannot be used.
     """
     folder = libraries.folder(library)
+    yield from (path for path in _files(folder) if not is_sweep(folder / path))
+
+
+def sweep_files(library: str, libraries: Libraries) -> Iterator[Path]:
+    """The sweeps of a library, as its recipes.
+
+    Raises:
+        LibraryError: it cannot be used.
+    """
+    folder = libraries.folder(library)
+    yield from (path for path in _files(folder) if is_sweep(folder / path))
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a file has the key that makes it a sweep, as a line of its own; where it cannot be read, it is none."""
+    try:
+        with path.open("rb") as file:
+            return _SWEEP.search(file.read(MAX_BYTES)) is not None
+    except OSError:
+        return False
+
+
+def _files(folder: Path) -> Iterator[Path]:
     for top, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(top, name).relative_to(folder) for name in sorted(files) if name.endswith(RECIPES))

@@ -1,4 +1,4 @@
-"""The planted critical tokens of the built-in world: the upper bound of what token weights can bring there."""
+"""The planted critical tokens of the built-in world: what token weights could know there at best."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from alignkit.asks.needs import Needs
-from alignkit.asks.planted import Planted
+from alignkit.asks.planted import Forks, Planted
+from alignkit.asks.values import TokenValues
 from alignkit.scores import Span
 from alignkit.weighting.base import TokenWeighting
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 class Oracle(TokenWeighting):
     """Weight on the planted tokens, for `builtin:world` only.
 
-    Formula: 1 on the tokens of the advice, `elsewhere` on all others
-    Paper: none; a bound, not a method
+    Formula: 1 on the tokens of the advice (`forks`: where H_t(reference) >= 0.3 nats), `elsewhere` on all others
+    Paper: none; a yardstick, not a method
     """
 
     knows_prompt = False
@@ -27,8 +28,15 @@ class Oracle(TokenWeighting):
     elsewhere: float = Field(0.0, ge=0, lt=1)
     """Weight of the other tokens before rescaling; dimensionless."""
 
+    forks: bool = False
+    """Planted tokens at which the reference is in doubt alone: most of a phrase's later words follow from its first."""
+
+    @property
+    def _looked_up(self) -> TokenValues:
+        return Forks() if self.forks else Planted()
+
     def needs(self) -> Needs:
-        return Needs(values=frozenset({Planted()}))
+        return Needs(values=frozenset({self._looked_up}))
 
     def raw(self, span: Span) -> Tensor:
-        return span.values[Planted()].clamp_min(self.elsewhere)
+        return span.values[self._looked_up].clamp_min(self.elsewhere)

@@ -32,3 +32,13 @@ class WorldConfig(Section):
 
     spurious_share: float = Field(0.0, ge=0, le=1)
     """Share of training pairs in which only the chosen response ends with a harmless word; by chance when held out."""
+
+    echo_share: float = Field(0.0, ge=0, le=1)
+    """Share of filler sentences that name the plant of the prompt: words that hang on the prompt and do not matter."""
+
+    rare_share: float = Field(0.0, ge=0, le=1)
+    """Share of filler sentences with one of 16 rare words, which do not matter either."""
+
+    style_share: float = Field(0.0, ge=0, le=1)
+    """Share of pairs, held-out ones too, in which both responses advise rightly and a banned word, which no prompt
+    predicts, makes the rejected one wrong; with `right_share` below 1 some chosen responses have it too."""

@@ -56,17 +56,44 @@ FRAMES = (
 CARRIERS = ("You should", "I would", "It helps to", "You may want to", "The best step is to")
 """What introduces the advice; says nothing about it."""
 
-FILLERS = tuple(
-    f"{subject} {predicate}."
-    for subject, predicate in product(
-        ("Most plants", "Healthy roots", "Young shoots", "Good gardeners", "All seasons"),
-        ("need some patience", "have a rhythm", "change over time", "can surprise you", "like a calm home"),
-    )
-)
+SUBJECTS = ("Most plants", "Healthy roots", "Young shoots", "Good gardeners", "All seasons")
+PREDICATES = ("need some patience", "have a rhythm", "change over time", "can surprise you", "like a calm home")
+
+FILLERS = tuple(f"{subject} {predicate}." for subject, predicate in product(SUBJECTS, PREDICATES))
 """Sentences that say nothing about the problem."""
+
+RARE_WORDS = (
+    *("yellow", "pale", "burnt", "brown", "crowded", "sticky", "tiny", "dusty"),
+    *("weak", "tall", "cold", "curled", "salty", "torn", "sharp", "new"),
+)
+"""What `rare_share` puts into filler, one word a sentence; words of the prompts, which no advice and no filler has."""
+
+BANNED = "now"
+"""The word of `style_share`, behind the advice; no response of the other worlds has it."""
 
 SIGN_OFF = "Cheers!"
 """The harmless word of `spurious_share`."""
+
+
+def echo_of(plant: str, filler: str) -> str:
+    """The same of one plant: of "Most plants can surprise you." and a fern, "The fern may surprise you."."""
+    predicate = next(predicate for predicate in PREDICATES if filler.endswith(f" {predicate}."))
+    return f"The {plant} may {predicate.removeprefix('can ')}."
+
+
+def rare_of(word: str, filler: str) -> str:
+    """A filler sentence with a rare word: its subject, or "The fern may", and "like a dusty home."."""
+    subject = next((subject for subject in SUBJECTS if filler.startswith(subject)), " ".join(filler.split()[:3]))
+    return f"{subject} like a {word} home."
+
+
+ALL_FILLERS = frozenset(
+    sentence
+    for filler in FILLERS
+    for echoed in (filler, *(echo_of(plant, filler) for plant in PLANTS))
+    for sentence in (echoed, *(rare_of(word, echoed) for word in RARE_WORDS))
+)
+"""All sentences that say nothing about the problem, those of `echo_share` and `rare_share` too."""
 
 
 def problem_of(prompt: str) -> str | None:

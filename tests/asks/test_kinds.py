@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alignkit.asks.columns import TokenColumns
 from alignkit.asks.importance import ReferenceImportance
-from alignkit.asks.planted import Planted
+from alignkit.asks.planted import DOUBT, Forks, Planted
 from alignkit.asks.reference_logps import ReferenceLogps
 from alignkit.asks.table import load_table
 from alignkit.asks.values import TokenValues
@@ -272,6 +272,30 @@ class TestPlanted:
         assert found_BRT.tolist() == [[[1, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0]]] and found_BRT.dtype == torch.float32
         for half, wanted in ((some[1], [[[1]]]), (some[2], [[[0, 1, 0, 0, 1]]])):
             assert table.lookup([half], policy(llama()).batch([half]).mask_BRT).tolist() == wanted
+
+    @SOME
+    @BATCHES
+    def test_forks_are_planted_tokens_where_the_reference_has_the_entropy(self, some, batch_size) -> None:
+        """Every second token is planted; about half of all entropies of the toy are above the bound that is set."""
+        some = [
+            replace(one, critical={name: np.arange(len(ids)) % 2 == 0 for name, ids in one.responses.items()})
+            for one in some
+        ]
+        got = computed(Forks(), some, evaluation={"batch_size": batch_size})
+        for one, found_N in zip(some, got, strict=True):
+            logp = [full_logp(llama(), one.prompt, one.responses[name]) for name in one.weighted]
+            entropy_N = torch.cat([-(logp_TV.exp() * logp_TV).sum(-1) for logp_TV in logp])
+            planted_N = torch.cat([torch.from_numpy(one.critical[name]) for name in one.weighted])
+            assert torch.equal(found_N, planted_N & (entropy_N >= DOUBT))
+
+    def test_a_sure_reference_leaves_no_fork(self, monkeypatch) -> None:
+        some = [
+            replace(one, critical={name: np.ones(len(ids), bool) for name, ids in one.responses.items()})
+            for one in PAIRS
+        ]
+        assert all(found_N.all() for found_N in computed(Forks(), some))
+        monkeypatch.setattr("alignkit.asks.planted.DOUBT", 9.0)
+        assert not any(found_N.any() for found_N in computed(Forks(), some))
 
 
 KEPT = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -15,15 +16,29 @@ from rollout_toy import on_policy
 from alignkit.asks.needs import Needs
 from alignkit.data.rows import TokenRow
 from alignkit.evaluation.evaluate import Evaluation
+from alignkit.evaluation.samples import _kl_parts, _words
 from alignkit.models.generation import sample
 from alignkit.models.head import Draw
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scorer
+from alignkit.recipe.load import load_recipe
+from alignkit.run import run
 from alignkit.scores import RowScores, TokenScores
 from alignkit.seeds import derive
+from alignkit.world import advice_words
+from alignkit.world.tokenizer import build_tokenizer
 
+WORLD = """
+model: world
+data: {train: "builtin:world", world: {pairs: 64, eval_pairs: 24}}
+losses: [{name: dpo, beta: 1.0}]
+trainer: preference
+training: {steps: 2, batch_size: 8, learning_rate: 1.0e-3}
+evaluation: {pairs: 2, samples: 24, max_new_tokens: 48}
+"""
 ALONE = SimpleNamespace(process_index=0, num_processes=1)
 PAIRS_ONLY = {"pairs": 4, "samples": 0}
+SIMPO = recipe([{"name": "simpo"}], evaluation=PAIRS_ONLY, weighting={"name": "prior"})
 
 
 def evaluation(of, held_out, reference=None, model=None, accelerator=ALONE, on_world: bool = False) -> Evaluation:
@@ -195,6 +210,36 @@ def test_weight_auc_on_the_world() -> None:
         assert evaluation(of, model, llama(), on_world=True)(0)["weight_auc"] == pytest.approx(wanted)
 
 
+def test_weight_mass_and_forks_on_the_world() -> None:
+    """The prior's weights of 5 tokens; planted are the middle and the first, in doubt where the reference's entropy is
+    at least 0.3, which the bound of the test puts between the two."""
+    planted = np.array([True, False, True, False, False])
+    one = rows([(2, 5, 5)])[0]
+    held_out = TokenRow(0, one.where, one.prompt, one.responses, critical={"chosen": planted, "rejected": planted})
+    of = recipe(weighting={"name": "prior"}, evaluation=PAIRS_ONLY)
+    found = evaluation(of, [held_out], llama(), on_world=True)(0)
+    weights_T = np.exp(-((np.arange(5) - 2.0) ** 2) / (2 * (5 / 4) ** 2))
+    assert found["weight_mass"] == pytest.approx(weights_T[planted].sum() / weights_T.sum(), rel=1e-5)
+    assert found["weight_auc"] == pytest.approx((3 + 0.5) / 6)  # the middle wins 3; the first ties the last
+    assert found["weight_fork_auc"] == found["weight_auc"]  # the toy is in doubt everywhere
+    assert "weight_fork_auc" not in evaluation(SIMPO, [held_out], on_world=True)(0)
+
+
+def test_only_critical_tokens_in_doubt_count_as_forks(monkeypatch) -> None:
+    """Entropies of the reference at the two planted tokens of chosen; the bound is set between them."""
+    planted = np.array([True, False, True, False, False])
+    one = rows([(2, 5, 5)])[0]
+    held_out = TokenRow(
+        0, one.where, one.prompt, one.responses, critical={"chosen": planted, "rejected": planted & False}
+    )
+    logp_TV = full_logp(llama(), one.prompt, one.responses["chosen"])
+    first, middle = (-(logp_TV.exp() * logp_TV).sum(-1))[planted].tolist()
+    monkeypatch.setattr("alignkit.evaluation.weights.DOUBT", (first + middle) / 2)
+    of = recipe(weighting={"name": "prior"}, evaluation=PAIRS_ONLY)
+    fork = evaluation(of, [held_out], llama(), on_world=True)(0)["weight_fork_auc"]
+    assert fork == pytest.approx(1.0 if middle > first else 1 / 6)  # of the first: one tie among three
+
+
 def test_processes_share_the_rows() -> None:
     """Two halves together are the whole, each row once."""
     of = recipe([DPO], evaluation=PAIRS_ONLY | {"batch_size": 2})
@@ -241,3 +286,38 @@ class TestWhatIsKept:
         assert evaluation(judged, rows([(2, 2, 2)] * 5)).measure().summary["samples"] == 5.0
         none = recipe([{"name": "sft"}], "sft", evaluation={"pairs": 0, "samples": 0})
         assert not evaluation(none, rows()).measure().samples
+
+
+class TestOnTheWorld:
+    """The shipped model as reference and a moved one as policy, on held-out questions."""
+
+    def test_parts_of_the_kl_and_kinds_of_responses_add_up(self, tmp_path) -> None:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(WORLD)
+        measured = run(load_recipe(path), tmp_path / "run", False, False).folder
+        assert measured is not None
+        lines = [json.loads(line) for line in (measured / "samples.jsonl").read_text().splitlines()][24:]
+        for line in lines:
+            assert line["kl_first"] + line["kl_advice"] + line["kl_elsewhere"] == pytest.approx(line["kl"], abs=1e-12)
+            assert sum(line[kind] for kind in ("true_reward", "wrong_advice", "banned_word", "malformed")) == 1
+            assert line["kl_first"] > 0 if advice_words(line["response"]) else line["kl_first"] == 0
+            several = len(advice_words(line["response"])) > 1
+            assert (line["kl_advice"] > 0) == several
+        assert {len(advice_words(line["response"])) > 1 for line in lines} == {True, False}
+        found = json.loads((measured / "eval.json").read_text())["after"]
+        assert found["kl_first"] == pytest.approx(np.mean([line["kl_first"] for line in lines]))
+
+    def test_tokens_of_the_advice(self) -> None:
+        """ " water" is the first word's token, " it" and " less" the others', whatever comes before."""
+        tokenizer = build_tokenizer()
+        text = "Most plants need some patience. You should water it less. Cheers!"
+        ids = np.array([*tokenizer(text)["input_ids"], tokenizer.eos_token_id])
+        held_out = SimpleNamespace(
+            texts=[text], sampled=[ids], scene=SimpleNamespace(policy=SimpleNamespace(tokenizer=tokenizer))
+        )
+        first_N, rest_N = _words(held_out, 0)
+        assert tokenizer.convert_ids_to_tokens(ids[first_N]) == [" water"]
+        assert tokenizer.convert_ids_to_tokens(ids[rest_N]) == [" it", " less"]
+        kl_T = np.arange(20.0)[: len(ids)]
+        parts = _kl_parts(kl_T, float(kl_T.sum()), (first_N, rest_N))
+        assert parts == {"kl_first": 8.0, "kl_advice": 9.0 + 10.0, "kl_elsewhere": kl_T.sum() - 27.0}

@@ -109,8 +109,9 @@ def test_a_whole_run(path, plain, capsys):
 
     printed = [line.split("│")[1].strip() for line in capsys.readouterr().out.splitlines() if line.count("│") == 5]
     labels = ["preference accuracy", "ranking accuracy", "margin, nats", "NLL of chosen, nats/token"]
-    labels += ["entropy, nats/token", "KL to reference, nats", "true reward", "words of a sample"]
-    assert list(filter(None, printed)) == ["measure", *labels, "AUC of token weights"]
+    labels += ["entropy, nats/token", "KL to reference, nats", "true reward", "wrong advice", "malformed"]
+    of_weights = ["AUC of token weights", "weight on critical tokens", "AUC where in doubt"]
+    assert list(filter(None, printed)) == ["measure", *labels, "words of a sample", *of_weights]
     assert f"| entropy, nats/token | {recorded['before']['entropy']:.2f} +-" in (folder / "final/README.md").read_text()
 
 
@@ -221,7 +222,7 @@ def test_only_what_is_looked_at_is_made_ready():
     assert [(of.held_out, of.samples) for of in sizes.values()] == [(0, 0), (5, 0), (0, 7), (5, 7)]
 
 
-KNOWN = "mean_entropy, num_words, pairs, rewards, samples, weights"
+KNOWN = "diversity, mean_entropy, num_words, pairs, rewards, samples, weights"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from alignkit.asks.columns import TokenColumns
 from alignkit.asks.needs import Needs
-from alignkit.asks.planted import Planted
+from alignkit.asks.planted import Forks, Planted
 from alignkit.contrasts.values import Estimate, LogRatio
 from alignkit.errors import RecipeError
 from alignkit.models.attribution import Attribution
@@ -282,6 +282,10 @@ class TestOracle:
 
     def test_needs(self) -> None:
         assert built("oracle").all_needs() == Needs(values=frozenset({Planted()}))
+        assert built("oracle", forks=True).all_needs() == Needs(values=frozenset({Forks()}))
+
+    def test_forks_are_weighed_as_planted_tokens_are(self) -> None:
+        close(weights_of(built("oracle", forks=True), [0.0, 1.0, 0.0, 0.0]), [0.0, 4.0, 0.0, 0.0])
 
 
 RECIPE = """\

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
-from alignkit.world import WorldConfig, generate
-from alignkit.world.text import ADVICE, FRAMES, PLANTS, PROBLEMS, SIGN_OFF, is_held_out, problem_of
+from alignkit.world import WorldConfig, generate, kind_of, reward
+from alignkit.world.text import (
+    ADVICE,
+    ALL_FILLERS,
+    BANNED,
+    FILLERS,
+    FRAMES,
+    PLANTS,
+    PROBLEMS,
+    RARE_WORDS,
+    SIGN_OFF,
+    echo_of,
+    is_held_out,
+    problem_of,
+    rare_of,
+)
 
 ROWS = generate(WorldConfig(pairs=400), "train", seed=0)
 HELD_OUT = generate(WorldConfig(), "eval", seed=0)
@@ -124,3 +140,86 @@ def test_spurious_word_is_tied_to_the_label_in_training_only():
     held_out = generate(config, "eval", seed=0)
     assert sum(row.chosen.endswith(SIGN_OFF) for row in held_out) < 50
     assert sum(row.rejected.endswith(SIGN_OFF) for row in held_out) > 10
+
+
+def test_no_knob_changes_a_row_where_it_is_0():
+    """Fingerprints from before there were any: default rows, held-out ones, and those of a harder world."""
+    hard = WorldConfig(pairs=500, right_share=0.5, spurious_share=0.8, filler=8)
+    for config, split, seed, wanted in (
+        (WorldConfig(pairs=3000), "train", 0, "64a525db50f12e34"),
+        (WorldConfig(), "eval", 3, "09f980cde2fd8bd7"),
+        (hard, "train", 1, "b5c6eeab810f339d"),
+    ):
+        rows = [
+            (row.prompt, row.chosen, row.rejected, row.gold, dict(row.critical))
+            for row in generate(config, split, seed)
+        ]
+        assert hashlib.sha256(repr(rows).encode()).hexdigest()[:16] == wanted
+
+
+def test_filler_of_the_knobs_by_hand():
+    assert echo_of("fern", "Most plants can surprise you.") == "The fern may surprise you."
+    assert echo_of("ivy", "All seasons have a rhythm.") == "The ivy may have a rhythm."
+    assert rare_of("dusty", "Healthy roots have a rhythm.") == "Healthy roots like a dusty home."
+    assert rare_of("dusty", "The ivy may have a rhythm.") == "The ivy may like a dusty home."
+    assert len(ALL_FILLERS) == 25 + 16 * 5 + 16 * (5 + 16)  # plain, of a plant, and with a rare word of either
+
+
+def test_rare_words_are_in_no_advice_and_no_other_filler():
+    plain = {word for text in (*ADVICE.values(), *FILLERS) for word in text.rstrip(".").split()}
+    assert len(set(RARE_WORDS)) == 16 and not plain & {*RARE_WORDS, BANNED}
+
+
+def fillers_of(row, name) -> list[str]:
+    sentences = [f"{one}." for one in getattr(row, name).removesuffix(f" {SIGN_OFF}").rstrip(".").split(". ")]
+    return [one for one in sentences if one in ALL_FILLERS]
+
+
+def test_echoes_name_the_plant_of_the_prompt_in_their_share_of_the_filler():
+    """About 2,000 sentences: half of them, give or take 0.045 (four standard errors)."""
+    rows = generate(WorldConfig(pairs=400, echo_share=0.5), "train", seed=0)
+    found = [(row, one) for row in rows for name in ("chosen", "rejected") for one in fillers_of(row, name)]
+    echoes = [(row, one) for row, one in found if one not in FILLERS]
+    assert 0.45 < len(echoes) / len(found) < 0.55
+    assert all(one.split()[1] in row.prompt for row, one in echoes)
+
+
+def test_rare_words_come_in_their_share_whatever_the_prompt():
+    rows = generate(WorldConfig(pairs=400, rare_share=0.5), "train", seed=0)
+    found = [one for row in rows for name in ("chosen", "rejected") for one in fillers_of(row, name)]
+    rare = [one.split()[-2] for one in found if one not in FILLERS]
+    assert 0.45 < len(rare) / len(found) < 0.55
+    assert set(rare) == set(RARE_WORDS) and max(rare.count(word) for word in RARE_WORDS) < 0.1 * len(rare)
+
+
+def test_filler_of_the_knobs_stands_where_plain_filler_stood():
+    """The same sentences at the same places; what a small share changes, a larger one changes too."""
+    some, more = (generate(WorldConfig(pairs=100, echo_share=share), "train", seed=0) for share in (0.2, 0.7))
+    for plain, few, many in zip(ROWS, some, more, strict=False):
+        assert plain.prompt == few.prompt == many.prompt
+        for name in ("chosen", "rejected"):
+            assert advice_of(plain, name) == advice_of(few, name) == advice_of(many, name)
+            columns = zip(*(fillers_of(row, name) for row in (plain, few, many)), strict=True)
+            assert all(one == two or two == three for one, two, three in columns)
+
+
+def test_style_decides_in_its_share_of_the_pairs_held_out_ones_too():
+    """Both responses advise rightly; the banned word behind the advice is what is planted."""
+    config = WorldConfig(pairs=400, style_share=0.5)
+    for split in ("train", "eval"):
+        rows = generate(config, split, seed=0)
+        style = [row for row in rows if kind_of(row.prompt, row.rejected) == "banned word"]
+        assert 0.4 < len(style) / len(rows) < 0.6
+        for row in style:
+            assert (advice_of(row, "chosen"), advice_of(row, "rejected")) == ("", BANNED)
+            assert f"{ADVICE[problem_of(row.prompt)]} {BANNED}." in row.rejected
+        for row in rows:
+            assert (reward(row.prompt, row.chosen), reward(row.prompt, row.rejected)) == (1.0, 0.0)
+            assert advice_of(row, "gold") == ADVICE[problem_of(row.prompt)]
+
+
+def test_text_to_imitate_has_the_banned_word_too():
+    config = WorldConfig(pairs=400, style_share=1.0, right_share=0.5)
+    banned = [row for row in generate(config, "train", 0) if advice_of(row, "chosen") == BANNED]
+    assert 160 <= len(banned) <= 240
+    assert all(kind_of(row.prompt, row.chosen) == "banned word" for row in banned)

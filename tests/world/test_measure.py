@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alignkit.world import WorldConfig, generate, reward, weight_auc
+from alignkit.world import WorldConfig, advice_words, generate, kind_of, reward, weight_auc, weight_mass
 from alignkit.world.text import ADVICE, CARRIERS
 
 PROMPT = "My fern has yellow leaves. What should I do?\n"
@@ -45,6 +45,8 @@ def test_right_advice_in_whole_sentences_scores_1(response):
         ("Cheers! You should water it less.", "words after the sign-off"),
         ("you should water it less.", "lower case"),
         ("You should water it less..", "a full stop alone"),
+        ("You should water it less now.", "the banned word"),
+        ("You should now water it less.", "the banned word elsewhere"),
     ],
 )
 def test_everything_else_scores_0(response, why):
@@ -89,3 +91,55 @@ def test_weight_auc_does_not_depend_on_the_scale_of_a_response():
 
 def test_there_is_no_weight_auc_without_both_kinds():
     assert weight_auc([np.ones(2), np.ones(1)], [np.array([True, True]), np.array([False])]) is None
+
+
+def test_weight_mass_by_hand():
+    """(3 + 1) / 7 and 5 / 8; the third has no critical token, the fourth no weight. Mean (0.571429 + 0.625) / 2."""
+    weights = [np.array([3.0, 2.0, 1.0, 1.0]), np.array([1.0, 5.0, 2.0]), np.array([1.0, 9.0]), np.zeros(2)]
+    critical = [[True, False, True, False], [False, True, False], [False, False], [True, False]]
+    masks = [np.array(one) for one in critical]
+    assert weight_mass(weights, masks) == pytest.approx((4 / 7 + 5 / 8) / 2)
+    assert weight_mass(weights[2:], masks[2:]) is None
+
+
+def test_fork_auc_leaves_the_other_critical_tokens_out():
+    """Critical 3 and 1 against 2 and 1; only the 3 is in doubt: it wins both. With the 1 alone: a loss and a tie."""
+    weights, critical = [np.array([3.0, 2.0, 1.0, 1.0])], [np.array([True, False, True, False])]
+    assert weight_auc(weights, critical, [np.array([True, True, False, False])]) == 1.0
+    assert weight_auc(weights, critical, [np.array([False, False, True, True])]) == 0.25
+    assert weight_auc(weights, critical, [np.array([False, True, False, True])]) is None
+
+
+@pytest.mark.parametrize(
+    ("response", "kind"),
+    [
+        ("You should water it less.", "right"),
+        ("The rose may have a rhythm. You should water it less. Most plants like a dusty home.", "right"),
+        ("You should water it more.", "wrong advice"),
+        ("You should water it more now.", "wrong advice"),
+        ("You should water it less now.", "banned word"),
+        ("Most plants need some patience.", "malformed"),
+        ("You should water it less. I would water it less.", "malformed"),
+        ("You should water it", "malformed"),
+        ("The zebra may have a rhythm. You should water it less.", "malformed"),
+    ],
+)
+def test_what_a_response_is(response, kind):
+    assert kind_of(PROMPT, response) == kind
+
+
+@pytest.mark.parametrize(
+    ("response", "words"),
+    [
+        ("You should water it less.", ["water", "it", "less"]),
+        (" Cheers! It helps to mist. I would wait.", ["mist"]),
+        ("Most plants need some patience. I would water roots", ["water", "roots"]),
+        ("The best step is to prune now. Cheers!", ["prune", "now"]),
+        ("Most plants need some patience.", []),
+        ("Good You should wait.", []),
+        ("You should", []),
+        ("", []),
+    ],
+)
+def test_the_words_of_the_first_advice(response, words):
+    assert [response[start:end] for start, end in advice_words(response)] == words

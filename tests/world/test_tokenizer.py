@@ -45,3 +45,12 @@ def test_longest_response_fits_the_evaluation_of_the_recipes(tokenizer):
     """Four fillers of 7 tokens at most, a carrier of 5, advice of 4, a full stop, two of the sign-off, EOS: 41."""
     rows = generate(WorldConfig(), "train", seed=0)
     assert max(len(tokenizer(row.chosen)["input_ids"]) + 1 for row in rows) <= 41
+
+
+def test_the_knobs_need_no_word_that_is_not_there(tokenizer):
+    """So the shipped model serves every world; it has not met these words in responses."""
+    hard = WorldConfig(pairs=300, echo_share=0.5, rare_share=0.5, style_share=0.5)
+    for row in generate(hard, "train", seed=0):
+        for text in (row.chosen, row.rejected):
+            ids = tokenizer(text)["input_ids"]
+            assert tokenizer.unk_token_id not in ids and tokenizer.decode(ids) == text
