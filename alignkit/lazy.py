@@ -46,6 +46,7 @@ __all__ = [
     "regex",
     "safetensors",
     "safetensors_torch",
+    "scipy_special",
     "scipy_stats",
     "tokenizers",
     "torch",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as parquet
     import regex as regex
     import safetensors as safetensors
+    import scipy.special as scipy_special
     import scipy.stats as scipy_stats
     import tokenizers as tokenizers
     import torch as torch
@@ -90,6 +92,7 @@ else:
     regex = LazyModule("regex")
     safetensors = LazyModule("safetensors")
     safetensors_torch = LazyModule("safetensors.torch")
+    scipy_special = LazyModule("scipy.special")
     scipy_stats = LazyModule("scipy.stats")
     tokenizers = LazyModule("tokenizers")
     torch = LazyModule("torch")

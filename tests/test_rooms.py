@@ -27,7 +27,7 @@ ROOMS = (
         "quiet",
         "libraries",
     ),
-    *("registry", "entry_points", "trusted", "records", "seeds", "finite", "lazy", "errors"),
+    *("registry", "entry_points", "trusted", "records", "intervals", "seeds", "finite", "lazy", "errors"),
 )
 """From the top of the house down; docs/design.md says what each is for."""
 

@@ -1,0 +1,52 @@
+"""Differences of methods that were each trained with several seeds and measured on the same items.
+
+Two things are drawn by chance: seeds, and items. Their variances add: that of the seeds' means over the seeds, and that
+of the items' means over the items, with the degrees of freedom of Welch and Satterthwaite. What seed and item do
+together is in both and so counted twice, which makes the interval too wide rather than too narrow, by at most a factor
+of sqrt(2). With one seed on a side nothing is known of that side's seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from alignkit.intervals.interval import Interval, interval
+from alignkit.intervals.means import Clusters, Values, mean, paired
+from alignkit.lazy import numpy as np
+
+
+def seeds_and_items(
+    a: Sequence[Values],
+    b: Sequence[Values],
+    clusters: Clusters | None = None,
+    level: float = 0.95,
+    *,
+    same_seeds: bool = False,
+) -> Interval:
+    """The mean of a - b over seeds and items.
+
+    Args:
+        a: [S, n] of each seed one number for each item.
+        b: the same of the other method, of as many seeds or another number.
+        clusters: the cluster of each item; without, each is its own.
+        level: of the interval.
+        same_seeds: whether the seeds are the same in the same order, so that their differences are paired.
+
+    Raises:
+        ValueError: the numbers of items, or those of the same seeds, differ.
+    """
+    first, second = (np.asarray(side, dtype=float) for side in (a, b))
+    over_items = paired(first.mean(0), second.mean(0), clusters, level)
+    means = (first.mean(1), second.mean(1))
+    over_seeds = [paired(*means, None, level)] if same_seeds else [mean(one, level=level) for one in means]
+    return _added([over_items, *(one for one in over_seeds if one.n > 1)])
+
+
+def _added(parts: Sequence[Interval]) -> Interval:
+    """The value of the first with the variances of all."""
+    variances = [part.se**2 for part in parts]
+    total = sum(variances)
+    spread = sum(one**2 / part.df if part.df > 0 else math.nan for one, part in zip(variances, parts, strict=True))
+    df = total**2 / spread if spread else parts[0].df
+    return interval(parts[0].value, math.sqrt(total), n=parts[0].n, df=df, level=parts[0].level)
