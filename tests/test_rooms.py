@@ -14,6 +14,7 @@ ROOMS = (
     *("__main__", "cli", "authoring", "checkup", "reproduce", "pipeline", "plan", "run", "keeping", "prepared"),
     *("use", "result", "declared", "conformance", "templates", "report", "folder", "recipe", "doctor"),
     *("evaluation", "engine", "weighting", "contrasts", "views", "losses", "pair_weighting", "scores", "asks"),
+    "benchmarks",
     *(
         "rewards",
         "advantages",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -60,10 +60,9 @@ class Choices(WithShots):
 
     def ask(self, subject: Subject, items: Sequence[Item]) -> Sequence[Answer]:
         blank = "" if subject.is_chat(self.chat) else " "
-        asked = [
-            (subject.prompt(self._asked(item), self._shots(item), self.chat), [blank + one for one in self._options(item)])
-            for item in items
-        ]
+        prompts = [subject.prompt(self._asked(item), self._shots(item), self.chat) for item in items]
+        options = [[blank + one for one in self._options(item)] for item in items]
+        found = subject.likelihoods(items, list(zip(prompts, options, strict=True)))
         return [
             Answer(
                 item.name,
@@ -72,12 +71,13 @@ class Choices(WithShots):
                 prompt,
                 cluster=item.fields.get("cluster"),
             )
-            for item, (prompt, logps) in zip(items, subject.likelihoods(items, asked), strict=True)
+            for item, (prompt, logps) in zip(items, found, strict=True)
         ]
 
     def _shots(self, item: Item) -> list[tuple[str, str]]:
         """The examples, each with its first true choice."""
-        return [(self._asked(one), self._options(one)[one.fields["labels"].index(True)]) for one in item.fields["shots"]]
+        shots = item.fields["shots"]
+        return [(self._asked(one), self._options(one)[one.fields["labels"].index(True)]) for one in shots]
 
     def _asked(self, item: Item) -> str:
         listed = zip(LETTERS, item.fields["choices"], strict=False) if self.style == "letters" else ()
@@ -117,10 +117,12 @@ def _choices(row: RawRow) -> list[str]:
 
 
 def _labels(row: RawRow, choices: Sequence[str]) -> list[bool]:
-    labels, answer = row.fields.get("labels"), row.fields.get("answer")
-    if isinstance(labels, list) and len(labels) == len(choices) and all(one in (0, 1) for one in labels) and any(labels):
-        return [bool(one) for one in labels]
+    labels: Any = row.fields.get("labels")
+    answer = row.fields.get("answer")
     if labels is not None:
+        is_list = isinstance(labels, list) and len(labels) == len(choices)
+        if is_list and all(one in (0, 1) for one in labels) and any(labels):
+            return [bool(one) for one in labels]
         raise BenchmarkError(f"{row.where}: 'labels': expected a 0 or 1 for each choice, at least one 1; {_WANTED}")
     place = answer if isinstance(answer, int) and not isinstance(answer, bool) else None
     if isinstance(answer, str) and answer in choices:
@@ -128,8 +130,6 @@ def _labels(row: RawRow, choices: Sequence[str]) -> list[bool]:
     elif isinstance(answer, str) and len(answer) == 1 and answer in LETTERS:
         place = LETTERS.index(answer)
     if place is None or not 0 <= place < len(choices):
-        raise BenchmarkError(
-            f"{row.where}: 'answer': expected a place from 0 to {len(choices) - 1}, a letter or one of the choices, got "
-            f"{shown(answer, 60)}; {_WANTED}"
-        )
+        known = f"a place from 0 to {len(choices) - 1}, a letter or one of the choices"
+        raise BenchmarkError(f"{row.where}: 'answer': expected {known}, got {shown(answer, 60)}; {_WANTED}")
     return [n == place for n in range(len(choices))]

@@ -72,10 +72,11 @@ class Constraints(FromFile):
         unknown = sorted({str(kind) for item in items for kind in item.fields["unknown"]})
         if unknown and self.unsupported == "error":
             number = sum(bool(item.fields["unknown"]) for item in items)
+            kinds = ", ".join(shown(kind, 60) for kind in unknown)
             raise BenchmarkError(
-                f"evaluation.benchmarks.{self.title}.data: {number} of {len(items)} rows have instructions of kinds that "
-                f"cannot be counted here: {', '.join(shown(kind, 60) for kind in unknown)}; leave these rows out with "
-                "unsupported: skip, or take task ifeval of lm_eval"
+                f"evaluation.benchmarks.{self.title}.data: {number} of {len(items)} rows have instructions of kinds "
+                f"that cannot be counted here: {kinds}; leave these rows out with unsupported: skip, or take task "
+                "ifeval of lm_eval"
             )
         left = [item for item in items if not item.fields["unknown"]]
         if not left:
@@ -100,9 +101,11 @@ class Constraints(FromFile):
 
 
 def _instructions(row: RawRow) -> tuple[list[str], list[Mapping[str, Any]]]:
-    kinds, several = row.fields["instruction_id_list"], row.fields.get("kwargs")
+    kinds: Any = row.fields["instruction_id_list"]
+    several: Any = row.fields.get("kwargs")
     is_fit = isinstance(kinds, list) and isinstance(several, list) and len(kinds) == len(several) > 0
-    if not (is_fit and all(isinstance(kind, str) for kind in kinds) and all(isinstance(one, Mapping) for one in several)):
+    is_fit = is_fit and all(isinstance(kind, str) for kind in kinds)
+    if not (is_fit and all(isinstance(one, Mapping) for one in several)):
         raise BenchmarkError(f"{row.where}: 'kwargs': expected a mapping for each of 'instruction_id_list'; {_WANTED}")
     return kinds, several
 

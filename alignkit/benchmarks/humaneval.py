@@ -91,11 +91,10 @@ class HumanEval(FromFile):
         answers = []
         for place, (item, one) in enumerate(zip(items, found, strict=True)):
             own = passed[place * self.samples : (place + 1) * self.samples]
-            shared = {f"pass@{k}": pass_at(k, len(own), sum(own)) for k in self.k if k > 1}
-            answers += [
-                Answer(item.name, ({"pass@1": float(good)} if 1 in self.k else {}) | shared, program, one.prompt, number)
-                for number, (good, program) in enumerate(zip(own, one.texts, strict=True))
-            ]
+            of_all = {f"pass@{k}": pass_at(k, len(own), sum(own)) for k in self.k}
+            for number, (good, program) in enumerate(zip(own, one.texts, strict=True)):
+                of_one = {"pass@1": float(good)} if 1 in self.k else {}  # whose mean over samples is that of all
+                answers.append(Answer(item.name, of_all | of_one, program, one.prompt, number))
         return answers
 
     def _passed(self, samples: Sequence[Sample]) -> list[bool]:

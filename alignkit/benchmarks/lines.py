@@ -40,10 +40,8 @@ def line_of(title: str, answer: Answer) -> Line:
     """
     for metric, score in answer.scores.items():
         if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-            raise BenchmarkError(
-                f"benchmark '{title}' gives {shown(score, 60)} as '{printable(metric)}' of item {shown(answer.item, 60)}; "
-                "expected a finite number"
-            )
+            what = f"{shown(score, 60)} as '{printable(metric)}' of item {shown(answer.item, 60)}"
+            raise BenchmarkError(f"benchmark '{title}' gives {what}; expected a finite number")
     return {
         "item": answer.item,
         "sample": answer.sample,

@@ -127,9 +127,10 @@ class WithShots(FromFile):
 
     def _enough(self, examples: Sequence[Item], path: str, key: str, has_rest: bool) -> Sequence[Item]:
         if len(examples) < self.shots or not has_rest:
+            left = "" if has_rest else " and none to ask"
             raise BenchmarkError(
-                f"evaluation.benchmarks.{self.title}.{key}: {shown(path)} has {len(examples)} rows for {self.shots} shots"
-                f"{'' if has_rest else ' and none to ask'}; lower 'shots', or name a file of other rows with 'train'"
+                f"evaluation.benchmarks.{self.title}.{key}: {shown(path)} has {len(examples)} rows for {self.shots} "
+                f"shots{left}; lower 'shots', or name a file of other rows with 'train'"
             )
         return examples
 

@@ -137,7 +137,8 @@ class Subject:
         """
         rows, end = self._rows(items, [(prompt, {}) for prompt in prompts])
         self._require_room(items, [len(row.prompt) + decoding.max_new_tokens for row in rows])
-        seeds = [[derive(decoding.seed, f"benchmark {item.name}", k) for k in range(decoding.samples)] for item in items]
+        numbers = range(decoding.samples)
+        seeds = [[derive(decoding.seed, f"benchmark {item.name}", number) for number in numbers] for item in items]
         with self.autocast():
             groups = sample_groups(
                 self.policy.model,
