@@ -11,7 +11,19 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "alignkit"
 ROOMS = (
-    *("__main__", "cli", "authoring", "checkup", "reproduce", "pipeline", "plan", "run", "keeping", "prepared"),
+    *(
+        "__main__",
+        "cli",
+        "authoring",
+        "checkup",
+        "evaluating",
+        "reproduce",
+        "pipeline",
+        "plan",
+        "run",
+        "keeping",
+        "prepared",
+    ),
     *("use", "result", "declared", "conformance", "templates", "report", "folder", "recipe", "doctor"),
     *("evaluation", "engine", "weighting", "contrasts", "views", "losses", "pair_weighting", "scores", "asks"),
     "benchmarks",

@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import logging
+import os
 import random
 import re
 import tempfile
@@ -220,12 +221,15 @@ def _in_words(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without its log, its bars and the warnings of what it imports."""
-    before = logging.root.manager.disable
+    """Without its log, its bars, the warnings of what it imports, and what git says of the working folder."""
+    before, errors = logging.root.manager.disable, os.dup(2)
     logging.disable(logging.ERROR)
     try:
-        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        with contextlib.redirect_stderr(io.StringIO()), open(os.devnull, "wb") as nothing, warnings.catch_warnings():
+            os.dup2(nothing.fileno(), 2)
             warnings.simplefilter("ignore")
             yield
     finally:
+        os.dup2(errors, 2)
+        os.close(errors)
         logging.disable(before)

@@ -67,7 +67,9 @@ def _keeps_items_apart(benchmark: Benchmark) -> Iterator[str]:
         if len(found) != len(together):
             yield f"gives {len(found)} answers {way}, not {len(together)}"
         for one, other in zip(found, together, strict=False):
-            differ = [name for name, score in other.scores.items() if abs(one.scores.get(name, math.inf) - score) > 1e-4]
+            differ = [
+                name for name, score in other.scores.items() if abs(one.scores.get(name, math.inf) - score) > 1e-4
+            ]
             if differ or one.text != other.text:
                 yield f"says another thing of item '{other.item}' {way}: {', '.join(differ) or 'its text'}"
 

@@ -31,7 +31,11 @@ class Template(Benchmark):
     def ask(self, subject: Subject, items: Sequence[Item]) -> Sequence[Answer]:
         prompts = [f"{item.fields['a']} + {item.fields['b']} =" for item in items]
         answers = []
-        for item, one in zip(items, subject.respond(items, prompts, Decoding(self.seed, max_new_tokens=8)), strict=True):
+        for item, one in zip(
+            items, subject.respond(items, prompts, Decoding(self.seed, max_new_tokens=8)), strict=True
+        ):
             right = str(item.fields["a"] + item.fields["b"])
-            answers.append(Answer(item.name, {"sum_named": float(right in one.texts[0].split())}, one.texts[0], one.prompt))
+            answers.append(
+                Answer(item.name, {"sum_named": float(right in one.texts[0].split())}, one.texts[0], one.prompt)
+            )
         return answers
