@@ -13,6 +13,7 @@ import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -54,13 +55,14 @@ def require_known(whose: str, local: Local) -> None:
             )
 
 
-def items(tasks: Sequence[str], folder: Path | None, local: Local, *, limit: int | None, seed: int) -> list[Item]:
-    """The documents of tasks, or a sample of each.
+@cache
+def items(tasks: tuple[str, ...], folder: Path | None, local: str, *, limit: int | None, seed: int) -> tuple[Item, ...]:
+    """The documents of tasks, or a sample of each; kept, as all that the harness defines takes 10 s to read.
 
     Args:
         tasks: names of tasks or groups.
         folder: more definitions.
-        local: files in the place of data sets.
+        local: files in the place of data sets, as JSON of `Local`.
         limit: items of each task; None for all.
         seed: decides which.
 
@@ -69,19 +71,19 @@ def items(tasks: Sequence[str], folder: Path | None, local: Local, *, limit: int
     """
     found: list[Item] = []
     with _quiet(), tempfile.TemporaryDirectory() as own:
-        for task, files in local.items():
+        for task, files in json.loads(local).items():
             (Path(own) / f"{task}.yaml").write_text(_yaml(task, files), encoding="utf-8")
         folders: list[str | Path] = [own, *([folder] if folder else [])]
         with _in_words("lm_eval: the tasks cannot be read"):
             manager = lm_eval_tasks.TaskManager(include_path=folders, include_defaults=False)
-            if not set(tasks) <= set(manager.all_tasks):  # all that the harness defines takes 10 s to read
+            if not set(tasks) <= set(manager.all_tasks):
                 manager = lm_eval_tasks.TaskManager(include_path=folders)
         for name in tasks:
             if name not in manager.all_tasks:
                 raise BenchmarkError(f"lm_eval: there is no task {shown(name)}; `lm_eval ls tasks` lists them")
             with _in_words(f"lm_eval: task {shown(name)} cannot be loaded"):
                 found += _items_of(name, manager.load([name])["tasks"], limit, seed)
-    return found
+    return tuple(found)
 
 
 def _items_of(name: str, leaves: Mapping[str, Any], limit: int | None, seed: int) -> Iterator[Item]:
@@ -179,14 +181,13 @@ def _said(sample: Mapping[str, Any]) -> tuple[str, str]:
 
 def _yaml(task: str, files: Mapping[str, str]) -> str:
     """The official definition with local data; an inline mapping would not be merged with it. JSON is YAML."""
-    places = {split: str(Path(path).resolve()) for split, path in files.items()}
     return json.dumps(
         {
             "include": str(_definition(task)),
             "task": task,
             "dataset_path": _loader(next(iter(files.values()))),
             "dataset_name": None,
-            "dataset_kwargs": {"data_files": places},
+            "dataset_kwargs": {"data_files": {**files}},
         }
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -80,11 +81,15 @@ class LmEval(Benchmark):
                         f"{whose}.local.{task}.{split}: {complaint}; put that split of the task's data set there"
                     )
         harness.require_known(whose, self.local)
+        self.items()
 
     def items(self) -> Sequence[Item]:
-        return harness.items(
-            self.tasks, Path(self.folder) if self.folder else None, self.local, limit=self.limit, seed=self.seed
-        )
+        folder = Path(self.folder).resolve() if self.folder else None
+        local = {
+            task: {split: str(Path(path).resolve()) for split, path in files.items()}
+            for task, files in self.local.items()
+        }
+        return harness.items(self.tasks, folder, json.dumps(local), limit=self.limit, seed=self.seed)
 
     def ask(self, subject: Subject, items: Sequence[Item]) -> Sequence[Answer]:
         return harness.ask(subject, items, shots=self.shots, chat=subject.is_chat(self.chat))
