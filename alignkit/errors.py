@@ -139,6 +139,10 @@ class MeasureError(AlignkitError, ValueError):
     """A measure of an evaluation, which may be a plugin's, gives what it must not or asks for what there is not."""
 
 
+class BenchmarkError(AlignkitError, ValueError):
+    """A benchmark's items cannot be had, put to the model or scored."""
+
+
 class RewardError(AlignkitError, ValueError):
     """A reward, which may be a plugin's, gives what is no score, cannot score too many samples, or must not be run."""
 

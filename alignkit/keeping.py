@@ -128,9 +128,10 @@ class Keeper:
     def finish(self, prepared: Prepared, before: Mapping[str, float], after: Mapping[str, float]) -> None:
         """Records what came of it, shows it, and marks the run as done."""
         if self.folder:
-            measures = prepared.evaluation.config.chosen
-            old = read_records(self.path, "before", before, measures)
-            new = read_records(self.path, "after", after, measures)
+            config = prepared.evaluation.config
+            titles = [benchmark.title for benchmark in config.benchmarks]
+            old = read_records(self.path, "before", before, config.chosen, titles)
+            new = read_records(self.path, "after", after, config.chosen, titles)
             change = new.since(old)
             self.folder.record_evaluation("change", change)
             write_card(self.folder.final, _card(prepared.parts, self.folder, before, after, change))

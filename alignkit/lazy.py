@@ -38,6 +38,9 @@ __all__ = [
     "hub_errors",
     "huggingface_hub",
     "huggingface_hub_bars",
+    "lm_eval_evaluator",
+    "lm_eval_models",
+    "lm_eval_tasks",
     "math_verify",
     "numpy",
     "parquet",
@@ -59,6 +62,9 @@ if TYPE_CHECKING:
     import datasets as datasets
     import huggingface_hub as huggingface_hub
     import huggingface_hub.utils.tqdm as huggingface_hub_bars
+    import lm_eval.evaluator as lm_eval_evaluator
+    import lm_eval.models.huggingface as lm_eval_models
+    import lm_eval.tasks as lm_eval_tasks
     import math_verify as math_verify
     import numpy as numpy
     import peft as peft
@@ -86,6 +92,9 @@ else:
     hub_errors = LazyModule("huggingface_hub.errors")
     huggingface_hub = LazyModule("huggingface_hub")
     huggingface_hub_bars = LazyModule("huggingface_hub.utils.tqdm")
+    lm_eval_evaluator = LazyModule("lm_eval.evaluator")
+    lm_eval_models = LazyModule("lm_eval.models.huggingface")
+    lm_eval_tasks = LazyModule("lm_eval.tasks")
     math_verify = LazyModule("math_verify")
     numpy = LazyModule("numpy")
     parquet = LazyModule("pyarrow.parquet")

@@ -69,6 +69,8 @@ def _run(
     require(rewards)
     for reward in rewards:  # a later stage may be hours away
         reward.check()
+    for stage in loaded.stages.values():
+        stage.recipe.evaluation.check()
     state = accelerate.PartialState(cpu=not torch.accelerator.is_available())
     console = Console(quiet=quiet or not state.is_main_process)
     if dry_run:

@@ -162,6 +162,7 @@ def _dry_run(console: Console, loaded: LoadedRecipe) -> None:
 
 def _check_drawing(recipe: Recipe) -> None:
     """What draws and scores responses is asked before data and model are loaded, which may take long."""
+    recipe.evaluation.check()
     for reward in recipe.rewards:
         reward.check()
     if recipe.sampler is not None:

@@ -185,6 +185,7 @@ def test_the_readme_lists_every_component():
     table = dict(re.findall(r"^\| `([a-zA-Z_.]+)` \| (`.*`) \|$", (ROOT / "README.md").read_text(), re.MULTILINE))
     slots = {"losses": "loss", "rewards": "reward", "losses.N.anchor": "anchor", "weighting.contrast": "contrast"}
     slots |= {"weighting.statistic": "statistic", "data.train": "source", "evaluation.measures": "measure"}
+    slots |= {"evaluation.benchmarks": "benchmark"}
     listed = {slots.get(slot, slot): re.findall(r"`(\w+)`", names) for slot, names in table.items()}
     assert listed == {kind: registry.names() for kind, registry in KINDS.items()}
 

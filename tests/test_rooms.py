@@ -15,6 +15,7 @@ ROOMS = (
     *("frontier", "sweep", "compare", "pipeline", "plan", "run", "keeping", "inspector", "prepared"),
     *("use", "result", "declared", "conformance", "templates", "report", "folder", "recipe", "doctor"),
     *("evaluation", "engine", "weighting", "contrasts", "views", "losses", "pair_weighting", "scores", "asks"),
+    "benchmarks",
     *(
         "rewards",
         "advantages",

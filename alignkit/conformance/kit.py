@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from alignkit.conformance import (
     advantages,
     anchors,
+    benchmarks,
     common,
     contrasts,
     losses,
@@ -44,6 +45,7 @@ CHECKS: Final[Mapping[str, Sequence[Check]]] = {
     "source": sources.CHECKS,
     "measure": measures.CHECKS,
     "reward": rewards.CHECKS,
+    "benchmark": benchmarks.CHECKS,
     "sampler": samplers.CHECKS,
 }
 """What each kind promises beside what all components do."""

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from alignkit.benchmarks import BenchmarkSlot
 from alignkit.evaluation import MeasureSlot
 from alignkit.evaluation.base import Measure
 from alignkit.evaluation.pairs import Pairs
@@ -28,6 +29,18 @@ class EvaluationConfig(Settings):
 
     measures: Annotated[tuple[MeasureSlot, ...], Field(strict=False)] | None = None
     """What is measured, in the order of the report; null for all of pairs, samples, rewards and weights that apply."""
+
+    benchmarks: Annotated[tuple[BenchmarkSlot, ...], Field(strict=False)] = ()
+    """Questions with checkable answers, put to the model before and after training; docs/evaluate.md."""
+
+    def check(self) -> None:
+        """Asks each benchmark whether it can be run, before data and model are loaded, which may take long.
+
+        Raises:
+            AlignkitError: one cannot.
+        """
+        for benchmark in self.benchmarks:
+            benchmark.check()
 
     @property
     def chosen(self) -> tuple[Measure, ...]:

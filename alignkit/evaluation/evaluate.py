@@ -6,14 +6,17 @@ The rows are shared among the processes, and passes over them among the measures
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from alignkit.benchmarks.lines import Lines, changed, flat, summarised
+from alignkit.benchmarks.subject import Subject
 from alignkit.data.rows import TokenRow
 from alignkit.engine.rollouts import Rollouts
 from alignkit.engine.scoring import Scoring
 from alignkit.errors import MeasureError
 from alignkit.evaluation.base import Measure
+from alignkit.evaluation.benchmarks import put
 from alignkit.evaluation.config import EvaluationConfig
 from alignkit.evaluation.scene import HeldOut, Scene
 from alignkit.evaluation.settings import LooksAt
@@ -37,16 +40,21 @@ class Measured:
         rows: of each held-out row its place among them (`row`) and its values.
         samples: the same of each sampled response, with `where`, `prompt` and `response` as text.
         measures: what was measured.
+        items: benchmark -> its answers.
     """
 
     rows: Records
     samples: Records
     measures: Sequence[Measure]
+    items: Mapping[str, Lines] = field(default_factory=dict)
 
     @property
     def summary(self) -> dict[str, float]:
         """name -> value, as in `eval.json`."""
-        return {name: value for one in self.measures for name, value in one.summarised(self._of(one)).items()}
+        found = {name: value for one in self.measures for name, value in one.summarised(self._of(one)).items()}
+        for title, lines in self.items.items():
+            found |= flat(summarised(title, lines))
+        return found
 
     def since(self, before: Measured) -> dict[str, float]:
         """Name -> the change from `before` to this, and `NAME_se` -> its standard error, paired by row.
@@ -58,6 +66,8 @@ class Measured:
             old, new = before._of(one), self._of(one)
             if old and [record["row"] for record in old] == [record["row"] for record in new]:
                 found |= one.changes(old, new)
+        for title, lines in self.items.items():
+            found |= flat(changed(title, before.items.get(title, ()), lines))
         return found
 
     def _of(self, measure: Measure) -> Records:
@@ -87,11 +97,18 @@ class Evaluation:
     rollouts: Rollouts | None = None
 
     def __call__(self, step: int) -> dict[str, float]:
-        """name -> value, as in `eval.json`; the randomness is the same at every `step`, so changes are the policy's."""
-        return self.measure().summary
+        """name -> value, as in `eval.json`; the randomness is the same at every `step`, so changes are the policy's.
+
+        Benchmarks are asked before and after training only."""
+        return self._measured().summary
 
     def measure(self) -> Measured:
-        """Scores rows and samples responses, on all processes together."""
+        """Scores rows, samples responses and asks benchmarks, on all processes together."""
+        subject = Subject(self.scoring.policy, self.config.batch_size, self.scoring.autocast)
+        items = {one.title: put(one, subject, self.accelerator).lines for one in self.config.benchmarks}
+        return replace(self._measured(), items=items)
+
+    def _measured(self) -> Measured:
         scene = Scene(self.scoring, self.config, self.reference, self.on_world, self.rollouts)
         return Measured(self._records(scene, "rows"), self._records(scene, "samples"), self.config.chosen)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from alignkit.benchmarks.lines import read_lines, write_lines
 from alignkit.evaluation.base import Measure
 from alignkit.evaluation.evaluate import Measured
 from alignkit.evaluation.settings import FILES
@@ -19,7 +20,7 @@ from alignkit.records.files import write_text
 
 ROWS, SAMPLES = FILES["rows"], FILES["samples"]
 
-Moment = Literal["before", "after"]
+Moment = Literal["before", "after", "alone"]
 
 
 def write_records(folder: Path, moment: Moment, measured: Measured) -> None:
@@ -34,15 +35,24 @@ def write_records(folder: Path, moment: Moment, measured: Measured) -> None:
         lines = [json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in [*kept, *new]]
         if lines:
             write_text(folder / name, "".join(lines))
+    for title, answers in measured.items.items():
+        write_lines(folder, title, moment, answers)
 
 
-def read_records(folder: Path, moment: Moment, summary: Mapping[str, float], measures: Sequence[Measure]) -> Measured:
-    """What these measures found at `moment`.
+def read_records(
+    folder: Path,
+    moment: Moment,
+    summary: Mapping[str, float],
+    measures: Sequence[Measure],
+    benchmarks: Sequence[str] = (),
+) -> Measured:
+    """What these measures, and the benchmarks of these titles, found at `moment`.
 
     Nothing where the files are missing or damaged, which shows in that their rows do not give the `summary` that
     `eval.json` has of them.
     """
-    measured = Measured(_of_moment(folder / ROWS, moment), _of_moment(folder / SAMPLES, moment), measures)
+    items = {title: read_lines(folder, title, moment) for title in benchmarks}
+    measured = Measured(_of_moment(folder / ROWS, moment), _of_moment(folder / SAMPLES, moment), measures, items)
     try:
         found = measured.summary
     except (LookupError, TypeError, ValueError, ArithmeticError):

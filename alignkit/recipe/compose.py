@@ -254,6 +254,17 @@ def _measures(recipe: Recipe) -> Iterator[Misfit]:
         owners |= {value.name: index for value in measure.values if value.name not in owners}
 
 
+def _benchmarks(recipe: Recipe) -> Iterator[Misfit]:
+    titles = [benchmark.title for benchmark in recipe.evaluation.benchmarks]
+    for index, title in enumerate(titles):
+        if title in titles[:index]:
+            yield (
+                ("evaluation", "benchmarks", index),
+                f"'{title}' is what evaluation.benchmarks.{titles.index(title)} is called already; give one of them "
+                "another 'label'",
+            )
+
+
 def _mismatched(recipe: Recipe) -> Iterator[Misfit]:
     for index, loss in enumerate(recipe.losses):
         if loss.needs().mismatched and recipe.training.batch_size == 1:
@@ -380,6 +391,7 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _true_reward,
     _token_values,
     _measures,
+    _benchmarks,
     _mismatched,
     _positions,
     _turns,

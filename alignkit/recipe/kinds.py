@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alignkit.advantages import advantages
+from alignkit.benchmarks import benchmarks
 from alignkit.contrasts import contrasts
 from alignkit.data.sources import sources
 from alignkit.doctor import checks
@@ -28,7 +29,7 @@ KINDS: dict[str, Registry[Any]] = {
     registry.kind: registry
     for registry in (
         *(weightings, pair_weightings, losses, trainers, anchors, contrasts, statistics),
-        *(rewards, advantages, samplers, models, sources, measures),
+        *(rewards, advantages, samplers, models, sources, measures, benchmarks),
     )
 }
 """Those that a recipe can name."""

@@ -67,7 +67,7 @@ def table_rows(
     measures: Sequence[Measure], before: Values, after: Values, change: Values, between: str = " "
 ) -> Iterator[tuple[str, ...]]:
     """Label, before, after and change of each value that exists; `between` parts a number from its error."""
-    for key, label, form in _labelled(measures):
+    for key, label, form in _labelled(measures, {**before, **after}):
         if key in before or key in after:
             difference, error = _difference(before, after, change, key)
             yield (
@@ -78,17 +78,19 @@ def table_rows(
             )
 
 
-def _labelled(measures: Sequence[Measure]) -> Iterator[tuple[str, str, str]]:
-    """Key of `eval.json`, label and format of each value that has a row."""
+def _labelled(measures: Sequence[Measure], found: Values) -> Iterator[tuple[str, str, str]]:
+    """Key of `eval.json`, label and format of each value that has a row: those of measures, then of benchmarks."""
     for value in (value for measure in measures for value in measure.values):
         if value.label is not None:
             yield value.name, value.label, f"{{:.{value.digits}f}}"
+    own = {value.name for measure in measures for value in measure.values}
+    yield from ((key, key, "{:.3f}") for key in found if "/" in key and not key.endswith("_se") and key not in own)
 
 
 def _notes(measures: Sequence[Measure], before: Values, after: Values) -> Iterator[str]:
     for measure in measures:
         yield from measure.notes(after)
-    if any(f"{key}_se" in values for key, *_ in _labelled(measures) for values in (before, after)):
+    if any(f"{key}_se" in values for key, *_ in _labelled(measures, after) for values in (before, after)):
         yield "+- is one standard error"
 
 

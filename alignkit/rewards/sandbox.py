@@ -44,11 +44,22 @@ def require(rewards: Iterable[Reward]) -> None:
         RewardError: in a line that says what to give on the command line.
     """
     reward = next((reward for reward in rewards if reward.executes_code), None)
-    if reward is None:
-        return
+    if reward is not None:
+        require_permission(f"rewards.{reward.title}")
+
+
+def require_permission(what: str) -> None:
+    """Refuses to run code where nobody allowed that or it cannot be done.
+
+    Args:
+        what: runs it, by its place in a recipe.
+
+    Raises:
+        RewardError: in a line that says what to give on the command line.
+    """
     if granted() == "none":
         raise RewardError(
-            f"rewards.{reward.title}: runs code that the model writes; give --execute-code on the command line "
+            f"{what}: runs code that the model writes; give --execute-code on the command line "
             "(execute_code='sandbox' from Python) to allow that on this machine"
         )
     if not passes("import heapq, statistics, typing", seconds=60.0):

@@ -116,9 +116,17 @@ class Trained:
             ModelError: it is not there, or is not one that a run could start from.
         """
         with as_argument():
-            source = Pretrained(name="pretrained", path=self.path, dtype=dtype, tokenizer=self._tokenizer())
+            source = self.source(dtype)
             tokenizer = source.load_tokenizer(())
             return source.load_model(tokenizer, seed=0), tokenizer
+
+    def source(self, dtype: DType = "auto") -> Pretrained:
+        """The model as a recipe names it.
+
+        Args:
+            dtype: as for `load`.
+        """
+        return Pretrained(name="pretrained", path=self.path, dtype=dtype, tokenizer=self._tokenizer())
 
     def _tokenizer(self) -> str | None:
         """The base of an adapter that came without a tokenizer; None where the model has its own."""

@@ -19,7 +19,13 @@ from alignkit.models.world import FOLDER
 from alignkit.quiet import quiet_libraries
 from alignkit.recipe.kinds import KINDS
 
+DATA = Path(__file__).parents[1] / "data"
 PARAMETERS = {
+    ("benchmark", "choices"): {"data": "choices.jsonl"},
+    ("benchmark", "constraints"): {"data": "constraints.jsonl", "max_new_tokens": 8},
+    ("benchmark", "gsm8k"): {"data": str(DATA / "gsm8k_sample.jsonl"), "shots": 1, "max_new_tokens": 8},
+    ("benchmark", "humaneval"): {"data": str(DATA / "humaneval_sample.jsonl")},
+    ("benchmark", "lm_eval"): {"tasks": ["sums"], "folder": "tasks"},
     ("pair_weighting", "column"): {"column": "trust"},
     ("contrast", "dpo"): {"steps": 1},
     ("contrast", "sft"): {"steps": 1},
@@ -36,6 +42,19 @@ PARAMETERS = {
 }
 """Of those that need some, or are slow without."""
 
+CHOICES = [{"question": "Which?", "choices": ["one", "two"], "answer": n % 2} for n in range(4)]
+CONSTRAINTS = [{"prompt": f"Say {n}.", "constraints": {"max_words": 5, "no_commas": True}} for n in range(3)]
+SUMS = """\
+task: sums
+dataset_path: json
+dataset_kwargs: {data_files: {test: choices.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{question}}"
+doc_to_choice: "{{choices}}"
+doc_to_target: answer
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
 ROWS = [{"prompt": f"Q{n}:", "chosen": " yes", "rejected": " no"} for n in range(4)]
 
 
@@ -54,10 +73,15 @@ def save_classifier(folder):
 def test_it_keeps_its_promises(kind, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    Path("choices.jsonl").write_text("\n".join(map(json.dumps, CHOICES)))
+    Path("constraints.jsonl").write_text("\n".join(map(json.dumps, CONSTRAINTS)))
+    Path("tasks").mkdir()
+    Path("tasks", "sums.yaml").write_text(SUMS)
     if (kind, name) == ("reward", "model"):
         save_classifier("classifier")
     monkeypatch.setattr("gc.collect", lambda *_: 0)  # half a second for each model that is trained on the side
-    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: datasets.Dataset.from_list(ROWS))
+    if kind != "benchmark":
+        monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: datasets.Dataset.from_list(ROWS))
     monkeypatch.setitem(sys.modules, "math_verify", math_stand_in)  # the real one is asked in tests/rewards
     parameters = PARAMETERS.get((kind, name), {})
     model = transformers.AutoModelForCausalLM.from_pretrained(FOLDER) if name == "vllm" else None
