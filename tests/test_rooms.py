@@ -11,7 +11,20 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "alignkit"
 ROOMS = (
-    *("__main__", "cli", "authoring", "checkup", "reproduce", "pipeline", "plan", "run", "keeping", "prepared"),
+    *(
+        "__main__",
+        "cli",
+        "authoring",
+        "checkup",
+        "inspection",
+        "reproduce",
+        "pipeline",
+        "plan",
+        "run",
+        "keeping",
+        "inspector",
+        "prepared",
+    ),
     *("use", "result", "declared", "conformance", "templates", "report", "folder", "recipe", "doctor"),
     *("evaluation", "engine", "weighting", "contrasts", "views", "losses", "pair_weighting", "scores", "asks"),
     *(

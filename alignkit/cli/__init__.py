@@ -21,6 +21,7 @@ from alignkit.cli import (
     describe,
     diff,
     doctor,
+    inspect,
     library,
     listing,
     merge,
@@ -50,6 +51,7 @@ app = typer.Typer(
 app.command("run", cls=Verb)(run.run)
 app.command("reproduce", cls=Verb)(reproduce.reproduce)
 app.command("plan", cls=Verb)(plan.plan)
+app.command("inspect", cls=Verb)(inspect.inspect)
 app.command("sample", cls=Verb)(sample.sample)
 app.command("merge", cls=Verb)(merge.merge)
 app.command("push", cls=Verb)(push.push)

@@ -29,6 +29,10 @@ class EvaluationConfig(Settings):
     measures: Annotated[tuple[MeasureSlot, ...], Field(strict=False)] | None = None
     """What is measured, in the order of the report; null for all of pairs, samples, rewards and weights that apply."""
 
+    report: bool = True
+    """Also write `report.html` at the end, and for it what single tokens weigh and how likely they are, before training
+    and after it, on the first 40 held-out rows."""
+
     @property
     def chosen(self) -> tuple[Measure, ...]:
         """The measures, those of null included."""
