@@ -14,9 +14,13 @@ from rich.console import Console
 from rich.text import Text
 
 from alignkit.data.naming import commits
+from alignkit.data.raw import first_line
 from alignkit.errors import AlignkitError, printable
+from alignkit.evaluation.config import EvaluationConfig
 from alignkit.evaluation.records import read_records, write_records
+from alignkit.evaluation.tokens import MOST_ROWS
 from alignkit.folder import RunFolder, resume_command
+from alignkit.inspector.view import REPORT, write_report
 from alignkit.lazy import accelerate
 from alignkit.prepared import Parts, Prepared
 from alignkit.recipe.load import LoadedRecipe
@@ -113,8 +117,10 @@ class Keeper:
         accelerate.utils.broadcast_object_list(known)
         if known[0] is not None:
             return known[0]
-        measured = prepared.evaluation.measure()
+        measured = prepared.evaluation.measure(tokens=MOST_ROWS if prepared.evaluation.config.report else 0)
         if self.folder:
+            if measured.trouble:
+                self.note(measured.trouble)
             write_records(self.path, moment, measured)
             self.folder.record_evaluation(moment, measured.summary)
         return measured.summary
@@ -144,8 +150,22 @@ class Keeper:
             for tracker in prepared.parts.accelerator.trackers:
                 tracker.finish()
         if self.folder:
+            self._report(prepared.evaluation.config)
             self.folder.finish()
         self.console.print(Text(f"run folder: {self.path}"))
+
+    def _report(self, config: EvaluationConfig) -> None:
+        """Writes `report.html`; a run is not lost for the want of a page."""
+        if not config.report:
+            return
+        try:
+            write_report(self.path, self.path / REPORT)
+        except Exception as error:
+            self.note(
+                f"{self.path / REPORT}: not written: {first_line(error)}; alignkit inspect {self.path} tries again"
+            )
+        else:
+            self.console.print(Text(f"report: {self.path / REPORT}"))
 
 
 @contextmanager

@@ -240,7 +240,14 @@ def prepare(parts: Parts, side: SideRuns, judge: Judge, folder: Path | None = No
     step.check_start(setup.looked_up.visited)
     is_world = on_world(recipe.data)
     evaluation = Evaluation(
-        setup.scoring, recipe.evaluation, tables.eval, setup.reference, parts.accelerator, is_world, rollouts
+        setup.scoring,
+        recipe.evaluation,
+        tables.eval,
+        setup.reference,
+        parts.accelerator,
+        is_world,
+        rollouts,
+        parts.job.sizes.micro_batch,
     )
     return Prepared(parts, step, evaluation, setup)
 

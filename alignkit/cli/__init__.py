@@ -23,6 +23,7 @@ from alignkit.cli import (
     diff,
     doctor,
     evaluate,
+    inspect,
     library,
     listing,
     merge,
@@ -55,6 +56,7 @@ app.command("reproduce", cls=Verb)(reproduce.reproduce)
 app.command("plan", cls=Verb)(plan.plan)
 app.command("sweep", cls=Verb)(sweep.sweep)
 app.command("evaluate", cls=Verb)(evaluate.evaluate)
+app.command("inspect", cls=Verb)(inspect.inspect)
 app.command("sample", cls=Verb)(sample.sample)
 app.command("merge", cls=Verb)(merge.merge)
 app.command("push", cls=Verb)(push.push)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alignkit.data.pieces import pieces_of
 from alignkit.lazy import numpy as np
 from alignkit.records.files import one_line, write_text
 from alignkit.rollouts.rollout import Group, Rollout
@@ -98,6 +99,13 @@ def _line(
         "rewards": dict(zip(titles, one.scores, strict=True)),
         "reward": one.reward,
         "advantage": one.advantage,
-        "tokens": [str(tokenizer.decode([token])) for token in one.ids.tolist()],
-        "weights": None if weights_T is None else [round(float(weight), 4) for weight in weights_T],
+        "tokens": pieces_of(tokenizer, one.ids.tolist(), group.row.prompt.tolist()),
+        "ids": one.ids.tolist(),
+        "logp": _rounded(one.logp_T),
+        "advantages": None if "advantage" not in one.per_token else _rounded(one.per_token["advantage"]),
+        "weights": None if weights_T is None else _rounded(weights_T),
     }
+
+
+def _rounded(values_T: ndarray) -> list[float]:
+    return [round(float(value), 4) for value in values_T]

@@ -23,6 +23,7 @@ from alignkit.models.layout import Batch
 from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scored, Want
+from alignkit.models.statistics import Statistic
 from alignkit.rollouts.base import ResponseAnchor, TokenAnchor
 from alignkit.rollouts.pool import AnchorPool
 from alignkit.scores import RowScores, Span, TokenScores
@@ -71,7 +72,6 @@ class Scoring:
         self.cache = tables.get(ReferenceLogps())
         self.autocast = autocast
         self.needs = method.needs
-        self._asks_distribution = self.needs.reference_logits
         self.module: nn.Module = policy.scorer
         self.pool = self._pool()
         self.attributor = Attributor(self.needs, tables)
@@ -83,13 +83,25 @@ class Scoring:
         return AnchorPool(self.needs.anchor, self.policy, self.reference, self.method.seed)
 
     @property
+    def has_live_reference(self) -> bool:
+        """Whether each forward pass of the policy goes with one of the reference."""
+        return self.reference is not None and self.cache is None and self.needs.reference
+
+    @property
     def tolerance(self) -> float:
         """Nats by which two forward passes of one model may differ: what rounding explains."""
         with self.autocast():
             low = torch.is_autocast_enabled(self.policy.device.type) or self.policy.model.dtype != torch.float32
         return 0.2 if low else 1e-3
 
-    def score(self, rows: Sequence[TokenRow], step: int | None = None, *, weigh: bool = True) -> RowScores:
+    def score(
+        self,
+        rows: Sequence[TokenRow],
+        step: int | None = None,
+        *,
+        weigh: bool = True,
+        also: frozenset[Statistic] = frozenset(),
+    ) -> RowScores:
         """Scores of `rows` with the gradients that are enabled.
 
         Args:
@@ -97,6 +109,7 @@ class Scoring:
             step: optimizer step that the scores are for; None in an evaluation, which has no anchors and goes past
                 the loop's wrapper.
             weigh: compute token weights; without, every weight is 1.
+            also: statistics that nothing in the method needs; those that read the reference need a live one.
         """
         module = self.policy.scorer if step is None else self.module
         # Computed under the policy that sampled these responses; a column of the data may be called so too.
@@ -106,8 +119,10 @@ class Scoring:
             pool = None if step is None else self.pool
             batch = self.policy.batch(rows, [pool[row].ids for row in rows] if pool else ())
             wanted = self.attributor.wanted(rows, step) if asks and self.needs.attributions else frozenset()
-            reference, against = self._reference(rows, batch, wanted)
-            scored = module(batch, self._want(rows, step, batch, reference, wanted))
+            reads = self.needs.reference_logits or any(statistic.reads_reference for statistic in also)
+            reference, against = self._reference(rows, batch, wanted, reads=reads)
+            want = self._want(rows, step, batch, reference if reads else None, wanted)
+            scored = module(batch, replace(want, statistics=want.statistics | also))
         responses = self._token_scores(rows, batch, scored, reference)
         spans = self._spans(rows, batch, scored, responses, step, against, weigh=asks)
         weighted = [
@@ -146,15 +161,15 @@ class Scoring:
     # --- the reference ---
 
     def _reference(
-        self, rows: Sequence[TokenRow], batch: Batch, wanted: frozenset[Attribution]
+        self, rows: Sequence[TokenRow], batch: Batch, wanted: frozenset[Attribution], *, reads: bool
     ) -> tuple[Scored | None, Against]:
         """Scores under the live reference; anchors only when their distribution is needed, else the pool has them."""
-        if self.reference is None or self.cache is not None or not self.needs.reference:
+        if self.reference is None or not self.has_live_reference:
             return None, {}
         asked = frozenset(attribution for attribution in wanted if attribution.target == "log_ratio")
         along = isinstance(self.needs.anchor, TokenAnchor)
-        want = Want(predictions=self._asks_distribution or along, temperature=self.method.temperature)
-        laid = batch if self._asks_distribution or asked else self.policy.batch(rows)
+        want = Want(predictions=reads or along, temperature=self.method.temperature)
+        laid = batch if reads or asked else self.policy.batch(rows)
         return score_reference(self.reference, laid, want, asked) if asked else (self.reference.score(laid, want), {})
 
     def _reference_logps(self, rows: Sequence[TokenRow], batch: Batch, reference: Scored | None) -> Tensor | None:
@@ -178,11 +193,10 @@ class Scoring:
         reference: Scored | None,
         attributions: frozenset[Attribution],
     ) -> Want:
-        reads = reference is not None and self._asks_distribution
         want = Want(
             attributions,
             statistics=self.needs.statistics,
-            reference=reference.predictions if reference is not None and reads else None,
+            reference=None if reference is None else reference.predictions,
             prompt=self.needs.prompt,
             temperature=self.method.temperature,
         )

@@ -33,6 +33,10 @@ class EvaluationConfig(Settings):
     benchmarks: Annotated[tuple[BenchmarkSlot, ...], Field(strict=False)] = ()
     """Questions with checkable answers, put to the model before and after training; docs/evaluate.md."""
 
+    report: bool = True
+    """Also write `report.html` at the end, and for it what single tokens weigh and how likely they are, before training
+    and after it, on the first 40 held-out rows."""
+
     def check(self) -> None:
         """Asks each benchmark whether it can be run, before data and model are loaded, which may take long.
 

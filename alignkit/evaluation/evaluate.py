@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from alignkit.benchmarks.lines import Lines, changed, flat, summarised
 from alignkit.benchmarks.subject import Subject
+from alignkit.data.raw import first_line
 from alignkit.data.rows import TokenRow
 from alignkit.engine.rollouts import Rollouts
 from alignkit.engine.scoring import Scoring
-from alignkit.errors import MeasureError
+from alignkit.errors import AlignkitError, MeasureError
 from alignkit.evaluation.base import Measure
 from alignkit.evaluation.benchmarks import put
 from alignkit.evaluation.config import EvaluationConfig
 from alignkit.evaluation.scene import HeldOut, Scene
 from alignkit.evaluation.settings import LooksAt
 from alignkit.evaluation.summary import Records
+from alignkit.evaluation.tokens import token_records
 from alignkit.lazy import accelerate
 from alignkit.models.reference import Reference
 from alignkit.progress.display import counted
@@ -41,12 +43,16 @@ class Measured:
         samples: the same of each sampled response, with `where`, `prompt` and `response` as text.
         measures: what was measured.
         items: benchmark -> its answers.
+        tokens: of each of the first held-out rows what is known of its tokens; empty where it was not asked for.
+        trouble: why there is nothing of them though it was, in a line.
     """
 
     rows: Records
     samples: Records
     measures: Sequence[Measure]
     items: Mapping[str, Lines] = field(default_factory=dict)
+    tokens: Records = ()
+    trouble: str = ""
 
     @property
     def summary(self) -> dict[str, float]:
@@ -86,6 +92,7 @@ class Evaluation:
         accelerator: tells the processes apart.
         on_world: the rows are the built-in world's, whose true reward is known.
         rollouts: asks the recipe's rewards; None where it has none.
+        micro_batch: rows that are weighed at once where only their tokens are looked at, as many as in training.
     """
 
     scoring: Scoring
@@ -95,22 +102,50 @@ class Evaluation:
     accelerator: Accelerator
     on_world: bool
     rollouts: Rollouts | None = None
+    micro_batch: int = 1
 
     def __call__(self, step: int) -> dict[str, float]:
         """name -> value, as in `eval.json`; the randomness is the same at every `step`, so changes are the policy's.
 
         Benchmarks are asked before and after training only."""
-        return self._measured().summary
+        return self._measured(self._scene()).summary
 
-    def measure(self) -> Measured:
-        """Scores rows, samples responses and asks benchmarks, on all processes together."""
+    def measure(self, tokens: int = 0) -> Measured:
+        """Scores rows, samples responses and asks benchmarks, on all processes together.
+
+        Args:
+            tokens: rows whose tokens are looked at too, from the first.
+        """
+        scene = self._scene()
         subject = Subject(self.scoring.policy, self.config.batch_size, self.scoring.autocast)
         items = {one.title: put(one, subject, self.accelerator).lines for one in self.config.benchmarks}
-        return replace(self._measured(), items=items)
+        measured = replace(self._measured(scene), items=items)
+        try:
+            return replace(measured, tokens=self._tokens(scene, tokens))
+        except (AlignkitError, RuntimeError) as error:  # such as too little memory for weights of held-out rows
+            if self.accelerator.num_processes > 1:  # the others wait for what this one would gather
+                raise
+            return replace(measured, trouble=f"no token records of held-out rows: {first_line(error)}")
 
-    def _measured(self) -> Measured:
-        scene = Scene(self.scoring, self.config, self.reference, self.on_world, self.rollouts)
+    def tokens(self, most: int) -> Records:
+        """What is known of the tokens of the first rows, and nothing else."""
+        return self._tokens(self._scene(), most)
+
+    def _scene(self) -> Scene:
+        return Scene(self.scoring, self.config, self.reference, self.on_world, self.rollouts)
+
+    def _measured(self, scene: Scene) -> Measured:
         return Measured(self._records(scene, "rows"), self._records(scene, "samples"), self.config.chosen)
+
+    def _tokens(self, scene: Scene, most: int) -> Records:
+        """Of rows that have responses; of all processes."""
+        mine: list[dict[str, Any]] = []
+        if most and not self.scoring.method.view.draws:
+            for numbers, rows in self._share(most, "tokens of held-out rows", self.micro_batch):
+                records = token_records(HeldOut(scene, rows, "rows", weigh=True))
+                mine += [{"row": number, **record} for number, record in zip(numbers, records, strict=True)]
+        gathered: Records = accelerate.utils.gather_object(mine)
+        return sorted(gathered, key=lambda record: record["row"])
 
     def _records(self, scene: Scene, looks_at: LooksAt) -> Records:
         """What the measures of one kind say, row by row, of all processes."""
@@ -119,15 +154,14 @@ class Evaluation:
         most = min(self.config.looked_at(looks_at), max((measure.count(scene) for measure in measures), default=0))
         weigh = any(measure.weighs(scene) for measure in measures)
         mine: list[dict[str, Any]] = []
-        for numbers, rows in self._share(most, WORDS[looks_at]):
+        for numbers, rows in self._share(most, WORDS[looks_at], self.config.batch_size):
             mine += _said(measures, numbers, HeldOut(scene, rows, looks_at, weigh=weigh))
         gathered: Records = accelerate.utils.gather_object(mine)
         return sorted(gathered, key=lambda record: record["row"])
 
-    def _share(self, most: int, what: str) -> Iterator[tuple[Sequence[int], Sequence[TokenRow]]]:
+    def _share(self, most: int, what: str, size: int) -> Iterator[tuple[Sequence[int], Sequence[TokenRow]]]:
         """This process's part of the first rows, in batches, with their places among all held-out rows."""
         numbers = range(len(self.rows[:most]))[self.accelerator.process_index :: self.accelerator.num_processes]
-        size = self.config.batch_size
         with counted(what, len(numbers)) as advance:
             for start in range(0, len(numbers), size):
                 batch = numbers[start : start + size]

@@ -1,4 +1,4 @@
-"""What single rows and samples gave, in the run folder: `eval_rows.jsonl` and `samples.jsonl`, a line each.
+"""What single rows, samples and tokens gave, in the run folder: `eval_rows.jsonl`, `samples.jsonl`, `token_rows.jsonl`.
 
 A resumed run finds there what was measured before training, so that its changes can be paired by row.
 """
@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from alignkit.benchmarks.lines import read_lines, write_lines
 from alignkit.evaluation.base import Measure
@@ -18,7 +18,7 @@ from alignkit.evaluation.settings import FILES
 from alignkit.evaluation.summary import Record, Records
 from alignkit.records.files import write_text
 
-ROWS, SAMPLES = FILES["rows"], FILES["samples"]
+ROWS, SAMPLES, TOKENS = FILES["rows"], FILES["samples"], "token_rows.jsonl"
 
 Moment = Literal["before", "after", "alone"]
 
@@ -29,7 +29,7 @@ def write_records(folder: Path, moment: Moment, measured: Measured) -> None:
     Raises:
         RunFolderError: the folder cannot be written.
     """
-    for name, records in ((ROWS, measured.rows), (SAMPLES, measured.samples)):
+    for name, records in ((ROWS, measured.rows), (SAMPLES, measured.samples), (TOKENS, measured.tokens)):
         kept = [] if moment == "before" else [line for line in _lines(folder / name) if line["moment"] != moment]
         new = [{"moment": moment, **_without_nan(record)} for record in records]
         lines = [json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in [*kept, *new]]
@@ -61,6 +61,16 @@ def read_records(
         value == summary[name] or (math.isnan(value) and math.isnan(summary[name])) for name, value in found.items()
     )
     return measured if is_whole else Measured([], [], measures)
+
+
+def read_tokens(folder: Path) -> dict[Moment, Records]:
+    """What was recorded of the tokens of held-out rows at each moment; nothing of what is missing or damaged."""
+    return {moment: _of_moment(folder / TOKENS, moment) for moment in get_args(Moment)}
+
+
+def read_samples(folder: Path) -> dict[Moment, Records]:
+    """The sampled responses of each moment; nothing of what is missing or damaged."""
+    return {moment: _of_moment(folder / SAMPLES, moment) for moment in get_args(Moment)}
 
 
 def _of_moment(path: Path, moment: Moment) -> Records:

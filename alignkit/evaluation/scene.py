@@ -60,6 +60,11 @@ class Scene:
         """Whether the method has a reference."""
         return self.make_reference is not None
 
+    @property
+    def has_loaded_reference(self) -> bool:
+        """Whether asking for the reference takes no memory that is not taken already."""
+        return self.has_reference and ("reference" in vars(self) or self.scoring.reference is not None)
+
     @cached_property
     def reference(self) -> Reference | None:
         """The reference, live; made at its first use, as it may take the memory of a model, and given up with this."""

@@ -48,7 +48,7 @@ class Axis:
     def ticks(self) -> Iterator[tuple[float, str]]:
         """Place and text of each tick."""
         decimals = max(0, -math.floor(math.log10(self.step) + 1e-9))
-        is_long = max(abs(self.low), abs(self.high)) >= 1e6 or decimals > 5
+        is_long = max(abs(self.low), abs(self.high)) >= 1e6 or decimals > 4
         for index in range(math.ceil(self.low / self.step - 1e-9), math.floor(self.high / self.step + 1e-9) + 1):
             value = index * self.step
             yield self.at(value), f"{value:.3g}" if is_long else f"{value:,.{decimals}f}"

@@ -36,16 +36,22 @@ def element(tag: str, *children: Child, **attributes: str | float | bool | None)
     return made
 
 
-def table(head: Sequence[Child], rows: Iterable[Sequence[Child | float]], caption: str = "") -> Element:
+def table(
+    head: Sequence[Child], rows: Iterable[Sequence[Child | float]], caption: str = "", digits: int | None = None
+) -> Element:
     """A table; numbers stand right, those of one column below each other.
 
     Args:
         head: what each column is.
-        rows: its cells; a float is written with four significant digits.
+        rows: its cells.
         caption: what the table says, above it.
+        digits: of a float after its point, whole ones apart; None writes four significant digits.
     """
-    top = element("tr", *(element("th", cell, scope="col") for cell in head))
-    body = element("tbody", *(element("tr", *map(_cell, row)) for row in rows))
+    cells = [[*row] for row in rows]
+    is_number = [isinstance(cell, float) for cell in cells[0]] if cells else [False] * len(head)
+    named = zip(head, is_number, strict=True)
+    top = element("tr", *(element("th", name, scope="col", class_="number" if n else None) for name, n in named))
+    body = element("tbody", *(element("tr", *(_cell(cell, digits) for cell in row)) for row in cells))
     title = [element("caption", caption)] if caption else []
     return element("div", element("table", *title, element("thead", top), body), class_="scrolls", tabindex=0)
 
@@ -60,17 +66,19 @@ def clean(text: str) -> str:
     return _NO_CHARACTER.sub("\ufffd", text)
 
 
-def number(value: float) -> str:
-    """A number with four significant digits; whole ones in full; nothing for NaN."""
+def number(value: float, digits: int | None = None) -> str:
+    """A number with so many digits after the point, or four significant ones; whole ones in full; nothing for NaN."""
     if math.isnan(value):
         return ""
-    return f"{value:,.0f}" if abs(value) < 1e15 and value == int(value) else f"{value:.4g}"
+    if abs(value) < 1e15 and value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if digits is None else f"{value:,.{digits}f}"
 
 
-def _cell(value: Child | float) -> Element:
+def _cell(value: Child | float, digits: int | None) -> Element:
     if isinstance(value, (str, Element)):
         return element("td", value)
-    return element("td", number(value), class_="number")
+    return element("td", number(value, digits), class_="number")
 
 
 def _name(key: str) -> str:

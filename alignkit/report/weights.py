@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich.panel import Panel
 
+from alignkit.data.pieces import pieces_of
 from alignkit.data.rows import TokenRow
 from alignkit.engine.scoring import Scoring
 from alignkit.report.heatmap import token_heatmap
@@ -29,7 +30,7 @@ def weight_heatmaps(scoring: Scoring, row: TokenRow) -> Iterator[Panel]:
         if all(abs(weight - 1) <= EQUAL for weight in weights):
             continue
         yield token_heatmap(
-            [str(tokenizer.decode([token])) for token in ids.tolist()],
+            pieces_of(tokenizer, ids.tolist(), row.prompt.tolist()),
             weights,
             title=f"weights of {scoring.method.weighting.name} on {kind} response ({where})",
             critical=row.critical[name].tolist() if row.critical else None,

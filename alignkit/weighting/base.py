@@ -7,6 +7,7 @@ A strategy only says how important each token is (`raw`), on any scale. The base
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, final
 
 from pydantic import Field, field_validator
@@ -56,6 +57,10 @@ class TokenWeighting(Component):
     def share(self, span: Span) -> Tensor:
         """[B, S] what a mixture takes of this weighting: `raw` scaled to sum 1 over each span, 0 off the mask."""
         return shares(self.raw(span), span.mask_BS)
+
+    def parts(self, span: Span) -> Mapping[str, Tensor]:
+        """Name -> [B, S] what `raw` was mixed from, for whoever looks at it; none where nothing is mixed."""
+        return {}
 
     @final
     def all_needs(self) -> Needs:

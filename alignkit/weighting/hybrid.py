@@ -6,6 +6,7 @@ total weight. A part that gets no share is not asked for anything: `mix: 0` need
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -41,6 +42,10 @@ class Hybrid(TokenWeighting):
     def needs(self) -> Needs:
         gradient = self.gradient.needs() if self.mix > 0 else Needs()
         return gradient | (self.prior.needs() if self.mix < 1 else Needs())
+
+    def parts(self, span: Span) -> Mapping[str, Tensor]:
+        parts = {"gradient": self.gradient.share(span)} if self.mix > 0 else {}
+        return parts | ({"prior": self.prior.share(span)} if self.mix < 1 else {})
 
     def raw(self, span: Span) -> Tensor:
         if self.mix == 0:

@@ -6,6 +6,7 @@ by a softmax of the importances), as its `gradient` the other one (importances n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -36,6 +37,9 @@ class Softmax(TokenWeighting):
 
     def needs(self) -> Needs:
         return self.of.needs()
+
+    def parts(self, span: Span) -> Mapping[str, Tensor]:
+        return {self.of.name: self.of.share(span)}
 
     def raw(self, span: Span) -> Tensor:
         x_BS = self.of.share(span)

@@ -1,0 +1,169 @@
+"""What a page is about, read from a run folder: what the run was, what came of it, and its rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alignkit.errors import AlignkitError, RunFolderError
+from alignkit.evaluation.base import Measure
+from alignkit.evaluation.records import read_samples, read_tokens
+from alignkit.folder import DONE, RECIPE, RUN
+from alignkit.inspector.cards import Card, cards_of_rows, cards_of_samples
+from alignkit.recipe.load import load_recipe
+from alignkit.recipe.recipe import Recipe
+from alignkit.records.files import read_record
+from alignkit.records.run_record import RunRecord
+from alignkit.report.reading import Numbers, reading
+from alignkit.report.table import table_rows, verdict
+from alignkit.result import RunResult
+
+Values = Mapping[str, float]
+
+SHOWN_DIGITS = 12
+"""Of a hash."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a page is about.
+
+    Attributes:
+        title: its heading.
+        facts: what it was made of, name and value.
+        recipe: the whole recipe as YAML.
+        verdict: what the numbers allow to be said.
+        remarks: further sentences on them.
+        results: measure, before, after and change, as text.
+        log: lines of `metrics.jsonl`.
+        cards: rows, or groups of samples.
+        notes: what is not there, and how to have it.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    recipe: str
+    verdict: str = ""
+    remarks: Sequence[str] = ()
+    results: Sequence[Sequence[str]] = ()
+    log: Sequence[Values] = ()
+    cards: Sequence[Card] = ()
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+def subject_of(folder: Path, rows: int | None = None) -> Subject:
+    """What a run folder holds.
+
+    Args:
+        folder: of a run, finished or stopped after its first evaluation.
+        rows: most cards; None for all.
+
+    Raises:
+        RunFolderError: it is no run folder, or a record in it is damaged.
+    """
+    if not (folder / RECIPE).is_file() or not (folder / RUN).is_file():
+        raise RunFolderError(f"{folder}: is no run folder, it holds no {RUN}; give one, or a recipe (.yaml)")
+    record, result = read_record(folder / RUN, RunRecord), RunResult(folder)
+    recipe = (folder / RECIPE).read_text(encoding="utf-8")
+    before, after, change = (result.evaluations.get(moment, {}) for moment in ("before", "after", "change"))
+    log = result.metrics
+    cards = cards_of_rows(read_tokens(folder), read_samples(folder)) or _groups(folder, rows)
+    return Subject(
+        title=folder.resolve().name,
+        facts=[*_method(folder), ("command", _command(record)), *facts_of(recipe, record), ("run", _times(record))],
+        recipe=recipe,
+        verdict=verdict(before, after, change) if after else "",
+        remarks=reading(Numbers(log, before, after, change)) if after else (),
+        results=_results(folder, before, after, change),
+        log=log,
+        cards=cards[:rows],
+        notes=_notes(folder, cards),
+    )
+
+
+def facts_of(recipe: str, record: RunRecord) -> list[tuple[str, str]]:
+    """What went into a run, for the head of its page."""
+    return inputs_of(recipe, record.seed, record.fingerprints, record.versions | record.plugins | record.libraries)
+
+
+def inputs_of(
+    recipe: str, seed: int, fingerprints: Mapping[str, str], versions: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """The same of what is not a run yet."""
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:SHOWN_DIGITS]
+    names = {"data": "data fingerprint", "model": "start model fingerprint", "template": "chat template"}
+    prints = [
+        (names.get(key, key), "+".join(p[:SHOWN_DIGITS] for p in value.split("+")))
+        for key, value in fingerprints.items()
+    ]
+    said = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return [("recipe", f"sha256 {digest}"), *prints, ("seed", str(seed)), ("versions", said)]
+
+
+def method_of(recipe: Recipe) -> str:
+    """A recipe in some words."""
+    losses = " + ".join(loss.name for loss in recipe.losses)
+    return f"{losses}, trainer {recipe.trainer.name}, token weights {recipe.weighting.name}, model {recipe.model.name}"
+
+
+def _method(folder: Path) -> list[tuple[str, str]]:
+    try:
+        return [("method", method_of(load_recipe(folder / RECIPE).recipe))]
+    except AlignkitError:  # a plugin is gone
+        return []
+
+
+def _command(record: RunRecord) -> str:
+    name, *arguments = record.command or ("alignkit",)
+    return shlex.join([Path(name).name, *arguments])
+
+
+def _times(record: RunRecord) -> str:
+    resumed = f", resumed {len(record.resumed)} times" if record.resumed else ""
+    return f"{record.started} to {record.ended or 'unfinished'}{resumed}"
+
+
+def _results(folder: Path, before: Values, after: Values, change: Values) -> list[tuple[str, ...]]:
+    """The table of the report, by the measures' own labels; by their keys where the recipe's parts are gone."""
+    try:
+        measures: Sequence[Measure] = load_recipe(folder / RECIPE).recipe.evaluation.chosen
+    except AlignkitError:
+        measures = ()
+    labelled = list(table_rows(measures, before, after, change))
+    return labelled or [(key, _cell(before.get(key)), _cell(after.get(key)), _cell(change.get(key))) for key in before]
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4g}"
+
+
+def _groups(folder: Path, most: int | None) -> list[Card]:
+    """Groups of sampled responses, evenly from the first step that has some to the last."""
+    lines = (line for path in sorted((folder / "samples").glob("step_*.jsonl")) for line in _lines(path))
+    cards = list(cards_of_samples(lines))
+    count = min(most or 40, len(cards))
+    return [cards[round(index * (len(cards) - 1) / max(1, count - 1))] for index in range(count)]
+
+
+def _lines(path: Path) -> Iterable[dict[str, Any]]:
+    """As many as can be read."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except (OSError, ValueError):
+        return []
+
+
+def _notes(folder: Path, cards: Sequence[Card]) -> list[str]:
+    notes = [] if (folder / DONE).is_file() else ["This run is not finished: what it has so far is shown."]
+    if not cards:
+        notes.append(
+            "It recorded no tokens: evaluation.report was off, no rows are held out, or it is older than this page. "
+            "alignkit inspect RUN --rows 40 computes them from its model."
+        )
+    return notes
