@@ -35,7 +35,7 @@ class Line(Record):
     """What a report calls it."""
 
     item_set: str
-    """`held-out rows`, `samples` or the benchmark."""
+    """`held-out rows`, `sampled responses` or the benchmark."""
 
     better: Better | None
     """Which direction is better; null where that cannot be said."""

@@ -161,7 +161,7 @@ def test_other_prompts(runs, said, copy):
     code, out, err = said(runs / "dpo", copy)
     assert (code, out) == (2, "")
     assert err.startswith(
-        f"{runs / 'dpo'} and {copy} cannot be paired on samples: {count} of 16 prompts differ, the first"
+        f"{runs / 'dpo'} and {copy} cannot be paired on sampled responses: {count} of 16 prompts differ, the first"
     )
     assert err.endswith("; measure both on the same prompts\n") and err.count("\n") == 1
 

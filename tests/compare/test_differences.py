@@ -217,9 +217,18 @@ def test_an_unfinished_evaluation_is_refused(made):
         compare([ours, made("b", t=B, alone=True, ended=None)])
 
 
+def test_a_measure_that_is_not_here_is_told(made):
+    runs = [made(name, samples=rewards(*of)) for name, of in (("b", B), ("a", A))]
+    recipe = runs[1] / "recipe.yaml"
+    recipe.write_text("seed: 0\nevaluation:\n  measures: [{name: samples}, {name: gone}]\n")
+    found = compare(runs)
+    assert [line.measure for line in found.lines] == ["true_reward", "sample_tokens"]
+    assert found.notes[0] == "a: measure 'gone' is not here as it was; its values are left out"
+
+
 def test_what_not_all_have_is_left_out(made):
     found = compare([made("a", samples=rewards(*A), t=A), made("b", samples=rewards(*B))])
-    assert {line.item_set for line in found.lines} == {"samples"}
+    assert {line.item_set for line in found.lines} == {"sampled responses"}
     assert "not measured in all of them, and left out: t/acc" in found.notes
 
 
