@@ -7,8 +7,8 @@ from typing import Literal
 from alignkit.evaluation.base import Better
 from alignkit.records.files import Record
 
-Over = Literal["items", "seeds", "seeds and items"]
-"""What is drawn by chance in a difference: the items, or the seeds with items of their own, or both."""
+Over = Literal["items", "seeds and items"]
+"""What is drawn by chance in a difference, as far as it is in the interval."""
 
 
 class Compared(Record):
