@@ -28,7 +28,7 @@ class Samples(Measure):
     looks_at = "samples"
     values = (
         Value("kl", Mean("kl"), "KL to reference, nats"),
-        Value("true_reward", Mean("true_reward"), "true reward"),
+        Value("true_reward", Mean("true_reward"), "true reward", better="higher"),
         Value("sample_tokens", Mean("sample_tokens")),
     )
 

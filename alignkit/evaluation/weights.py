@@ -24,7 +24,7 @@ class Weights(Measure):
     responses of a row, then over rows; rows whose critical tokens truncation cut off are left out.
     """
 
-    values = (Value("weight_auc", Mean("weight_auc"), "AUC of token weights"),)
+    values = (Value("weight_auc", Mean("weight_auc"), "AUC of token weights", better="higher"),)
 
     def misfit(self, gives: Sees, *, on_world: bool) -> str | None:
         """It needs planted tokens, and weights that matter."""
