@@ -24,6 +24,7 @@ from alignkit.cli import (
     doctor,
     evaluate,
     inspect,
+    frontier,
     library,
     listing,
     merge,
@@ -57,6 +58,7 @@ app.command("plan", cls=Verb)(plan.plan)
 app.command("sweep", cls=Verb)(sweep.sweep)
 app.command("evaluate", cls=Verb)(evaluate.evaluate)
 app.command("inspect", cls=Verb)(inspect.inspect)
+app.command("frontier", cls=Verb)(frontier.frontier)
 app.command("sample", cls=Verb)(sample.sample)
 app.command("merge", cls=Verb)(merge.merge)
 app.command("push", cls=Verb)(push.push)
