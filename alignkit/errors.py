@@ -143,6 +143,10 @@ class RewardError(AlignkitError, ValueError):
     """A reward, which may be a plugin's, gives what is no score, cannot score too many samples, or must not be run."""
 
 
+class CompareError(AlignkitError, ValueError):
+    """Runs cannot be compared: not measured, not finished, or not on the same prompts."""
+
+
 class CheckError(AlignkitError, ValueError):
     """A check of the data, which may be a plugin's, gives what is no finding."""
 

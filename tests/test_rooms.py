@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "alignkit"
 ROOMS = (
     *("__main__", "cli", "authoring", "checkup", "reproduce", "frontier", "sweep"),
-    *("pipeline", "plan", "run", "keeping", "prepared"),
+    *("compare", "pipeline", "plan", "run", "keeping", "prepared"),
     *("use", "result", "declared", "conformance", "templates", "report", "folder", "recipe", "doctor"),
     *("evaluation", "engine", "weighting", "contrasts", "views", "losses", "pair_weighting", "scores", "asks"),
     *(

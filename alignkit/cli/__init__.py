@@ -17,6 +17,7 @@ import typer
 from alignkit import __version__
 from alignkit.cli import (
     check_component,
+    compare,
     completion,
     describe,
     diff,
@@ -60,6 +61,7 @@ app.command("doctor", cls=Verb)(doctor.doctor)
 app.command("show", cls=Verb)(show.show)
 app.command("diff", cls=Verb)(diff.diff)
 app.command("list", cls=Verb)(listing.list_components)
+app.command("compare", cls=Verb)(compare.compare)
 app.command("describe", cls=Verb)(describe.describe)
 app.command("schema", cls=Verb)(schema.schema)
 app.command("migrate", cls=Verb)(migrate.migrate)

@@ -39,7 +39,7 @@ def _speaks_of_each_row(measure: Measure) -> Iterator[str]:
         for name, value in {name: value for one in found for name, value in one.items()}.items():
             if not isinstance(value, int | float | str):
                 yield f"'{name}' is {type(value).__name__}, not a number, a flag or text"
-            if name in ("row", "moment", "where", "prompt", "response"):
+            if name in ("row", "moment", "where", "prompt", "prompt_hash", "response"):
                 yield f"'{name}' is there already; rename it"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from alignkit.evaluation.settings import LooksAt
 from alignkit.evaluation.summary import Records, Summary
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from alignkit.evaluation.scene import HeldOut, Scene
 
+Better = Literal["higher", "lower"]
+
 
 @dataclass(frozen=True)
 class Value:
@@ -27,12 +29,14 @@ class Value:
         summary: how it comes of the records.
         label: what a report calls it, with its unit; None keeps it out of reports.
         digits: after the point, in a report.
+        better: which of two runs' numbers is the better one; None where that cannot be said, such as of a KL.
     """
 
     name: str
     summary: Summary
     label: str | None = None
     digits: int = 3
+    better: Better | None = None
 
 
 class Measure(Component):

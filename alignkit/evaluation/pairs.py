@@ -27,14 +27,14 @@ class Pairs(Measure):
     """
 
     values = (
-        Value("preference_accuracy", Accuracy("margin"), "preference accuracy"),
-        Value("ranking_accuracy", Accuracy("ranking"), "ranking accuracy"),
+        Value("preference_accuracy", Accuracy("margin"), "preference accuracy", better="higher"),
+        Value("ranking_accuracy", Accuracy("ranking"), "ranking accuracy", better="higher"),
         Value("margin", Mean("margin"), "margin, nats"),
-        Value("reward_auc", Auc("logratio"), "AUC of log-ratios by label"),
-        Value("nll", PerToken(), "NLL of chosen, nats/token"),
-        Value("weighted_preference_accuracy", Accuracy("weighted_margin")),
+        Value("reward_auc", Auc("logratio"), "AUC of log-ratios by label", better="higher"),
+        Value("nll", PerToken(), "NLL of chosen, nats/token", better="lower"),
+        Value("weighted_preference_accuracy", Accuracy("weighted_margin"), better="higher"),
         Value("weighted_margin", Mean("weighted_margin")),
-        Value("weighted_reward_auc", Auc("weighted_logratio")),
+        Value("weighted_reward_auc", Auc("weighted_logratio"), better="higher"),
     )
 
     def weighs(self, scene: Scene) -> bool:

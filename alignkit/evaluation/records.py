@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 from alignkit.evaluation.base import Measure
 from alignkit.evaluation.evaluate import Measured
+from alignkit.evaluation.settings import FILES
 from alignkit.evaluation.summary import Record, Records
 from alignkit.records.files import write_text
 
-ROWS, SAMPLES = "eval_rows.jsonl", "samples.jsonl"
+ROWS, SAMPLES = FILES["rows"], FILES["samples"]
 
 Moment = Literal["before", "after"]
 

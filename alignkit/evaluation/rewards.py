@@ -25,7 +25,7 @@ class Rewards(Measure):
     """
 
     looks_at = "samples"
-    values = (Value("reward", Mean("reward"), "reward"),)
+    values = (Value("reward", Mean("reward"), "reward", better="higher"),)
 
     def count(self, scene: Scene) -> int:
         """All that the recipe asks for, where there are rewards."""

@@ -48,10 +48,10 @@ class Samples(Measure):
     looks_at = "samples"
     values = (
         Value("kl", Mean("kl"), "KL to reference, nats"),
-        Value("true_reward", Mean("true_reward"), "true reward"),
-        Value("wrong_advice", Mean("wrong_advice"), "wrong advice"),
-        Value("malformed", Mean("malformed"), "malformed"),
-        Value("banned_word", Mean("banned_word")),
+        Value("true_reward", Mean("true_reward"), "true reward", better="higher"),
+        Value("wrong_advice", Mean("wrong_advice"), "wrong advice", better="lower"),
+        Value("malformed", Mean("malformed"), "malformed", better="lower"),
+        Value("banned_word", Mean("banned_word"), better="lower"),
         Value("kl_first", Mean("kl_first")),
         Value("kl_advice", Mean("kl_advice")),
         Value("kl_elsewhere", Mean("kl_elsewhere")),

@@ -23,6 +23,7 @@ from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Want
 from alignkit.models.statistics import ForwardKL, Statistic
+from alignkit.records.fingerprints import prompt_hash
 from alignkit.scores import RowScores
 from alignkit.seeds import derive
 
@@ -119,9 +120,10 @@ class HeldOut:
 
     @property
     def heads(self) -> list[dict[str, str]]:
-        """How the record of each row begins: of a sample with its text, for whoever reads it."""
+        """How the record of each row begins: of a sample with its text, for whoever reads it; else with the prompt's
+        hash, so that other runs' records of the row can be paired with it."""
         if self._looks_at == "rows":
-            return [{} for _ in self.rows]
+            return [{"prompt_hash": prompt_hash(row.text.get("prompt", ""))} for row in self.rows]
         return [
             {"where": row.where, "prompt": row.text.get("prompt", ""), "response": text}
             for row, text in zip(self.rows, self.texts, strict=True)

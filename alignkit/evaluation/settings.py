@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -10,6 +11,9 @@ from alignkit.registry import Section
 
 LooksAt = Literal["rows", "samples"]
 """Held-out rows (the first `evaluation.pairs`), or responses sampled to their prompts (`evaluation.samples`)."""
+
+FILES: Mapping[LooksAt, str] = {"rows": "eval_rows.jsonl", "samples": "samples.jsonl"}
+"""Where in a run folder the records of each are."""
 
 
 class Settings(Section):

@@ -35,6 +35,13 @@ class Summary(ABC):
     def change(self, before: Records, after: Records) -> Estimate | None:
         """After - before, of the same rows in the same order; None where either does not have it."""
 
+    def parts(self, records: Records) -> list[float | None] | None:
+        """What each record adds: numbers whose mean is `of` and whose spread is its error; None of a record without it.
+
+        So two runs are compared row by row, whatever the number is. None where it has no such parts.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class Mean(Summary):
@@ -58,6 +65,10 @@ class Mean(Summary):
         """Over the rows that have it before and after."""
         couples = [(self.read(old), self.read(new)) for old, new in zip(before, after, strict=True)]
         return _estimate([new - old for old, new in couples if old is not None and new is not None])
+
+    def parts(self, records: Records) -> list[float | None]:
+        """The values."""
+        return [self.read(record) for record in records]
 
 
 class Accuracy(Mean):
@@ -87,8 +98,23 @@ class PerToken(Summary):
             return None
         return self._ratio([{**a, "nll": a["nll"] - b["nll"]} for b, a in zip(old, new, strict=True)])
 
+    def parts(self, records: Records) -> list[float | None] | None:
+        """The ratio, and how far each record is above it."""
+        wanted = self._wanted(records)
+        if not wanted:
+            return None
+        ratio, _ = self._ratio(wanted)
+        share = len(wanted) / sum(record["tokens"] for record in wanted)
+        return [
+            ratio + (record["nll"] - ratio * record["tokens"]) * share if self._is_wanted(record) else None
+            for record in records
+        ]
+
     def _wanted(self, records: Records) -> Records:
-        return [record for record in records if record.get("desirable", True) and "nll" in record]
+        return [record for record in records if self._is_wanted(record)]
+
+    def _is_wanted(self, record: Record) -> bool:
+        return bool(record.get("desirable", True)) and "nll" in record
 
     def _ratio(self, records: Records) -> Estimate:
         tokens = float(sum(record["tokens"] for record in records))
@@ -121,6 +147,15 @@ class Auc(Summary):
             return None
         pairs = zip(self.placements(before), self.placements(after), strict=True)
         return self._estimate(*([b - a for a, b in zip(old, new, strict=True)] for old, new in pairs))
+
+    def parts(self, records: Records) -> list[float | None] | None:
+        """The AUC, and how far each record's placement is from it, as heavy as its kind is rare."""
+        if not self._has_both(records):
+            return None
+        kinds = self.placements(records)
+        auc, count = mean(kinds[0]), sum(map(len, kinds))
+        ups, downs = (iter([auc + (one - auc) * count / len(kind) for one in kind]) for kind in kinds)
+        return [next(ups if record["desirable"] else downs) if self.key in record else None for record in records]
 
     def placements(self, records: Records) -> tuple[list[float], list[float]]:
         """Of each desirable response the share of undesirable ones that it leads, of each undesirable one the share of

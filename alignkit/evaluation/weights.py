@@ -33,9 +33,9 @@ class Weights(Measure):
     """
 
     values = (
-        Value("weight_auc", Mean("weight_auc"), "AUC of token weights"),
-        Value("weight_mass", Mean("weight_mass"), "weight on critical tokens"),
-        Value("weight_fork_auc", Mean("weight_fork_auc"), "AUC where in doubt"),
+        Value("weight_auc", Mean("weight_auc"), "AUC of token weights", better="higher"),
+        Value("weight_mass", Mean("weight_mass"), "weight on critical tokens", better="higher"),
+        Value("weight_fork_auc", Mean("weight_fork_auc"), "AUC where in doubt", better="higher"),
     )
 
     def misfit(self, gives: Sees, *, on_world: bool) -> str | None:

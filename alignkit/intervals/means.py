@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from alignkit.intervals.interval import Interval, interval
 from alignkit.lazy import numpy as np
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy import ndarray
 
 Values = Sequence[float]
+
+Item = TypeVar("Item", bound=Hashable)
 
 Clusters = Sequence[Hashable]
 """Of each item what it shares with others; equal ones are one cluster."""
@@ -77,7 +79,7 @@ def paired(a: Values, b: Values, clusters: Clusters | None = None, level: float 
     return mean(np.asarray(a, dtype=float) - np.asarray(b, dtype=float), clusters, level)
 
 
-def averaged(samples: Mapping[Hashable, Values]) -> dict[Hashable, float]:
+def averaged(samples: Mapping[Item, Values]) -> dict[Item, float]:
     """Several samples of each item as one number for it: they tell how sure an item's score is, not how many items
     there are."""
     return {item: float(np.mean(values)) for item, values in samples.items()}

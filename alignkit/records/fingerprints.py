@@ -24,6 +24,11 @@ def text_fingerprint(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
+def prompt_hash(text: str) -> str:
+    """The first 16 hex digits of the sha256 of a prompt: what tells whether two records are of the same one."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
 def model_fingerprint(model: nn.Module) -> str:
     """blake2b over name, dtype, shape and bytes of every parameter, configuration and scales of adapters; hex.
 

@@ -9,6 +9,7 @@ import pytest
 
 from alignkit.evaluation.config import BUILT_IN
 from alignkit.evaluation.evaluate import Measured
+from alignkit.evaluation.summary import Auc, PerToken, mean, standard_error
 
 
 def summarised(rows, samples) -> dict[str, float]:
@@ -112,3 +113,27 @@ def test_the_change_is_the_difference_of_the_summaries():
         for name in names:
             wanted = summarised(make(*after), [])[name] - summarised(make(*before), [])[name]
             assert found[name] == pytest.approx(wanted)
+
+
+PARTS = {
+    "margin": [{"row": i, "margin": m} for i, m in enumerate((2.0, -3.0, 3.0, 4.0))],
+    "preference_accuracy": [{"row": i, "margin": m} for i, m in enumerate((0.0, -3.0, 3.0, 4.0))],
+    "nll": [{"row": i, "nll": n, "tokens": t} for i, (n, t) in enumerate([(3.0, 2), (1.0, 4), (8.0, 5)])],
+    "reward_auc": labelled(*(random.Random(2).gauss(0, 1) for _ in range(60))),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_have_the_number_as_mean_and_its_error_as_spread(name):
+    """The AUC's error takes its two kinds apart, n1 - 1 and n2 - 1 instead of n - 1."""
+    summary = {value.name: value.summary for measure in BUILT_IN for value in measure.values}[name]
+    records = [*PARTS[name], {"row": 99}]
+    *parts, nothing = summary.parts(records)
+    assert nothing is None
+    estimate = (pytest.approx(mean(parts)), pytest.approx(standard_error(parts), rel=0.02))
+    assert summary.of(records) == estimate
+
+
+def test_without_what_they_are_of_there_are_no_parts():
+    assert PerToken().parts([{"row": 0}]) is None
+    assert Auc("logratio").parts(labelled(1.0)) is None
