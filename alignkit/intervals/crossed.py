@@ -40,10 +40,10 @@ def seeds_and_items(
     over_items = paired(first.mean(0), second.mean(0), clusters, level)
     means = (first.mean(1), second.mean(1))
     over_seeds = [paired(*means, None, level)] if same_seeds else [mean(one, level=level) for one in means]
-    return _added([over_items, *(one for one in over_seeds if one.n > 1)])
+    return added([over_items, *(one for one in over_seeds if one.n > 1)])
 
 
-def _added(parts: Sequence[Interval]) -> Interval:
+def added(parts: Sequence[Interval]) -> Interval:
     """The value of the first with the variances of all."""
     variances = [part.se**2 for part in parts]
     total = sum(variances)
