@@ -46,6 +46,7 @@ __all__ = [
     "regex",
     "safetensors",
     "safetensors_torch",
+    "scipy_optimize",
     "scipy_special",
     "scipy_stats",
     "tokenizers",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as parquet
     import regex as regex
     import safetensors as safetensors
+    import scipy.optimize as scipy_optimize
     import scipy.special as scipy_special
     import scipy.stats as scipy_stats
     import tokenizers as tokenizers
@@ -93,6 +95,7 @@ else:
     safetensors = LazyModule("safetensors")
     safetensors_torch = LazyModule("safetensors.torch")
     scipy_special = LazyModule("scipy.special")
+    scipy_optimize = LazyModule("scipy.optimize")
     scipy_stats = LazyModule("scipy.stats")
     tokenizers = LazyModule("tokenizers")
     torch = LazyModule("torch")

@@ -13,14 +13,18 @@ import pytest
 from alignkit import run
 from alignkit.contrasts.base import TrainedContrast
 from alignkit.pipeline import run_pipeline
+from alignkit.recipe.libraries import is_sweep
 from alignkit.recipe.load import load_recipe
 from alignkit.recipe.pipeline import load_pipeline
 from alignkit.recipe.schema import recipe_schema
+from alignkit.sweep.config import sweep_schema
+from alignkit.sweep.sweep import read
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "recipes"
 DATA = ROOT / "tests" / "data"
-FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml"))
+FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml") if not is_sweep(path))
+SWEEPS = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml") if is_sweep(path))
 PIPELINES = ["world/sft_then_tidpo.yaml"]
 RECIPES = [name for name in FILES if not name.startswith("base/") and name not in PIPELINES]
 
@@ -188,6 +192,15 @@ def test_the_head_says_what_it_is_and_how_to_run_it(name: str):
         assert (FOLDER / name).parent.joinpath(schema).resolve() == ROOT / "docs" / "recipe.schema.json"
 
 
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_has_a_head_and_all_its_runs_are_good(name: str):
+    lines = (FOLDER / name).read_text().splitlines()
+    assert lines[1].startswith(f"# alignkit sweep recipes/{name}")
+    schema = lines[2].removeprefix("# yaml-language-server: $schema=")
+    assert (FOLDER / name).parent.joinpath(schema).resolve() == ROOT / "docs" / "sweep.schema.json"
+    assert read(FOLDER / name, ())[1]
+
+
 @pytest.mark.parametrize(("base", "name"), DIFFERENCES)
 def test_a_recipe_differs_from_its_base_in_these_keys_only(base: str, name: str):
     trees = [load_recipe(FOLDER / file).tree() for file in (base, name)]
@@ -215,6 +228,7 @@ def test_a_pipeline_trains_two_steps_a_stage_and_leaves_whole_run_folders(
 
 def test_the_shipped_schema_is_the_one_that_alignkit_schema_prints():
     assert json.loads((ROOT / "docs" / "recipe.schema.json").read_text()) == recipe_schema()
+    assert json.loads((ROOT / "docs" / "sweep.schema.json").read_text()) == sweep_schema()
 
 
 @pytest.mark.parametrize(

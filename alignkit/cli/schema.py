@@ -15,9 +15,11 @@ from alignkit.lazy import LazyModule
 if TYPE_CHECKING:
     import alignkit.recipe.schema as recipe_schemas
     import alignkit.recipe.schema_for as fitted
+    import alignkit.sweep.config as sweeps
 else:
     recipe_schemas = LazyModule("alignkit.recipe.schema")
     fitted = LazyModule("alignkit.recipe.schema_for")
+    sweeps = LazyModule("alignkit.sweep.config")
 
 
 def schema(
@@ -31,9 +33,12 @@ def schema(
             autocompletion=completion.recipes,
         ),
     ] = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="The schema of sweep files instead.")] = False,
 ) -> None:
     """Print the JSON Schema of recipe files; editors complete and explain keys with it."""
-    if recipe is None:
+    if sweep:
+        found = sweeps.sweep_schema()
+    elif recipe is None:
         found = recipe_schemas.recipe_schema()
     else:
         found, left_out = fitted.schema_for(recipe)

@@ -92,7 +92,7 @@ class LoadedRecipe:
         problems = [placed(self.root, where, message) for where, message in misfits]
         problems = [inside(self.stage, problem) for problem in problems] if self.stage else problems
         if problems:
-            raise RecipeError(sorted(problems, key=_by_place))
+            raise RecipeError(sorted(problems, key=by_place))
 
     def to_yaml(self, origin: bool = False) -> str:
         """The whole recipe as YAML, defaults included; loading it again gives an equal recipe.
@@ -203,7 +203,7 @@ def whole(loaded: R | None, problems: Iterable[Problem]) -> R:
     Raises:
         RecipeError: with every problem, sorted by place.
     """
-    if problems := sorted(set(problems), key=_by_place):
+    if problems := sorted(set(problems), key=by_place):
         raise RecipeError(problems)
     assert loaded is not None, "what is no recipe has a problem"
     return loaded
@@ -232,6 +232,7 @@ def _components(section: Section) -> Iterator[Component]:
                 yield from _components(part)
 
 
-def _by_place(problem: Problem) -> tuple[str, int, Problem]:
+def by_place(problem: Problem) -> tuple[str, int, Problem]:
+    """Orders problems by file and line."""
     source, _, line = problem.where.rpartition(":")
     return (source, int(line), problem) if line.isdigit() else (problem.where, 0, problem)

@@ -100,3 +100,10 @@ class Sweep(Section):
         if seeds is not None and len({*seeds}) < len(seeds):
             raise PydanticCustomError("twice", "the same seed twice is the same run twice")
         return seeds
+
+
+def sweep_schema() -> dict[str, Any]:
+    """JSON Schema of sweep files, for editors."""
+    found = Sweep.model_json_schema()
+    found["properties"]["$schema"] = {"type": "string"}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, Final
 from alignkit.errors import Problem, RecipeError, printable, shown
 from alignkit.libraries.known import Libraries
 from alignkit.recipe.composing import REMOVE
-from alignkit.recipe.load import LoadedRecipe, Read, checked, read_roots
+from alignkit.recipe.load import LoadedRecipe, Read, by_place, checked, read_roots
 from alignkit.recipe.local import missing
 from alignkit.recipe.overrides import override
 from alignkit.recipe.stages import changed
@@ -98,7 +98,7 @@ def planned(file: SweepFile, overrides: Sequence[str], libraries: Libraries) -> 
     return list(_with_folders(found.values()))
 
 
-def _with_folders(runs: Sequence[PlannedRun] | Any) -> Iterator[PlannedRun]:  # noqa: ANN401 -- any iterable of runs
+def _with_folders(runs: Iterable[PlannedRun]) -> Iterator[PlannedRun]:
     """The runs with their folders: equal recipes are run once."""
     folders: dict[str, str] = {}
     for run in runs:
@@ -158,7 +158,7 @@ class _Maker:
         """
         if self.problems:
             told = [replace(one, message=one.message + _in_runs(runs)) for one, runs in self.problems.items()]
-            raise RecipeError(told)
+            raise RecipeError(sorted(told, key=by_place))
 
     def _with(self, read: Read, name: str, values: Settings) -> tuple[Read, list[Problem]]:
         """What a recipe file gives with the sweep's settings, `--set` and a point on top."""

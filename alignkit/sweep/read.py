@@ -15,6 +15,7 @@ from alignkit.recipe.composing import first_key
 from alignkit.recipe.files import content_of, usable
 from alignkit.recipe.header import FILE_KEYS, SCHEMA_KEY, SWEEP_KEY
 from alignkit.recipe.libraries import Source
+from alignkit.recipe.load import by_place
 from alignkit.recipe.messages import problems_of
 from alignkit.recipe.tree import Node, Place
 from alignkit.recipe.yaml import read_yaml
@@ -71,7 +72,7 @@ def read_sweep_file(given: str, libraries: Libraries) -> SweepFile:
     # What is said of an arm itself knows its keys, and stands in place of what is said of it from above.
     by_key = {(one.where, one.key): one for one in [*problems, *found, *_arms_of(root), *_keys_of(root)]}
     if by_key or sweep is None:
-        raise RecipeError(sorted(by_key.values(), key=_by_line))
+        raise RecipeError(sorted(by_key.values(), key=by_place))
     return SweepFile(file, content.decode("utf-8-sig"), root, sweep)
 
 
@@ -124,8 +125,3 @@ def _keys_of(root: Node) -> Iterator[Problem]:
 
 def _mapping(node: Node | None) -> dict[str, Node]:
     return node.value if node is not None and isinstance(node.value, dict) else {}
-
-
-def _by_line(problem: Problem) -> tuple[int, Problem]:
-    line = problem.where.rpartition(":")[2]
-    return (int(line) if line.isdigit() else 0, problem)

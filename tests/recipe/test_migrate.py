@@ -11,6 +11,7 @@ from alignkit.cli import main
 from alignkit.errors import RecipeError
 from alignkit.libraries.known import Libraries
 from alignkit.recipe import header, migrate, migrations
+from alignkit.recipe.libraries import is_sweep
 from alignkit.recipe.load import load_recipe
 from alignkit.recipe.migrate import migrate as migrated
 from alignkit.recipe.migrations import MIGRATIONS, Renamed
@@ -233,6 +234,8 @@ def test_an_older_key_is_answered_with_its_name_and_the_way_there(renames):
 
 def test_every_shipped_recipe_gets_one_line_and_nothing_else():
     for path in sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml")):
+        if is_sweep(path):
+            continue
         one = migrated(path, Libraries.here())
         assert one.after.replace("schema: 1\n", "", 1) == one.before, path
         assert one.changes == ([] if "\nschema: 1\n" in one.before else ["schema: 1"]), path
