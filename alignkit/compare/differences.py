@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from alignkit.compare.folders import Folder, Moment
-from alignkit.compare.measured import Numbers
+from alignkit.compare.measured import SET_NAMES, Numbers
 from alignkit.compare.methods import Method, methods_of
 from alignkit.compare.pairing import common, misfit, require
 from alignkit.compare.record import Compared, Comparison, Line, Over
@@ -33,7 +33,7 @@ class Difference:
         over: what the interval is over.
         clusters: how many the items have.
         discordant: items of a 0/1 score that base alone, and other alone, has right; None of another score.
-        is_share: whether all numbers are 0, 1/2 or 1, or scores of a benchmark from 0 to 1.
+        is_share: whether all numbers are 0, 1/2 or 1 and better high, or scores of a benchmark from 0 to 1.
     """
 
     interval: Interval
@@ -100,13 +100,7 @@ def compare(
 def _places(methods: Sequence[Method], wanted: Sequence[str]) -> list[tuple[str, str]]:
     """Item set and measure of all that every folder has, in the order of the first."""
     folders = [folder for method in methods for folder in method.folders]
-    shared = [
-        (name, measure)
-        for name, items in folders[0].sets.items()
-        for measure in items.numbers
-        if all(measure in folder.sets[name].numbers for folder in folders if name in folder.sets)
-        and all(name in folder.sets for folder in folders)
-    ]
+    shared = [place for place in folders[0].places if all(place in other.places for other in folders)]
     if not shared:
         raise CompareError(f"{folders[0].path} and {folders[-1].path}: no measure is in all of them; measure the same")
     names = [measure for _, measure in shared]
@@ -117,8 +111,7 @@ def _places(methods: Sequence[Method], wanted: Sequence[str]) -> list[tuple[str,
 
 
 def _left_out(methods: Sequence[Method], places: Sequence[tuple[str, str]], wanted: Sequence[str]) -> Iterator[str]:
-    folders = [folder for method in methods for folder in method.folders]
-    measured = dict.fromkeys((n, m) for folder in folders for n, items in folder.sets.items() for m in items.numbers)
+    measured = dict.fromkeys(place for method in methods for folder in method.folders for place in folder.places)
     rest = [measure for name, measure in measured if (name, measure) not in places]
     if rest and not wanted:
         yield f"not measured in all of them, and left out: {', '.join(map(printable, rest))}"
@@ -151,14 +144,14 @@ def _difference(base: Method, other: Method, name: str, measure: str, level: flo
     clusters = [base.folders[0].sets[name].clusters[item] for item in items]
     sides = [_matrix(method.folders, name, measure, items) for method in (base, other)]
     single = len(everyone) == 2
-    if single:
+    if single or not items:
         found = paired(sides[1][0], sides[0][0], clusters, level)
     else:
         found = seeds_and_items(sides[1], sides[0], clusters, level, same_seeds=same_seeds)
     over: Over = "items" if single else "seeds and items"
     discordant = _discordant(sides[0][0], sides[1][0]) if single else None
     means = (_mean(sides[0]), _mean(sides[1]))
-    return Difference(found, means, over, len(set(clusters)), discordant, _is_share(base, name, sides))
+    return Difference(found, means, over, len(set(clusters)), discordant, _is_share(base, name, measure, sides))
 
 
 def _over_seeds(base: Method, other: Method, name: str, measure: str, level: float) -> Difference:
@@ -166,21 +159,17 @@ def _over_seeds(base: Method, other: Method, name: str, measure: str, level: flo
 
     Their spread over seeds holds that of items, which are others for each.
     """
-    differences, values, sides, clusters = [], [], [], 0
-    count = 0
-    for one, its in zip(base.folders, other.folders, strict=True):
-        require([one, its], name)
-        items = common([one, its], name, measure)
-        both = _matrix([one, its], name, measure, items)
-        differences.append(paired(both[1], both[0]).value)
-        values.append((mean(both[0]).value, mean(both[1]).value))
-        sides.append(both)
-        clusters += len({one.sets[name].clusters[item] for item in items})
-        count += len(items)
-    of_seeds = mean(differences, level=level)
-    found = Interval(of_seeds.value, of_seeds.se, of_seeds.low, of_seeds.high, level, count, of_seeds.df)
-    means = (_mean([[pair[0] for pair in values]]), _mean([[pair[1] for pair in values]]))
-    return Difference(found, means, "seeds", clusters, None, _is_share(base, name, sides))
+    sides, clusters = [], 0
+    for pair in zip(base.folders, other.folders, strict=True):
+        require(pair, name)
+        items = common(pair, name, measure)
+        sides.append(_matrix(pair, name, measure, items))
+        clusters += len({pair[0].sets[name].clusters[item] for item in items})
+    values = [[mean(row).value for row in both] for both in sides]
+    of_seeds = paired([its for _, its in values], [one for one, _ in values], level=level)
+    found = replace(of_seeds, n=sum(len(both[0]) for both in sides))
+    means = (mean([one for one, _ in values]).value, mean([its for _, its in values]).value)
+    return Difference(found, means, "seeds", clusters, None, _is_share(base, name, measure, sides))
 
 
 def _matrix(folders: Sequence[Folder], name: str, measure: str, items: Sequence[str]) -> list[list[float]]:
@@ -200,9 +189,11 @@ def _discordant(base: Sequence[float], other: Sequence[float]) -> tuple[int, int
     return pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0))
 
 
-def _is_share(base: Method, name: str, sides: Sequence[Sequence[Sequence[float]]]) -> bool:
+def _is_share(base: Method, name: str, measure: str, sides: Sequence[Sequence[Sequence[float]]]) -> bool:
     found = {value for side in sides for row in side for value in row}
-    if name in base.folders[0].sets and name not in ("held-out rows", "samples"):
+    if base.folders[0].sets[name].numbers[measure].better != "higher":
+        return False  # a KL of 0 everywhere
+    if name not in SET_NAMES.values():
         return all(0 <= value <= 1 for value in found)
     return found <= {0.0, 0.5, 1.0}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from alignkit.compare.measured import ItemSet, item_sets
 from alignkit.errors import CompareError, printable, shown
@@ -30,8 +30,14 @@ Moment = Literal["before", "after"]
 class EvaluationRecord(Record):
     """What is read of `evaluation.json`."""
 
-    recipe: str = ""
+    recipe: str
     """YAML of all values."""
+
+    ended: str | None = ""
+    """UTC; null until all is measured."""
+
+    fingerprints: dict[str, str] = Field(default_factory=dict)
+    """`data` and others -> hash, hex."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,11 @@ class Folder:
         return seed if isinstance(seed, int) else None
 
     @property
+    def places(self) -> list[tuple[str, str]]:
+        """Item set and measure of all that was measured."""
+        return [(name, measure) for name, items in self.sets.items() for measure in items.numbers]
+
+    @property
     def recipe_but_seed(self) -> dict[str, Any]:
         """What seeds of one method have in common."""
         return {key: value for key, value in self.recipe.items() if key != "seed"}
@@ -78,8 +89,11 @@ def read_folder(path: Path, moment: Moment) -> Folder:
         RunFolderError: its records are damaged.
     """
     if (path / EVALUATION).is_file():
-        text = read_record(path / EVALUATION, EvaluationRecord).recipe
-        recipe, data, is_run = values_of(text.encode(), str(path / EVALUATION)), None, False
+        record = read_record(path / EVALUATION, EvaluationRecord)
+        if record.ended is None:
+            raise CompareError(f"{path}: its evaluation is not finished; finish it with --output {path} once more")
+        recipe, is_run = values_of(record.recipe.encode(), str(path / EVALUATION)), False
+        data = record.fingerprints.get("data")
     else:
         _insist(path)
         data = read_record(path / RUN, RunRecord).fingerprints.get("data")

@@ -8,7 +8,11 @@ from alignkit import page
 from alignkit.compare.record import Comparison, Line
 from alignkit.compare.words import explained, probability, shown_difference, shown_value, shown_visible
 
-_FIRST, _LAST = ("measure", "items", "clusters"), ("difference", "interval", "p alone", "p", "visible", "meaning")
+_FIRST = ("measure", "items", "clusters")
+_LAST = ("difference", "interval", "around 0", "p alone", "p", "visible", "meaning")
+
+_HALF = 60
+"""Half of a drawing, in units of its view box."""
 
 
 def html(comparison: Comparison) -> str:
@@ -47,8 +51,21 @@ def _row(line: Line) -> list[page.Child | float]:
         *(shown_value(line, value) for value in (line.base_value, line.other_value)),
         difference,
         ends,
+        _drawn(line),
         f"{probability(line.p)} ({'McNemar' if line.test == 'mcnemar' else 't'})",
         probability(line.p_holm),
         shown_visible(line),
         line.sentence,
     ]
+
+
+def _drawn(line: Line) -> page.Child:
+    """The interval beside 0, on a scale of its own; its numbers are in the cells before it."""
+    if line.low is None or line.high is None or line.difference is None or not line.se:
+        return ""
+    unit = _HALF / max(abs(line.low), abs(line.high))
+    zero = page.element("path", d="M0 -8V8", class_="axis")
+    bar = page.element("path", d=f"M{unit * line.low:.1f} 0H{unit * line.high:.1f}", class_="line s0")
+    dot = page.element("circle", cx=round(unit * line.difference, 1), cy=0, r=3.5, class_="mark s0")
+    box = f"{-_HALF - 5} -9 {2 * _HALF + 10} 18"
+    return page.element("svg", zero, bar, dot, viewBox=box, width=90, height=13, aria_hidden="true")

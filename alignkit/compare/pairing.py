@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 from alignkit.compare.folders import Folder
+from alignkit.compare.measured import SET_NAMES
 from alignkit.errors import CompareError, shown
 
 
@@ -30,13 +31,19 @@ def misfit(one: Folder, other: Folder, name: str) -> str | None:
     if differing:
         return (
             f"{where}: {len(differing):,} of {len(fewer):,} prompts differ, the first at {_place(name)} "
-            f"{shown(differing[0])}; measure both on the same prompts"
+            f"{shown(differing[0])}; {_advice(one, other, name)}"
         )
     return None
 
 
 def _place(name: str) -> str:
-    return "row" if name in ("held-out rows", "samples") else "item"
+    return "row" if name in SET_NAMES.values() else "item"
+
+
+def _advice(one: Folder, other: Folder, name: str) -> str:
+    if name in SET_NAMES.values() and one.seed != other.seed:
+        return f"the seed may decide what is held out, and theirs are {one.seed} and {other.seed}"
+    return "measure both on the same prompts"
 
 
 def require(folders: Sequence[Folder], name: str) -> None:

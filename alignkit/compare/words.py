@@ -54,10 +54,9 @@ def amount(line: Line, value: float) -> str:
 
 def moved(line: Line, value: float, sign: str = "") -> str:
     """A difference, or an end of its interval, with two digits of its standard error; `sign` may be `+`."""
-    if line.is_share:
-        return f"{100 * value:{sign}.1f}"
-    known = -math.floor(math.log10(line.se)) + 1 if line.se else 0
-    return f"{value:{sign}.{min(max(known, line.digits), MOST_DIGITS)}f}"
+    unit, least = (100, 1) if line.is_share else (1, line.digits)
+    known = 1 - math.floor(math.log10(unit * line.se)) if line.se else least
+    return f"{unit * value:{sign}.{min(max(known, least), MOST_DIGITS)}f}"
 
 
 def shown_value(line: Line, value: float | None) -> str:

@@ -24,7 +24,19 @@ def made(tmp_path, monkeypatch) -> Callable[..., Path]:
     """Makes a finished run, or what `evaluate` wrote, in an empty working folder."""
     monkeypatch.chdir(tmp_path)
 
-    def make(name, rows=(), samples=(), *, seed=0, data="d", prompts=None, moment="after", alone=False, **benchmarks):
+    def make(
+        name,
+        rows=(),
+        samples=(),
+        *,
+        seed=0,
+        data="d",
+        prompts=None,
+        moment="after",
+        alone=False,
+        ended="",
+        **benchmarks,
+    ):
         """`rows` and `samples`: one mapping for each; `prompts`: text of each row; of a benchmark scores or lines."""
         folder = Path(name)
         folder.mkdir(parents=True)
@@ -32,7 +44,7 @@ def made(tmp_path, monkeypatch) -> Callable[..., Path]:
         moment = "alone" if alone else moment
         texts = prompts or [f"prompt {row}" for row in range(99)]
         if alone:
-            (folder / "evaluation.json").write_text(json.dumps({"recipe": recipe, "model": name}))
+            (folder / "evaluation.json").write_text(json.dumps({"recipe": recipe, "model": name, "ended": ended}))
         else:
             (folder / "recipe.yaml").write_text(recipe)
             (folder / "run.json").write_text(json.dumps({**SESSION, "fingerprints": {"data": data}}))

@@ -12,6 +12,7 @@ import pytest
 
 import alignkit
 from alignkit.cli import main
+from alignkit.compare.html import html
 from alignkit.compare.record import Comparison
 from alignkit.records.fingerprints import prompt_hash
 
@@ -63,9 +64,22 @@ def test_a_table_and_a_sentence_for_each_measure(runs, said):
     assert "\n- AUC of token weights: tidpo is better by 0." in out
     assert "\np: after Holm's correction, as 8 differences were looked at\n" in out
     page = Path("page.html").read_text()
-    assert (
-        page.startswith("<!doctype html>") and "AUC of token weights" in page and '<th scope="col">tidpo</th>' in page
-    )
+    assert page.startswith("<!doctype html>") and '<th scope="col">tidpo</th>' in page
+    assert page.count("<svg ") == page.count("<circle ") > 3
+
+
+def test_a_page_draws_intervals_where_they_are(runs, said):
+    """All of it right of 0: from 60 low / high to 60 of a scale of its own."""
+    _, out, _ = said(runs / "dpo", runs / "tidpo", "--json", "--measure", "weight_auc")
+    comparison = Comparison.model_validate_json(out)
+    line = comparison.lines[0]
+    assert f'd="M{60 * line.low / line.high:.1f} 0H60.0"' in html(comparison)
+
+
+def test_a_name_is_no_markup(runs, said):
+    _, out, _ = said(f"<script>={runs / 'dpo'}", runs / "tidpo", "--html", "page.html")
+    assert out.startswith("tidpo against <script>\n")
+    assert "<script>" not in Path("page.html").read_text()
 
 
 def test_json_has_what_the_run_measured(runs, said):

@@ -9,6 +9,7 @@ import pytest
 
 from alignkit.compare.differences import compare
 from alignkit.compare.words import moved, shown_value
+from alignkit.errors import CompareError
 from alignkit.intervals import mcnemar, paired, seeds_and_items
 
 A, B = [1, 1, 0, 1, 0, 1, 1, 0], [1, 0, 0, 1, 0, 1, 0, 0]
@@ -120,6 +121,16 @@ def test_a_number_that_is_none_claims_nothing(made):
     assert line.sentence == "not comparable: some of the numbers are not finite"
 
 
+def test_no_item_in_common(made):
+    halves = [{"weight_auc": 0.5}, {}], [{}, {"weight_auc": 0.5}]
+    base, other = (
+        [made(f"{name}{seed}", half, seed=seed) for seed in range(2)] for name, half in zip("bo", halves, strict=True)
+    )
+    for arguments in ([base[0], other[0]], [f"B={base[0]},{base[1]}", f"O={other[0]},{other[1]}"]):
+        line = compare(arguments).lines[0]
+        assert (line.items, line.sentence) == (0, "no item has a number in both")
+
+
 def test_one_item_claims_nothing(made):
     line = compare([made("b", t=[0]), made("a", t=[1])]).lines[0]
     assert (line.se, line.low, line.p) == (None, None, 1)
@@ -143,6 +154,8 @@ def test_seeds_on_the_same_items(made):
     expected = seeds_and_items(OTHERS, BASES, same_seeds=True)
     assert (line.over, line.difference, line.se) == ("seeds and items", expected.value, pytest.approx(expected.se))
     assert (line.df, line.test, line.items) == (pytest.approx(expected.df), "t", 4)
+    against_one = only(compare([f"B={base[0]},{base[1]}", other[0]]), "true_reward")
+    assert against_one.se == pytest.approx(seeds_and_items(OTHERS[:1], BASES).se)
     assert found.notes == ["B: 2 runs are its seeds (0, 1)", "O: 2 runs are its seeds (0, 1)"]
 
 
@@ -155,7 +168,10 @@ def test_seeds_with_items_of_their_own(made):
         other.append(made(f"o{seed}", samples=rewards(*its), seed=seed, prompts=prompts))
     line = only(compare([f"B={base[0]},{base[1]}", f"O={other[0]},{other[1]}"]), "true_reward")
     assert (line.over, line.difference, line.se, line.df, line.items) == ("seeds", 0.25, 0, 1, 8)
-    with pytest.raises(ValueError, match=r"^b0 and b1 cannot be paired on samples: 4 of 4 prompts differ"):
+    with pytest.raises(
+        CompareError,
+        match=r"^b0 and b1 cannot be .* differ, the first at row '0'; the seed may decide what .* are 0 and 1$",
+    ):
         compare([f"B={base[0]},{base[1]}", f"O={other[0]}"])
 
 
@@ -193,6 +209,12 @@ def test_older_records_of_the_same_data(made):
 def test_evaluations_have_one_moment(made):
     found = compare([made("a", t=A, alone=True), made("run", t=B, moment="before")], moment="before")
     assert found.lines[0].difference == -0.25
+
+
+def test_an_unfinished_evaluation_is_refused(made):
+    ours = made("a", t=A, alone=True)
+    with pytest.raises(CompareError, match=r"^b: its evaluation is not finished; finish it with --output b once more$"):
+        compare([ours, made("b", t=B, alone=True, ended=None)])
 
 
 def test_what_not_all_have_is_left_out(made):
