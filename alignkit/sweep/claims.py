@@ -8,7 +8,7 @@ grid beyond the other. Two things are drawn by chance, rows and seeds; their var
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,11 @@ from alignkit.intervals import Interval, mean, smallest_visible
 from alignkit.intervals.crossed import added
 from alignkit.registry import Section, suggestion
 from alignkit.sweep.record import SweepRun
+
+WHAT_VERDICTS_ARE = (
+    "claims: 95 % intervals over seeds and held-out prompts, not corrected for their number; verdicts are of this "
+    "model and data alone"
+)
 
 Verdict = Literal["replicated", "not replicated", "cannot tell"]
 
@@ -81,25 +86,33 @@ class Outcome:
     visible: float
 
     @property
+    def _towards(self) -> tuple[float, float]:
+        """The interval, with the paper's direction upwards."""
+        of = self.difference
+        return (of.low, of.high) if self.claim.direction == "higher" else (-of.high, -of.low)
+
+    @property
     def verdict(self) -> Verdict:
         """From the interval, never from the number itself."""
-        sign = 1 if self.claim.direction == "higher" else -1
-        low, high = sorted((sign * self.difference.low, sign * self.difference.high))
-        if self.seeds < FEWEST_SEEDS or not (math.isfinite(low) and math.isfinite(high)):
+        low, high = self._towards
+        if self.seeds < FEWEST_SEEDS or math.isnan(low):
             return "cannot tell"
         if low > 0:
             return "replicated"
-        return "not replicated" if high < max(self.claim.matters, 0) else "cannot tell"
+        return "not replicated" if high < self.claim.matters else "cannot tell"
 
     @property
     def words(self) -> str:
         """The verdict with what it rests on."""
-        if self.verdict == "replicated":
-            return self.verdict
         if self.verdict == "not replicated":
-            sign = 1 if self.claim.direction == "higher" else -1
-            is_opposite = max(sign * self.difference.low, sign * self.difference.high) < 0
-            return f"{self.verdict} ({'the opposite' if is_opposite else f'less than {self.claim.matters:g}'})"
+            why = "the opposite" if self._towards[1] < 0 else f"an effect of {self.claim.matters:g} is excluded"
+            return f"{self.verdict} ({why})"
+        if self.verdict == "replicated":
+            return (
+                f"{self.verdict} (less than {self.claim.matters:g})"
+                if self._towards[1] < self.claim.matters
+                else self.verdict
+            )
         if self.seeds < FEWEST_SEEDS:
             return f"{self.verdict} (fewer than {FEWEST_SEEDS} seeds)"
         return f"{self.verdict} (smallest visible effect {self.visible:.2g})"
@@ -108,7 +121,7 @@ class Outcome:
 # --- from runs to outcomes ---
 
 
-def refuse_claims(claims: Sequence[Claim], runs: Sequence[SweepRun], metrics: Sequence[str]) -> None:
+def refuse_unknown(claims: Sequence[Claim], runs: Sequence[SweepRun], metrics: Collection[str]) -> None:
     """Refuses claims that the sweep cannot test.
 
     Args:
@@ -152,9 +165,12 @@ def tested(claims: Sequence[Claim], runs: Sequence[SweepRun], folder: Path) -> l
     return [_tested(claim, runs, measured) for claim in claims]
 
 
-def _tested(claim: Claim, runs: Sequence[SweepRun], measured: Any) -> Outcome:  # noqa: ANN401 -- run -> its folder
-    terms = [(sign * side, _by_seed(runs, arm, point)) for sign, point in zip((1, -1), _points(claim), strict=False)
-             for side, arm in ((1, claim.of), (-1, claim.than))]
+def _tested(claim: Claim, runs: Sequence[SweepRun], measured: Callable[[SweepRun], Folder]) -> Outcome:
+    terms = [
+        (sign * side, _by_seed(runs, arm, point))
+        for sign, point in zip((1, -1), _points(claim), strict=False)
+        for side, arm in ((1, claim.of), (-1, claim.than))
+    ]
     seeds = [seed for seed in terms[0][1] if all(_is_finished(of.get(seed)) for _, of in terms)]
     found = [_of_seed([(sign, measured(of[seed])) for sign, of in terms], claim.metric) for seed in seeds]
     difference = _over(found)
@@ -162,7 +178,7 @@ def _tested(claim: Claim, runs: Sequence[SweepRun], measured: Any) -> Outcome:  
 
 
 def _over(seeds: Sequence[tuple[Sequence[float], Sequence[str]]]) -> Interval:
-    """The mean difference over seeds and rows, given the differences of each seed's rows and their prompts."""
+    """The mean difference over seeds and rows, given each seed's differences and the rows' prompts; NaN of none."""
     over_rows = mean([one for values, _ in seeds for one in values], [one for _, prompts in seeds for one in prompts])
     over_seeds = mean([mean(values).value for values, _ in seeds])
     return added([over_rows, over_seeds]) if len(seeds) > 1 else over_rows
@@ -173,8 +189,9 @@ def _of_seed(terms: Sequence[tuple[int, Folder]], metric: str) -> tuple[list[flo
     sets = [_set_of(folder, metric) for _, folder in terms]
     for _, folder in terms[1:]:
         require([terms[0][1], folder], sets[0].name)
-    items = [item for item in sets[0].numbers[metric].records if all(item in s.numbers[metric].records for s in sets)]
-    columns = [[sign * part for part in one.numbers[metric].over(items)] for (sign, _), one in zip(terms, sets, strict=True)]
+    numbers = [one.numbers[metric] for one in sets]
+    items = [item for item in numbers[0].records if all(item in one.records for one in numbers[1:])]
+    columns = [[sign * part for part in one.over(items)] for (sign, _), one in zip(terms, numbers, strict=True)]
     return [math.fsum(row) for row in zip(*columns, strict=True)], [sets[0].clusters[item] for item in items]
 
 
@@ -220,7 +237,10 @@ def _is_finished(run: SweepRun | None) -> bool:
 
 def as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """What `table.json` holds of them; NaN and infinity are null there."""
-    return [{**one.claim.model_dump(mode="json"), **_numbers(one), "verdict": one.verdict, "words": one.words} for one in outcomes]
+    return [
+        {**one.claim.model_dump(mode="json"), **_numbers(one), "verdict": one.verdict, "words": one.words}
+        for one in outcomes
+    ]
 
 
 def _numbers(one: Outcome) -> dict[str, float | None]:
@@ -236,16 +256,7 @@ def table_of(outcomes: Sequence[Outcome]) -> Table:
         table.add_column(name, overflow="fold")
     for one in outcomes:
         claim, of = one.claim, one.difference
-        said = f"{claim.of} - {claim.than}{' (change)' if claim.minus is not None else ''}: {claim.metric} {claim.direction}"
+        what = "" if claim.minus is None else ", change"
+        said = f"{claim.metric} {claim.direction}: {claim.of} - {claim.than}{what}"
         table.add_row(claim.name, said, f"{of.value:+.3f}\n[{of.low:+.3f}, {of.high:+.3f}]", one.words)
     return table
-
-
-def sentences(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """What is said below the table."""
-    if outcomes:
-        level = outcomes[0].difference.level
-        yield (
-            f"claims: {level:.0%} intervals over seeds and held-out prompts, not corrected for their number; a verdict "
-            "is of this model and data"
-        )
