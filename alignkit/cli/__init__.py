@@ -22,6 +22,7 @@ from alignkit.cli import (
     describe,
     diff,
     doctor,
+    frontier,
     library,
     listing,
     merge,
@@ -53,6 +54,7 @@ app.command("run", cls=Verb)(run.run)
 app.command("reproduce", cls=Verb)(reproduce.reproduce)
 app.command("plan", cls=Verb)(plan.plan)
 app.command("sweep", cls=Verb)(sweep.sweep)
+app.command("frontier", cls=Verb)(frontier.frontier)
 app.command("sample", cls=Verb)(sample.sample)
 app.command("merge", cls=Verb)(merge.merge)
 app.command("push", cls=Verb)(push.push)

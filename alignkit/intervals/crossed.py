@@ -3,7 +3,8 @@
 Two things are drawn by chance: seeds, and items. Their variances add: that of the seeds' means over the seeds, and that
 of the items' means over the items, with the degrees of freedom of Welch and Satterthwaite. What seed and item do
 together is in both and so counted twice, which makes the interval too wide rather than too narrow, by at most a factor
-of sqrt(2). With one seed on a side nothing is known of that side's seeds.
+of sqrt(2). With one seed on a side nothing is known of that side's seeds; with two that are paired the interval is
+somewhat too sure where seeds matter most (docs/compare.md).
 """
 
 from __future__ import annotations

@@ -54,6 +54,7 @@ class Series:
         markers: whether each point has a mark.
         line: whether points are joined.
         names: what each point is, shown where the pointer rests on its mark.
+        place: the series whose colour, dash and mark it has; None for those of its own place.
     """
 
     label: str
@@ -64,6 +65,7 @@ class Series:
     markers: bool = False
     line: bool = True
     names: Sequence[str] | None = None
+    place: int | None = None
 
 
 def lines(
@@ -200,7 +202,7 @@ def _drawing(
     across = Axis.over((x for one in series for x in one.x), LEFT, width - RIGHT, limits[0])
     heights = (y for one in series for y in (*one.y, *(one.low or ()), *(one.high or ())))
     up = Axis.over(heights, height - BOTTOM, top, limits[1])
-    drawn = [part for place, one in enumerate(series) for part in _drawn(one, place, across, up)]
+    drawn = [part for place, one in enumerate(series) for part in _drawn(one, _place(one, place), across, up)]
     said = caption or f"{labels[1]} by {labels[0]}"
     names = f"{said}: {', '.join(one.label for one in series)}" if len(series) > 1 else said
     made = element("svg", *_grid(across, up, labels), *drawn, *legend, role="img", aria_label=names)
@@ -220,6 +222,10 @@ def _grid(across: Axis, up: Axis, labels: tuple[str, str]) -> Iterator[Element]:
     yield element("text", labels[0], x=(left + right) / 2, y=bottom + 36, class_="label middle")
     y = (top + bottom) / 2
     yield element("text", labels[1], x=14, y=y, transform=f"rotate(-90 14 {y:g})", class_="label middle")
+
+
+def _place(one: Series, place: int) -> int:
+    return place if one.place is None else one.place
 
 
 def _drawn(one: Series, place: int, across: Axis, up: Axis) -> Iterator[Element]:
@@ -259,7 +265,8 @@ def _legend(series: Sequence[Series], width: int) -> tuple[list[Element], int]:
     """Its elements, and how many lines it takes."""
     drawn: list[Element] = []
     x, row = float(LEFT), 0
-    for place, one in enumerate(series):
+    for number, one in enumerate(series):
+        place = _place(one, number)
         room = 36 + LETTER * len(one.label)
         if x + room > width - RIGHT and x > LEFT:
             x, row = float(LEFT), row + 1

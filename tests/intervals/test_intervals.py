@@ -140,6 +140,14 @@ def test_seeds_and_items_hold_what_they_estimate(of_seeds):
     assert np.mean([one.low < 0 < one.high for one in found]) > 0.93
 
 
+@pytest.mark.parametrize(("seeds", "held"), [(2, 0.89), (3, 0.93), (5, 0.95)])
+def test_few_seeds(seeds, held):
+    """The worst case, paired seeds that matter far more than items; docs/compare.md has the figures."""
+    rng = np.random.default_rng(6)
+    found = [seeds_and_items(*(runs(rng, seeds, 100, 0.3) for _ in range(2)), same_seeds=True) for _ in range(1000)]
+    assert np.mean([one.low < 0 < one.high for one in found]) == pytest.approx(held, abs=0.012)
+
+
 def test_items_alone_are_too_sure_where_seeds_matter():
     rng = np.random.default_rng(5)
     found = [seeds_and_items(runs(rng, 1, 200, 0.3), runs(rng, 1, 200, 0.3)) for _ in range(200)]

@@ -76,7 +76,8 @@ def test_every_problem_is_told_once_with_the_runs_that_have_it(write):
     assert complaint(write(text), ()).split("\n") == [
         "sweep.yaml:3: training.steps: expected a whole number, got 'none' (a string) (in run "
         "dpo-losses.0.beta=0.5-seed=0 and 7 more)",
-        "sweep.yaml:7: losses.0.beta: must be greater than 0, got -1.0 (in run dpo-losses.0.beta=-1.0-seed=0 and 1 more)",
+        "sweep.yaml:7: losses.0.beta: must be greater than 0, got -1.0 (in run dpo-losses.0.beta=-1.0-seed=0 and "
+        "1 more)",
     ]
 
 

@@ -1,0 +1,356 @@
+"""The frontier of each arm with a band, the area between two, and how far each point is from the best possible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from alignkit.errors import RunFolderError, shown
+from alignkit.frontier.bootstrap import SAMPLES, drawn_again
+from alignkit.frontier.curves import GRID, LEAST_KL, best_kl, curves, is_fitted, off_monotone, support
+from alignkit.frontier.points import Measured, Point, read_points
+from alignkit.intervals import Interval, holm, interval
+from alignkit.lazy import numpy as np
+from alignkit.lazy import scipy_special as special
+from alignkit.registry import suggestion
+from alignkit.sweep.record import read_sweep
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+REWARD: Final = "true_reward"
+COST: Final = "kl"
+LEVEL: Final = 0.95
+ROUNDING: Final = 1e-9
+"""Size of a difference, and of a spread, that is none: sums of the same numbers in another order."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Reward over cost with a band that holds the whole curve with probability `LEVEL`.
+
+    Attributes:
+        cost: [G] places, nats where the cost is KL.
+        reward: [G].
+        low: [G] lower edge.
+        high: [G] upper edge.
+    """
+
+    cost: Sequence[float]
+    reward: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One method.
+
+    Attributes:
+        name: what it is called.
+        points: how many it has.
+        curve: its frontier; None where fewer than two points have a distance to the reference.
+        is_fitted: whether that is a parabola through all runs; else straight lines join its points.
+        off_monotone: how far a parabola is from the best curve that never falls, reward; None for straight lines.
+    """
+
+    name: str
+    points: int
+    curve: Curve | None
+    is_fitted: bool
+    off_monotone: float | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """One point, over all seeds.
+
+    Attributes:
+        point: which.
+        reward: its reward.
+        cost: its cost.
+        efficiency: the least KL for its reward over its KL; None where that is not known.
+    """
+
+    point: Point
+    reward: Interval
+    cost: Interval
+    efficiency: Interval | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm less the base, at equal cost.
+
+    Attributes:
+        arm: the arm.
+        base: what it is compared with.
+        low: cost from which both have points.
+        high: cost to which both have points.
+        area: mean difference of reward over log cost between the two; seeds and prompts drawn again.
+        of_models: the same of these very models: prompts alone drawn again.
+        p: of the test whether the area is 0, after Holm's correction for all comparisons.
+        curve: the difference at each cost.
+    """
+
+    arm: str
+    base: str
+    low: float
+    high: float
+    area: Interval
+    of_models: Interval
+    p: float
+    curve: Curve
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """All that is known of a sweep's frontiers.
+
+    Attributes:
+        reward: the measure that should be large.
+        cost: what it is paid with.
+        seeds: those that all points have.
+        start: reward before training; NaN where it is not known.
+        has_best: whether the best possible frontier is known, as on the built-in world.
+        arms: the methods; the base is one of them.
+        base: the one that others are compared with.
+        places: all points.
+        comparisons: with the base, of arms that share a range of cost with it.
+        apart: arms that share none with it.
+        left_out: sentences about what could not be used.
+    """
+
+    reward: str
+    cost: str
+    seeds: Sequence[int]
+    start: float
+    has_best: bool
+    arms: Sequence[Arm]
+    base: str
+    places: Sequence[Place]
+    comparisons: Sequence[Comparison]
+    apart: Sequence[str]
+    left_out: Sequence[str]
+
+
+def frontier_of(folder: Path, reward: str = REWARD, cost: str = COST, base: str | None = None) -> Frontier:
+    """The frontiers of a sweep's folder.
+
+    Args:
+        folder: of the sweep.
+        reward: the measure of sampled responses that should be large.
+        cost: the one that it is paid with.
+        base: the arm that others are compared with; None for the first one.
+
+    Raises:
+        RunFolderError: it is no sweep, nothing in it can be used, or it has no such arm.
+    """
+    record = read_sweep(folder)
+    if base is not None and base not in record.arms:
+        raise RunFolderError(f"--base: {folder} has no arm {shown(base)}; {suggestion(base, record.arms)}")
+    return frontier(read_points(folder, record, reward, cost), reward, cost, base)
+
+
+def frontier(
+    measured: Measured, reward: str = REWARD, cost: str = COST, base: str | None = None, samples: int = SAMPLES
+) -> Frontier:
+    """The frontiers of what was measured.
+
+    Args:
+        measured: reward and cost of each run, prompt by prompt.
+        reward: what the one is called.
+        cost: what the other is called.
+        base: the arm that others are compared with; None for the first one.
+        samples: how often everything is drawn again.
+    """
+    base = base or measured.arms[0]
+    has_best = (reward, cost) == (REWARD, COST) and 0 < measured.start < 1
+    scene = _Scene(measured, samples)
+    arms = [scene.arm(name) for name in measured.arms]
+    pairs = [(name, scene.common(name, base)) for name in measured.arms if name != base]
+    compared = [scene.comparison(name, base, ends) for name, ends in pairs if ends is not None]
+    adjusted = holm([one.area.p for one in compared])
+    return Frontier(
+        reward,
+        cost,
+        measured.seeds,
+        measured.start,
+        has_best,
+        arms,
+        base,
+        [scene.place(place, measured.start if has_best else None) for place in range(len(measured.points))],
+        [_with_p(one, p) for one, p in zip(compared, adjusted, strict=True)],
+        [name for name, ends in pairs if ends is None],
+        [*measured.left_out, *scene.left_out],
+    )
+
+
+def _unless_rounding(value: float) -> float:
+    return value if abs(value) > ROUNDING else 0.0
+
+
+def _with_p(one: Comparison, p: float) -> Comparison:
+    return Comparison(one.arm, one.base, one.low, one.high, one.area, one.of_models, p, one.curve)
+
+
+class _Scene:
+    """What was measured, and what it would have been with other seeds and prompts."""
+
+    def __init__(self, measured: Measured, samples: int) -> None:
+        self.measured = measured
+        self.means = measured.means
+        self.count = len(measured.seeds)
+        self.prompts = min(map(len, measured.counts))
+        self.again = drawn_again(measured, seeds=True, samples=samples) if self.count > 1 else None
+        self.of_models = drawn_again(measured, seeds=False, samples=samples)
+        is_far = (self.means[:, 1].min(0) > LEAST_KL).tolist()
+        self.used = {arm: [place for place in measured.of(arm) if is_far[place]] for arm in measured.arms}
+        self.left_out = [
+            f"{point.arm} {point.label}: at the reference, so it has no place on a scale of log KL"
+            for place, point in enumerate(measured.points)
+            if not is_far[place]
+        ]
+
+    @property
+    def drawn(self) -> ndarray:
+        """[B, S, 2, N] what else might have been: other seeds and prompts; of one seed, other prompts."""
+        return self.of_models if self.again is None else self.again
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom of what comes of them."""
+        return self.count - 1 if self.count > 1 else self.prompts - 1
+
+    def arm(self, name: str) -> Arm:
+        """The frontier of one arm."""
+        used = self.used[name]
+        if len(used) < 2:
+            return Arm(name, len(used), None, False, None)
+        log_kl, reward = np.log(self.means[:, 1, used]), self.means[:, 0, used]
+        grid = np.linspace(*support(log_kl), GRID)
+        estimate, drawn = self._curve(name, grid), self._curves(name, grid, self.drawn)
+        fitted = is_fitted(len(used))
+        return Arm(name, len(used), self._banded(grid, estimate, drawn), fitted, off_monotone(log_kl, reward))
+
+    def common(self, name: str, base: str) -> tuple[float, float] | None:
+        """The range of log cost in which both arms have points; None where there is none."""
+        if min(len(self.used[name]), len(self.used[base])) < 2:
+            return None
+        ends = [support(np.log(self.means[:, 1, self.used[arm]])) for arm in (name, base)]
+        low, high = max(one[0] for one in ends), min(one[1] for one in ends)
+        return (low, high) if low < high else None
+
+    def comparison(self, name: str, base: str, ends: tuple[float, float]) -> Comparison:
+        """One arm less another over a range of log cost; p is filled in when all are there."""
+        grid = np.linspace(*ends, GRID)
+        estimate = self._curve(name, grid) - self._curve(base, grid)
+        drawn, of_models = (
+            self._curves(name, grid, again) - self._curves(base, grid, again) for again in (self.drawn, self.of_models)
+        )
+        area = self._interval(float(estimate.mean()), drawn.mean(1))
+        error = _unless_rounding(float(of_models.mean(1).std(ddof=1)))
+        alone = interval(area.value, error, n=self.count, df=self.prompts - 1, level=LEVEL)
+        curve = self._banded(grid, estimate, drawn)
+        return Comparison(name, base, math.exp(ends[0]), math.exp(ends[1]), area, alone, math.nan, curve)
+
+    def place(self, place: int, start: float | None) -> Place:
+        """One point with its intervals."""
+        mean, drawn = self.means[:, :, place].mean(0), self.drawn[..., place].mean(1)
+        reward, cost = (self._interval(float(mean[kind]), drawn[:, kind]) for kind in (0, 1))
+        efficiency = None
+        if start is not None and cost.value > LEAST_KL:
+            shares = best_kl(drawn[:, 0], start) / drawn[:, 1]
+            efficiency = self._interval(float(best_kl(reward.value, start) / cost.value), shares)
+        return Place(self.measured.points[place], reward, cost, efficiency)
+
+    def _curve(self, name: str, grid: ndarray) -> ndarray:
+        found: ndarray = self._curves(name, grid, self.means[None])[0]
+        return found
+
+    def _curves(self, name: str, grid: ndarray, runs: ndarray) -> ndarray:
+        """[B, G] of [B, S, 2, N] runs."""
+        used = self.used[name]
+        return curves(np.log(np.maximum(runs[:, :, 1, used], LEAST_KL)), runs[:, :, 0, used], grid)
+
+    @property
+    def _correction(self) -> float:
+        """The spread of S seeds drawn from S is too small by this factor."""
+        return math.sqrt(self.count / (self.count - 1)) if self.count > 1 else 1.0
+
+    def _interval(self, value: float, drawn: ndarray) -> Interval:
+        error = _unless_rounding(float(drawn.std(ddof=1)))
+        return interval(_unless_rounding(value), error * self._correction, n=self.count, df=self.df, level=LEVEL)
+
+    def _banded(self, grid: ndarray, estimate: ndarray, drawn: ndarray) -> Curve:
+        """A curve with a band as wide as the largest deviation anywhere on it asks for."""
+        spread = drawn.std(0, ddof=1)
+        safe = np.where(spread > ROUNDING, spread, 1.0)
+        largest = float(np.quantile((np.abs(drawn - estimate) / safe).max(1), LEVEL))
+        # What is exceeded as rarely when the spread itself is known from few seeds.
+        factor = -float(special.stdtrit(self.df, special.ndtr(-largest)))
+        half = factor * self._correction * spread
+        return Curve(np.exp(grid).tolist(), estimate.tolist(), (estimate - half).tolist(), (estimate + half).tolist())
+
+
+def as_json(found: Frontier) -> dict[str, Any]:
+    """All numbers; NaN and infinity are null."""
+    return {
+        "reward": found.reward,
+        "cost": found.cost,
+        "level": LEVEL,
+        "seeds": [*found.seeds],
+        "start": _finite(found.start),
+        "base": found.base,
+        "arms": [
+            {
+                "arm": arm.name,
+                "points": arm.points,
+                "curve": None if arm.curve is None else _curve_json(arm.curve),
+                "kind": None if arm.curve is None else "parabola in log cost" if arm.is_fitted else "straight lines",
+                "off_monotone": arm.off_monotone,
+            }
+            for arm in found.arms
+        ],
+        "points": [
+            {
+                "arm": one.point.arm,
+                "settings": {**one.point.settings},
+                "reward": _interval_json(one.reward),
+                "cost": _interval_json(one.cost),
+                "efficiency": None if one.efficiency is None else _interval_json(one.efficiency),
+            }
+            for one in found.places
+        ],
+        "areas": [
+            {
+                "arm": one.arm,
+                "base": one.base,
+                "from": one.low,
+                "to": one.high,
+                "area": _interval_json(one.area),
+                "p": _finite(one.area.p),
+                "p_holm": _finite(one.p),
+                "of_these_models": _interval_json(one.of_models),
+                "curve": _curve_json(one.curve),
+            }
+            for one in found.comparisons
+        ],
+        "apart": [*found.apart],
+        "left_out": [*found.left_out],
+    }
+
+
+def _curve_json(curve: Curve) -> Mapping[str, Sequence[float]]:
+    return {"cost": curve.cost, "reward": curve.reward, "low": curve.low, "high": curve.high}
+
+
+def _interval_json(one: Interval) -> dict[str, float | None]:
+    return {key: _finite(float(getattr(one, key))) for key in ("value", "se", "low", "high", "df")}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
