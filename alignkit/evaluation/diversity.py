@@ -27,20 +27,33 @@ class ByPrompt(Summary):
     """
 
     @abstractmethod
-    def without_each(self, prompts: Mapping[Any, Records]) -> tuple[float, list[float]] | None:
-        """The number, and what it is without each of the prompts in turn; None where there is none."""
+    def without_each(self, prompts: Mapping[Any, Records]) -> tuple[float, dict[Any, float]] | None:
+        """The number, and what it is without each of the prompts that have a part in it; None where there is none."""
 
     def of(self, records: Records) -> Estimate | None:
         """Of the samples that have text."""
         found = self.without_each(_by_prompt(records))
-        return None if found is None else (found[0], _jackknife(found[1]))
+        return None if found is None else (found[0], _jackknife([*found[1].values()]))
 
     def change(self, before: Records, after: Records) -> Estimate | None:
         """A prompt is left out before and after together."""
         old, new = self.without_each(_by_prompt(before)), self.without_each(_by_prompt(after))
-        if old is None or new is None:
+        if old is None or new is None or old[1].keys() != new[1].keys():
             return None
-        return new[0] - old[0], _jackknife([b - a for a, b in zip(old[1], new[1], strict=True)])
+        return new[0] - old[0], _jackknife([new[1][prompt] - one for prompt, one in old[1].items()])
+
+    def parts(self, records: Records) -> list[float | None] | None:
+        """The number, and how far it falls without the record's prompt: with prompts as clusters, their spread is the
+        jackknife's error."""
+        prompts = _by_prompt(records)
+        found = self.without_each(prompts)
+        if found is None:
+            return None
+        value, without = found
+        middle, count = math.fsum(without.values()) / len(without), sum(len(prompts[prompt]) for prompt in without)
+        scale = count * (len(without) - 1) / len(without)
+        part = {prompt: value + scale / len(prompts[prompt]) * (middle - one) for prompt, one in without.items()}
+        return [part.get(_prompt(record)) for record in records]
 
 
 @dataclass(frozen=True)
@@ -53,15 +66,15 @@ class Distinct(ByPrompt):
 
     n: int
 
-    def without_each(self, prompts: Mapping[Any, Records]) -> tuple[float, list[float]] | None:
+    def without_each(self, prompts: Mapping[Any, Records]) -> tuple[float, dict[Any, float]] | None:
         """An n-gram is lost with a prompt that alone has it."""
-        counts = [self._counted(records) for records in prompts.values()]
-        holders = Counter(gram for count in counts for gram in count)
-        total = sum(count.total() for count in counts)
+        counts = {prompt: self._counted(records) for prompt, records in prompts.items()}
+        holders = Counter(gram for count in counts.values() for gram in count)
+        total = sum(count.total() for count in counts.values())
         if total == 0:
             return None
-        alone = [sum(holders[gram] == 1 for gram in count) for count in counts]
-        rest = [_ratio(len(holders) - own, total - count.total()) for own, count in zip(alone, counts, strict=True)]
+        alone = {prompt: sum(holders[gram] == 1 for gram in count) for prompt, count in counts.items()}
+        rest = {prompt: _ratio(len(holders) - alone[prompt], total - counts[prompt].total()) for prompt in counts}
         return len(holders) / total, rest
 
     def _counted(self, records: Records) -> Grams:
@@ -71,10 +84,12 @@ class Distinct(ByPrompt):
 class SelfBleu(ByPrompt):
     """Mean BLEU-4 of each sample with the others of its prompt as references; prompts with one sample have none."""
 
-    def without_each(self, prompts: Mapping[Any, Records]) -> tuple[float, list[float]] | None:
+    def without_each(self, prompts: Mapping[Any, Records]) -> tuple[float, dict[Any, float]] | None:
         """Samples count alike, whatever their prompt."""
-        texts = [tuple(one["response"] for one in records if "response" in one) for records in prompts.values()]
-        return _means([self_bleu(some) if len(some) > 1 else () for some in texts])
+        texts = {
+            prompt: tuple(one["response"] for one in some if "response" in one) for prompt, some in prompts.items()
+        }
+        return _means({prompt: self_bleu(some) if len(some) > 1 else () for prompt, some in texts.items()})
 
 
 @dataclass(frozen=True)
@@ -87,9 +102,9 @@ class MeanByPrompt(ByPrompt):
 
     key: str
 
-    def without_each(self, prompts: Mapping[Any, Records]) -> tuple[float, list[float]] | None:
+    def without_each(self, prompts: Mapping[Any, Records]) -> tuple[float, dict[Any, float]] | None:
         """Samples count alike, whatever their prompt."""
-        return _means([[record[self.key] for record in records if self.key in record] for records in prompts.values()])
+        return _means({prompt: [one[self.key] for one in some if self.key in one] for prompt, some in prompts.items()})
 
 
 class Diversity(Measure):
@@ -120,21 +135,26 @@ class Diversity(Measure):
         ]
 
 
+def _prompt(record: Record) -> Any:  # noqa: ANN401 -- text, or a number
+    """What tells prompts apart: their text, or the row's place where there is none."""
+    return record.get("prompt") or record["row"]
+
+
 def _by_prompt(records: Records) -> dict[Any, list[Record]]:
-    """Prompt, or the row's place where it has no text -> its samples."""
+    """Prompt -> its samples."""
     found: dict[Any, list[Record]] = {}
     for record in records:
-        found.setdefault(record.get("prompt") or record["row"], []).append(record)
+        found.setdefault(_prompt(record), []).append(record)
     return found
 
 
-def _means(values: Sequence[Sequence[float]]) -> tuple[float, list[float]] | None:
+def _means(values: Mapping[Any, Sequence[float]]) -> tuple[float, dict[Any, float]] | None:
     """Of values by prompt: their mean, and that without each prompt that has any."""
-    values = [some for some in values if some]
-    total, number = math.fsum(map(math.fsum, values)), sum(map(len, values))
+    sums = {prompt: (math.fsum(some), len(some)) for prompt, some in values.items() if some}
+    total, number = math.fsum(one for one, _ in sums.values()), sum(count for _, count in sums.values())
     if not number:
         return None
-    return total / number, [_ratio(total - math.fsum(some), number - len(some)) for some in values]
+    return total / number, {prompt: _ratio(total - one, number - count) for prompt, (one, count) in sums.items()}
 
 
 def _ratio(above: float, below: float) -> float:

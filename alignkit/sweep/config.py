@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from alignkit.registry import Section
+from alignkit.sweep.claims import Claim
 
 NAME: Final = "[A-Za-z0-9][A-Za-z0-9_.-]{0,39}"
 """Regular expression of an arm's name; run folders are called after it."""
@@ -90,6 +91,9 @@ class Sweep(Section):
 
     report: list[str] | None = Field(None, min_length=1)
     """The measures of `eval.json` that the table shows; null for all that a run's own table shows."""
+
+    claims: list[Claim] = Field(default_factory=list)
+    """What a paper says of these arms; each is tested at the end."""
 
     keep: Keep = "final"
     """What stays of a finished run besides its records: `all`, the `final` model without checkpoints, or `none`."""

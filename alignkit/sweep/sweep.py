@@ -22,12 +22,14 @@ from alignkit.records.files import clear, one_line, write_json
 from alignkit.records.lock import HOLDER, LOCK, locked
 from alignkit.records.versions import versions
 from alignkit.rewards import permission
+from alignkit.sweep import claims
 from alignkit.sweep.children import THREADS, Child, Ended, cores, run_all, threads
+from alignkit.sweep.claims import Claim
 from alignkit.sweep.config import Keep
 from alignkit.sweep.planning import PlannedRun, planned
 from alignkit.sweep.read import SweepFile, read_sweep_file
 from alignkit.sweep.record import SWEEP, TABLE, SweepRecord, SweepRun, read_sweep, write_sweep
-from alignkit.sweep.table import as_json, refuse_unknown, reported, rows_of, table_of
+from alignkit.sweep.table import as_json, measured, refuse_unknown, reported, rows_of, table_of
 
 EVERY = 60.0
 """Seconds between two lines about a run that is going on, where there is no terminal."""
@@ -73,7 +75,7 @@ def run_sweep(
             stop = Interrupted(number)
             stop.message = f"stopped by {Signals(number).name}; {keeper.counted}; go on with {going_on}"
             raise stop
-        _conclude(keeper, console, going_on)
+        _conclude(keeper, file.sweep.claims, console, going_on)
     return folder
 
 
@@ -87,7 +89,9 @@ def read(sweep: Path | str, overrides: Sequence[str]) -> tuple[SweepFile, list[P
     libraries = Libraries.here()
     file = read_sweep_file(str(sweep), libraries)
     runs = planned(file, overrides, libraries)
-    refuse_unknown(file.sweep.report, [run.loaded.recipe for run in runs])
+    recipes = [run.loaded.recipe for run in runs]
+    refuse_unknown(file.sweep.report, recipes)
+    claims.refuse_unknown(file.sweep.claims, [run.recorded() for run in runs], measured(recipes))
     return file, runs
 
 
@@ -278,13 +282,17 @@ class _Scene:
         self._display.shut()
 
 
-def _conclude(keeper: _Keeper, console: Console, going_on: str) -> None:
+def _conclude(keeper: _Keeper, of: Sequence[Claim], console: Console, going_on: str) -> None:
     """Writes and shows the table."""
     measures = keeper.record.report or []
     rows = rows_of(keeper.record, keeper.folder)
-    write_json(keeper.folder / TABLE, as_json(rows, measures))
+    outcomes = claims.tested(of, keeper.record.runs, keeper.folder)
+    write_json(keeper.folder / TABLE, {**as_json(rows, measures), "claims": claims.as_json(outcomes)})
     console.print(table_of(rows, measures))
     note(console, _what_intervals_are(rows))
+    if outcomes:
+        console.print(claims.table_of(outcomes))
+        note(console, claims.WHAT_VERDICTS_ARE)
     for run in keeper.failed:
         note(console, f"failed: {run.name}: {run.error} (log: {keeper.folder}/logs/{run.name}.log)")
     if keeper.failed:

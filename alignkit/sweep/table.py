@@ -75,13 +75,18 @@ def reported(recipe: Recipe) -> list[str]:
     return [value.name for measure in recipe.evaluation.chosen for value in measure.values if value.label is not None]
 
 
+def measured(recipes: Sequence[Recipe]) -> set[str]:
+    """All measures that runs of these recipes may have."""
+    return {value.name for one in recipes for measure in one.evaluation.chosen for value in measure.values}
+
+
 def refuse_unknown(report: Sequence[str] | None, recipes: Sequence[Recipe]) -> None:
     """Refuses measures that no run will have.
 
     Raises:
         RecipeError: naming those that there are.
     """
-    known = {value.name for one in recipes for measure in one.evaluation.chosen for value in measure.values}
+    known = measured(recipes)
     for name in report or ():
         if name not in known:
             raise RecipeError(f"report: no measure is called {shown(name)}; {suggestion(name, sorted(known))}")

@@ -12,6 +12,7 @@ from engine_toy import EOS, full_logp, llama, move, recipe, rows, scoring
 from alignkit.evaluation.bleu import bleu, self_bleu
 from alignkit.evaluation.diversity import Distinct, MeanByPrompt, SelfBleu
 from alignkit.evaluation.evaluate import Evaluation
+from alignkit.intervals import mean
 from alignkit.models.generation import sample
 from alignkit.models.head import Draw
 from alignkit.recipe.load import load_recipe
@@ -80,6 +81,15 @@ class TestByPrompt:
         value, error = SelfBleu().of([*ABC, *samples(("r", "a b c d"))])
         assert (value, error) == (pytest.approx(0.5), pytest.approx(0.0))
         assert SelfBleu().of(samples(("p", "a"), ("q", "b"))) is None
+
+    @pytest.mark.parametrize("summary", [Distinct(1), SelfBleu(), MeanByPrompt("x")])
+    def test_parts_have_the_number_as_mean_and_with_prompts_as_clusters_its_error(self, summary) -> None:
+        """So runs are compared by `alignkit compare` and by claims on them."""
+        texts = [("p", "a b"), ("q", "a c"), ("p", "d b"), ("q", "c a d"), ("p", "a"), ("r", "b d"), ("r", "e")]
+        records = [one | {"x": float(place**2)} for place, one in enumerate(samples(*texts))]
+        value, error = summary.of(records)
+        found = mean(summary.parts(records), [one["prompt"] for one in records])
+        assert (found.value, found.se) == (pytest.approx(value), pytest.approx(error)) and error > 0
 
     def test_one_prompt_has_no_error(self) -> None:
         assert math.isnan(Distinct(1).of(samples(("p", "a"), ("p", "b")))[1])

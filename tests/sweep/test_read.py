@@ -12,7 +12,7 @@ from alignkit.libraries.known import Libraries
 from alignkit.recipe.load import load_recipe
 from alignkit.sweep.read import read_sweep_file
 
-KNOWN = "known keys: arms, grid, keep, random, recipe, report, seeds, set"
+KNOWN = "known keys: arms, claims, grid, keep, random, recipe, report, seeds, set"
 
 
 def complaint(path: Path) -> str:
