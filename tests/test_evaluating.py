@@ -202,7 +202,9 @@ def test_a_benchmark_in_a_single_file(alignkit, monkeypatch):
         trusted._scanned.cache_clear()
 
 
+@pytest.mark.slow
 def test_nothing_is_asked_of_benchmarks_by_a_plan_or_a_dry_run(alignkit, monkeypatch):
     monkeypatch.setattr(Choices, "ask", stop)
-    assert alignkit("plan", "r.yaml")[0] == 0
+    code, out, _ = alignkit("plan", "r.yaml")
+    assert code == 0 and "benchmark choices, before and after training" in " ".join(out.split())
     assert alignkit("run", "r.yaml", "--dry-run")[0] == 0
