@@ -233,8 +233,8 @@ def _source(trained: Trained) -> Pretrained:
 
 def _tables(recipe: Recipe, tokenizer: Any) -> Tables | None:  # noqa: ANN401 -- transformers' is loaded late
     """The recipe's rows; None where nothing is measured on them."""
-    looks_at = ("samples",) if recipe.trainer.draws else ("rows", "samples")
-    if not any(recipe.evaluation.looked_at(what) for what in looks_at):
+    rows = 0 if recipe.trainer.draws else recipe.evaluation.looked_at("rows")
+    if not rows and not recipe.evaluation.looked_at("samples"):
         return None
     return load_tables(recipe.data, tokenizer, Wanted.of(recipe.trainer.responses, recipe.data), seed=recipe.seed)
 

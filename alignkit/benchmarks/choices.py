@@ -108,7 +108,7 @@ def scores(logps: Sequence[float], labels: Sequence[bool], lengths: Sequence[int
 
 
 def _choices(row: RawRow) -> list[str]:
-    value = row.fields.get("choices")
+    value: Any = row.fields.get("choices")
     value = value.get("text") if isinstance(value, Mapping) else value
     is_fit = isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(one, str) and one for one in value)
     if not is_fit:

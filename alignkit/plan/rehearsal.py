@@ -182,6 +182,7 @@ class _Rehearsal:
                 self._rollouts(self.job.method.drawing.sampler)
         with self._leaving_out("evaluations"):
             self._evaluation(scoring, evaluation, on_world=on_world)
+        self.left_out += [f"benchmark {one.title}, before and after training" for one in evaluation.benchmarks]
 
     @contextmanager
     def _leaving_out(self, what: str) -> Iterator[None]:
