@@ -117,7 +117,9 @@ class Keeper:
         accelerate.utils.broadcast_object_list(known)
         if known[0] is not None:
             return known[0]
-        measured = prepared.evaluation.measure(tokens=MOST_ROWS if prepared.evaluation.config.report else 0)
+        config = prepared.evaluation.config
+        scored = max(1, config.looked_at("rows"))  # of further rows nothing was computed before training
+        measured = prepared.evaluation.measure(tokens=min(MOST_ROWS, scored) if config.report else 0)
         if self.folder:
             if measured.trouble:
                 self.note(measured.trouble)
@@ -149,8 +151,8 @@ class Keeper:
             for tracker in prepared.parts.accelerator.trackers:
                 tracker.finish()
         if self.folder:
-            self._report(prepared.evaluation.config)
             self.folder.finish()
+            self._report(prepared.evaluation.config)
         self.console.print(Text(f"run folder: {self.path}"))
 
     def _report(self, config: EvaluationConfig) -> None:
