@@ -277,7 +277,7 @@ class RunFolder:
         return known, notes
 
     def finish(self) -> None:
-        """Records the end in `run.json`, then writes `DONE`: the last write of a run that took all its steps."""
+        """Records the end in `run.json`, then writes `DONE`: a run that has it took all its steps."""
         ended = _now()
         self._write(self.record().model_copy(update={"ended": ended}))
         self.mark_done(ended)

@@ -90,7 +90,7 @@ def policy(model: Any, layout: str = "shared", head_chunk: int = 4096) -> Policy
     tokenizer = SimpleNamespace(
         eos_token_id=EOS,
         save_pretrained=lambda folder: None,
-        decode=lambda ids, skip_special_tokens=False: " ".join(map(str, ids)),
+        decode=lambda ids, **how: " ".join(map(str, ids)),
     )
     return Policy(scorer, layout, tokenizer, isinstance(model, peft.PeftModel))
 

@@ -48,7 +48,7 @@ def metrics_of(folder: Path) -> list[dict[str, float]]:
 def test_a_run_leaves_its_record(runs: Path):
     whole = runs / "whole"
     names = {path.name for path in whole.iterdir() if not path.name.startswith(".")}
-    of_evaluation = {"eval.json", "eval_rows.jsonl", "samples.jsonl"}
+    of_evaluation = {"eval.json", "eval_rows.jsonl", "samples.jsonl", "token_rows.jsonl", "report.html"}
     assert names == of_evaluation | {"DONE", "checkpoints", "final", "metrics.jsonl", "recipe.yaml", "run.json"}
     assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == ["step-00000006", "step-00000007"]
     lines = metrics_of(whole)
@@ -83,7 +83,7 @@ def test_the_evaluation_is_recorded(runs: Path):
 
 
 def test_rows_and_samples_are_recorded(runs: Path):
-    for name, number in (("eval_rows.jsonl", 4), ("samples.jsonl", 2)):
+    for name, number in (("token_rows.jsonl", 4), ("eval_rows.jsonl", 4), ("samples.jsonl", 2)):
         lines = [json.loads(line) for line in (runs / "whole" / name).read_text().splitlines()]
         moments = [(line["moment"], line["row"]) for line in lines]
         assert moments == [(moment, row) for moment in ("before", "after") for row in range(number)]
@@ -134,7 +134,7 @@ def test_the_final_model_loads_with_transformers(runs: Path):
 )
 def test_an_interrupted_run_is_the_uninterrupted_one(runs: Path, name: str):
     assert metrics_of(runs / name) == metrics_of(runs / "whole")
-    for file in ("final/model.safetensors", "eval.json", "eval_rows.jsonl", "samples.jsonl"):
+    for file in ("final/model.safetensors", "eval.json", "eval_rows.jsonl", "samples.jsonl", "token_rows.jsonl"):
         assert (runs / name / file).read_bytes() == (runs / "whole" / file).read_bytes()
 
 

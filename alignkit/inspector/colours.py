@@ -24,6 +24,9 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 CONTRAST = 4.5
 """Least contrast of text to what is behind it (WCAG 1.4.3)."""
 
+HATCH = "repeating-linear-gradient(45deg,transparent 0 4px,{}59 4px 5px)"
+"""Of negative numbers; away from the text's colour, so that it is read no worse."""
+
 BAR = 6
 """Height of the longest bar; pixels."""
 
@@ -75,7 +78,9 @@ def _rules() -> Iterator[str]:
 
 
 def _rule(name: str, ground: Colour) -> str:
-    return f".{name}{{background-color:{_hex(ground)};color:{_hex(ink(ground))}}}"
+    text = ink(ground)
+    hatched = f";background-image:{HATCH.format(_hex(BLACK if text == WHITE else WHITE))}" if name[0] == "n" else ""
+    return f".{name}{{background-color:{_hex(ground)};color:{_hex(text)}{hatched}}}"
 
 
 def _hex(colour: Colour) -> str:

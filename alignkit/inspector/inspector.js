@@ -209,7 +209,9 @@ const plot = (card) => {
   known.forEach((pane, index) => {
     const sample = svg("svg", {viewBox: "0 0 24 8", "aria-hidden": "true", class: "sample"});
     sample.append(svg("path", {d: "M0 4H24", class: "line s" + (index % 8), "stroke-dasharray": DASHES[index % DASHES.length]}));
-    words.append(sample, pane.name);
+    const named = make("span");
+    named.append(sample, pane.name);
+    words.append(named, " ");
   });
   card.plot.replaceChildren(drawing, words);
 };
@@ -240,6 +242,7 @@ const seen = new IntersectionObserver((entries) => {
     details.addEventListener("toggle", () => { if (details.open && details.children.length === 1) numbers(card, details); });
     card.element.append(card.plot, details);
     plot(card);
+    light(pinned || hovered);
   }
 }, {rootMargin: "300px"});
 for (const card of data.cards) seen.observe(card.element);

@@ -575,10 +575,14 @@ def test_the_samples_of_a_step_can_be_read(tmp_path: Path) -> None:
     for line, row in zip(lines[:4], first[:4], strict=True):
         ids = row.responses["completion"]
         assert list(line) == [
-            *("step", "where", "prompt", "response", "finished", "rewards", "reward", "advantage", "tokens", "weights")
+            *("step", "where", "prompt", "response", "finished", "rewards", "reward", "advantage", "tokens", "ids"),
+            *("logp", "advantages", "weights"),
         ]
         assert (line["step"], line["prompt"], line["response"]) == (1, "Q0", row.text["completion"])
-        assert line["finished"] is bool(ids[-1] == EOS) and line["tokens"] == [str(token) for token in ids]
+        assert line["finished"] is bool(ids[-1] == EOS) and line["ids"] == ids.tolist()
+        assert [token.strip() for token in line["tokens"]] == [str(token) for token in ids]
+        np.testing.assert_allclose(line["advantages"], row.token_columns["advantage"]["completion"], atol=1e-4)
+        np.testing.assert_allclose(line["logp"], row.token_columns["sampled_logp"]["completion"], atol=1e-3)
         assert line["rewards"] == {"rule0": pytest.approx(ids.mean() / 40), "rule1": 0.5}
         assert line["reward"] == pytest.approx(2 * ids.mean() / 40 + 0.5)
         assert line["advantage"] == pytest.approx(row.token_columns["advantage"]["completion"][0])
