@@ -86,7 +86,8 @@ def compare(
     if not 0 < level < 1:
         raise CompareError(f"--level: must be above 0 and below 1, such as 0.95, got {level:g}")
     methods, notes = methods_of(arguments, moment)
-    places = _places(methods, measures)
+    shared = _shared(methods)
+    places = _places(methods, shared, measures)
     pairs = [(methods[0], other, *place) for other in methods[1:] for place in places]
     found = [_difference(base, other, name, measure, level) for base, other, name, measure in pairs]
     corrected = holm([one.p for one in found])
@@ -100,31 +101,49 @@ def compare(
         family=sum(not math.isnan(p) for p in corrected),
         methods=[_compared(method) for method in methods],
         lines=lines,
-        notes=[*notes, *_left_out(methods, places, measures), *_notes(methods)],
+        notes=[*notes, *_left_out(methods, shared, places, measures), *_notes(methods)],
     )
 
 
 # --- what is compared ---
 
 
-def _places(methods: Sequence[Method], wanted: Sequence[str]) -> list[tuple[str, str]]:
+def _shared(methods: Sequence[Method]) -> list[tuple[str, str]]:
     """Item set and measure of all that every folder has, in the order of the first."""
     folders = [folder for method in methods for folder in method.folders]
     shared = [place for place in folders[0].places if all(place in other.places for other in folders)]
     if not shared:
         raise CompareError(f"{folders[0].path} and {folders[-1].path}: no measure is in all of them; measure the same")
+    return shared
+
+
+def _places(
+    methods: Sequence[Method], shared: Sequence[tuple[str, str]], wanted: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Those that are asked for, or else those that reports have: each more costs the others of their certainty."""
     names = [measure for _, measure in shared]
     for one in wanted:
         if one not in names:
             raise CompareError(f"--measure {printable(one)}: is not measured in all of them; {suggestion(one, names)}")
-    return [(name, measure) for name, measure in shared if not wanted or measure in wanted]
+    if wanted:
+        return [place for place in shared if place[1] in wanted]
+    sets = methods[0].folders[0].sets
+    return [(name, measure) for name, measure in shared if sets[name].numbers[measure].is_reported] or list(shared)
 
 
-def _left_out(methods: Sequence[Method], places: Sequence[tuple[str, str]], wanted: Sequence[str]) -> Iterator[str]:
+def _left_out(
+    methods: Sequence[Method],
+    shared: Sequence[tuple[str, str]],
+    places: Sequence[tuple[str, str]],
+    wanted: Sequence[str],
+) -> Iterator[str]:
     measured = dict.fromkeys(place for method in methods for folder in method.folders for place in folder.places)
-    rest = [measure for name, measure in measured if (name, measure) not in places]
+    rest = [measure for name, measure in measured if (name, measure) not in shared]
     if rest and not wanted:
         yield f"not measured in all of them, and left out: {', '.join(map(printable, rest))}"
+    details = [measure for name, measure in shared if (name, measure) not in places]
+    if details and not wanted:
+        yield f"compared with --measure only: {', '.join(map(printable, details))}"
 
 
 def _notes(methods: Sequence[Method]) -> Iterator[str]:

@@ -37,6 +37,7 @@ class Numbers:
 
     Attributes:
         label: what a report calls it.
+        is_reported: whether a run's report has it; the others are compared where they are asked for.
         better: which direction is better, if that can be said.
         digits: after the point.
         summary: how the number comes of records.
@@ -44,6 +45,7 @@ class Numbers:
     """
 
     label: str
+    is_reported: bool
     better: Better | None
     digits: int
     summary: Summary
@@ -118,7 +120,8 @@ def _held_out(
         # A number without parts has none to be paired.
         own = {str(record["row"]): record for record, part in zip(records, parts, strict=False) if part is not None}
         if own:
-            numbers[value.name] = Numbers(value.label or value.name, value.better, value.digits, value.summary, own)
+            label, is_reported = value.label or value.name, value.label is not None
+            numbers[value.name] = Numbers(label, is_reported, value.better, value.digits, value.summary, own)
     return ItemSet(SET_NAMES[looks_at], prompts, clusters, numbers)
 
 
@@ -147,7 +150,7 @@ def _benchmark(path: Path, moment: str) -> ItemSet:
 
 
 def _scores(label: str, scores: Mapping[str, float]) -> Numbers:
-    return Numbers(label, "higher", 3, Mean("score"), {item: {"score": score} for item, score in scores.items()})
+    return Numbers(label, True, "higher", 3, Mean("score"), {item: {"score": score} for item, score in scores.items()})
 
 
 def _item(place: str, line: Record) -> tuple[str, str, str, dict[str, float]]:

@@ -30,7 +30,7 @@ def made(
     prompt_sd: float = 0.0,
     generator: int = 0,
 ) -> Measured:
-    """Arms whose reward is the truth and an offset, with noise that arms share (seeds, prompts) and that they do not."""
+    """Arms whose reward is the truth and an offset, with noise that arms share (seeds, prompts) and not."""
     random = np.random.default_rng(generator)
     points = [Point(arm, {"losses.0.beta": number}) for arm in offsets for number in range(len(logs))]
     levels = np.concatenate([truth(logs) + offset for offset in offsets.values()])
