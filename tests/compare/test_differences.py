@@ -280,9 +280,11 @@ def test_a_difference_among_many(made):
     assert compare(runs, ["t/x"], level=0.99).lines[0].sentence.startswith("no difference seen; one of 1")
 
 
-def test_small_numbers_keep_two_digits_of_their_error(made):
+@pytest.mark.parametrize(("scale", "form"), [(1.0, ".3f"), (1e-2, ".4f"), (1e-5, ".1e")])
+def test_small_numbers_keep_two_digits_of_their_error(made, scale, form):
+    """Of 50, the error of a difference is about a fifth of the scale."""
     rng = np.random.default_rng(1)
-    runs = [made(name, samples=[{"kl": float(v)} for v in rng.normal(0, 1e-5, 50)]) for name in "ab"]
+    runs = [made(name, samples=[{"kl": float(v)} for v in rng.normal(0, scale, 50)]) for name in "ab"]
     line = compare(runs).lines[0]
-    assert moved(line, line.difference, "+") == f"{line.difference:+.7f}"
-    assert shown_value(line, line.base_value).lstrip("-") == "0.000"
+    assert moved(line, line.difference, "+") == format(line.difference, f"+{form}")
+    assert shown_value(line, line.base_value) == f"{line.base_value:.3f}"
