@@ -156,7 +156,7 @@ def covered(**noise: float) -> tuple[float, float]:
 
 
 def test_the_width_of_a_band_is_that_of_student_at_one_place_and_more_at_many():
-    """One place, or 40 that go together: t(.975) of 4 df, 2.776. 40 apart: the normal's at (1 + .95^(1/40)) / 2, 3.22."""
+    """One place, or 40 that go together: t(.975) of 4 df, 2.776. 40 apart: the normal's at (1 + .95^(1/40)) / 2."""
     one, many = (np.random.default_rng(0).normal(size=(4000, count)) for count in (1, 40))
     assert largest_t(one, one.std(0), 4) == pytest.approx(2.776, rel=0.04)
     assert largest_t(np.tile(one, 40), np.tile(one.std(0), 40), 4) == pytest.approx(2.776, rel=0.04)
