@@ -14,8 +14,8 @@ from alignkit.frontier.curves import GRID, LEAST_KL, best_kl, curves, is_fitted,
 from alignkit.frontier.points import Measured, Point, read_points
 from alignkit.intervals import Interval, holm, interval
 from alignkit.lazy import numpy as np
-from alignkit.lazy import scipy_special as special
 from alignkit.registry import suggestion
+from alignkit.seeds import derive
 from alignkit.sweep.record import read_sweep
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 REWARD: Final = "true_reward"
 COST: Final = "kl"
 LEVEL: Final = 0.95
+DRAWS: Final = 10_000
+"""Of curves, from which the width of a band is known."""
 ROUNDING: Final = 1e-9
 """Size of a difference, and of a spread, that is none: sums of the same numbers in another order."""
 
@@ -286,14 +288,34 @@ class _Scene:
         return interval(_unless_rounding(value), error * self._correction, n=self.count, df=self.df, level=LEVEL)
 
     def _banded(self, grid: ndarray, estimate: ndarray, drawn: ndarray) -> Curve:
-        """A curve with a band as wide as the largest deviation anywhere on it asks for."""
+        """A curve with a band that is as wide as its largest deviation anywhere asks for.
+
+        Nowhere is its spread taken to be less than that of the whole curve: of few seeds the curves cross by chance
+        somewhere, and look as if they were certain there.
+        """
         spread = drawn.std(0, ddof=1)
-        safe = np.where(spread > ROUNDING, spread, 1.0)
-        largest = float(np.quantile((np.abs(drawn - estimate) / safe).max(1), LEVEL))
-        # What is exceeded as rarely when the spread itself is known from few seeds.
-        factor = -float(special.stdtrit(self.df, special.ndtr(-largest)))
-        half = factor * self._correction * spread
+        spread = np.maximum(spread, np.sqrt((spread**2).mean()))
+        half = largest_t(drawn, spread, self.df) * self._correction * spread
         return Curve(np.exp(grid).tolist(), estimate.tolist(), (estimate - half).tolist(), (estimate + half).tolist())
+
+
+def largest_t(drawn: ndarray, spread: ndarray, df: float) -> float:
+    """What the largest deviation over a curve, in units of its spread, stays below with probability `LEVEL`.
+
+    Student's t over the whole curve: normal deviations that go together as those of the drawn curves do, over a spread
+    that is known from few seeds. The drawn curves themselves cannot say it: of S seeds there are few different draws.
+
+    Args:
+        drawn: [B, G] curves.
+        spread: [G] standard deviation that each place is taken to have.
+        df: degrees of freedom.
+    """
+    scaled = (drawn - drawn.mean(0)) / np.where(spread > ROUNDING, spread, np.inf)
+    generator = np.random.default_rng(derive(0, "band"))
+    together = scaled.T @ scaled / (len(drawn) - 1)
+    normal = generator.multivariate_normal(np.zeros(len(together)), together, DRAWS, method="svd")
+    known = np.sqrt(generator.chisquare(df, DRAWS) / df)
+    return float(np.quantile(np.abs(normal).max(1) / known, LEVEL))
 
 
 def as_json(found: Frontier) -> dict[str, Any]:

@@ -153,6 +153,8 @@ def _samples(run: Path, reward: str, cost: str) -> tuple[_Samples, float]:
                 _insist(path, record, (reward, cost))
                 prompts.append(record["prompt"])
                 values.append((float(record[reward]), float(record[cost])))
+    except RunFolderError:  # which is an OSError too
+        raise
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
