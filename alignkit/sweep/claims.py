@@ -76,14 +76,18 @@ class Outcome:
     Attributes:
         claim: the claim.
         difference: of - than, or the change of that, with its interval.
-        seeds: how many.
+        seeds: how many; None where nothing was trained, so that there are none.
         visible: the smallest true difference of which four of five such sweeps would see that it is not 0.
     """
 
     claim: Claim
     difference: Interval
-    seeds: int
+    seeds: int | None
     visible: float
+
+    @property
+    def _has_few_seeds(self) -> bool:
+        return self.seeds is not None and self.seeds < FEWEST_SEEDS
 
     @property
     def _towards(self) -> tuple[float, float]:
@@ -95,7 +99,7 @@ class Outcome:
     def verdict(self) -> Verdict:
         """From the interval, never from the number itself."""
         low, high = self._towards
-        if self.seeds < FEWEST_SEEDS or math.isnan(low):
+        if self._has_few_seeds or math.isnan(low) or self.difference.se == 0:
             return "cannot tell"
         if low > 0:
             return "replicated"
@@ -113,8 +117,12 @@ class Outcome:
                 if self._towards[1] < self.claim.matters
                 else self.verdict
             )
-        if self.seeds < FEWEST_SEEDS:
-            return f"{self.verdict} (fewer than {FEWEST_SEEDS} seeds)"
+        if self._has_few_seeds:
+            return f"{self.verdict} (measured with {self.seeds} of at least {FEWEST_SEEDS} seeds)"
+        if (
+            not self.difference.se > 0
+        ):  # all rows differ alike, as of runs that are one run, or one prompt is all there is
+            return f"{self.verdict} (no spread to judge by)"
         return f"{self.verdict} (smallest visible effect {self.visible:.2g})"
 
 
@@ -145,7 +153,7 @@ def refuse_unknown(claims: Sequence[Claim], runs: Sequence[SweepRun], metrics: C
 
 
 def tested(claims: Sequence[Claim], runs: Sequence[SweepRun], folder: Path) -> list[Outcome]:
-    """What came of each claim, over the seeds of which all runs are finished.
+    """What came of each claim, over the seeds of which all runs are finished and have the measure.
 
     Args:
         claims: of the sweep.
@@ -172,9 +180,10 @@ def _tested(claim: Claim, runs: Sequence[SweepRun], measured: Callable[[SweepRun
         for side, arm in ((1, claim.of), (-1, claim.than))
     ]
     seeds = [seed for seed in terms[0][1] if all(_is_finished(of.get(seed)) for _, of in terms)]
-    found = [_of_seed([(sign, measured(of[seed])) for sign, of in terms], claim.metric) for seed in seeds]
+    by_seed = [[(sign, measured(of[seed])) for sign, of in terms] for seed in seeds]
+    found = [_of_seed(one, claim.metric) for one in by_seed if all(_set_of(folder, claim.metric) for _, folder in one)]
     difference = _over(found)
-    return Outcome(claim, difference, len(seeds), smallest_visible(difference.se, difference.df))
+    return Outcome(claim, difference, len(found), smallest_visible(difference.se, difference.df))
 
 
 def _over(seeds: Sequence[tuple[Sequence[float], Sequence[str]]]) -> Interval:
@@ -186,7 +195,7 @@ def _over(seeds: Sequence[tuple[Sequence[float], Sequence[str]]]) -> Interval:
 
 def _of_seed(terms: Sequence[tuple[int, Folder]], metric: str) -> tuple[list[float], list[str]]:
     """The signed sum of what each row adds to the measure, and the prompts of the rows."""
-    sets = [_set_of(folder, metric) for _, folder in terms]
+    sets = [one for _, folder in terms if (one := _set_of(folder, metric)) is not None]
     for _, folder in terms[1:]:
         require([terms[0][1], folder], sets[0].name)
     numbers = [one.numbers[metric] for one in sets]
@@ -195,11 +204,9 @@ def _of_seed(terms: Sequence[tuple[int, Folder]], metric: str) -> tuple[list[flo
     return [math.fsum(row) for row in zip(*columns, strict=True)], [sets[0].clusters[item] for item in items]
 
 
-def _set_of(folder: Folder, metric: str) -> ItemSet:
-    for one in folder.sets.values():
-        if metric in one.numbers:
-            return one
-    raise CompareError(f"{folder.path}: has no '{metric}' row by row, so a claim on it cannot be tested")
+def _set_of(folder: Folder, metric: str) -> ItemSet | None:
+    """The items that have it; None where it could not be measured, such as Self-BLEU of prompts that are asked once."""
+    return next((one for one in folder.sets.values() if metric in one.numbers), None)
 
 
 def _points(claim: Claim) -> list[Mapping[str, Any]]:
@@ -245,8 +252,9 @@ def as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 def _numbers(one: Outcome) -> dict[str, float | None]:
     numbers = {key: float(getattr(one.difference, key)) for key in ("value", "se", "low", "high", "level", "df")}
-    numbers |= {"seeds": one.seeds, "smallest_visible": one.visible}
-    return {key: number if math.isfinite(number) else None for key, number in numbers.items()}
+    numbers |= {"smallest_visible": one.visible}
+    known = {key: number if math.isfinite(number) else None for key, number in numbers.items()}
+    return {**known, "seeds": one.seeds}
 
 
 def table_of(outcomes: Sequence[Outcome]) -> Table:

@@ -13,7 +13,7 @@ from alignkit.compare.folders import Folder
 from alignkit.compare.measured import ItemSet, Numbers
 from alignkit.errors import CompareError, RecipeError
 from alignkit.evaluation.summary import Mean
-from alignkit.intervals import interval
+from alignkit.intervals import Interval
 from alignkit.sweep import claims
 from alignkit.sweep.claims import Claim, Outcome, as_json, refuse_unknown, table_of
 from alignkit.sweep.record import SweepRun
@@ -51,10 +51,9 @@ def measured(monkeypatch):
     return measured
 
 
-def outcome(low: float, high: float, seeds: int = 3, **changes) -> Outcome:
+def outcome(low: float, high: float, seeds: int | None = 3, se: float = 1.0, **changes) -> Outcome:
     """Of which only the interval is given; the number itself is set where it says the contrary."""
-    one = interval(-99.0, 1.0, n=9, df=2)
-    return Outcome(claim(**changes), one.__class__(-99.0, 1.0, low, high, 0.95, 9, 2), seeds, 0.123)
+    return Outcome(claim(**changes), Interval(-99.0, se, low, high, 0.95, 9, 2), seeds, 0.123)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +65,10 @@ def outcome(low: float, high: float, seeds: int = 3, **changes) -> Outcome:
         (outcome(-0.05, 0.09), "not replicated (an effect of 0.1 is excluded)"),
         (outcome(-0.05, 0.11), "cannot tell (smallest visible effect 0.12)"),
         (outcome(0.0, 0.3), "cannot tell (smallest visible effect 0.12)"),
-        (outcome(0.01, 0.3, seeds=1), "cannot tell (fewer than 2 seeds)"),
-        (outcome(math.nan, math.nan), "cannot tell (smallest visible effect 0.12)"),
+        (outcome(0.01, 0.3, seeds=1), "cannot tell (measured with 1 of at least 2 seeds)"),
+        (outcome(math.nan, math.nan, se=math.nan), "cannot tell (no spread to judge by)"),
+        (outcome(0.2, 0.2, se=0.0), "cannot tell (no spread to judge by)"),
+        (outcome(0.01, 0.3, seeds=None), "replicated"),  # nothing was trained
         (outcome(-0.3, -0.01, direction="lower"), "replicated"),
         (outcome(0.01, 0.3, direction="lower"), "not replicated (the opposite)"),
         (outcome(-0.09, 0.3, direction="lower"), "not replicated (an effect of 0.1 is excluded)"),
@@ -127,9 +128,15 @@ def test_seeds_whose_runs_are_not_all_there_are_left_out(measured) -> None:
     measured({"a-0": [0.3, 0.4], "b-0": [0.0, 0.0]})
     runs = [run("a", 0), run("b", 0), run("a", 1), run("b", 1, "failed"), run("a", 2)]
     (found,) = claims.tested([claim()], runs, Path())
-    assert (found.seeds, found.words) == (1, "cannot tell (fewer than 2 seeds)")
+    assert (found.seeds, found.words) == (1, "cannot tell (measured with 1 of at least 2 seeds)")
     (none,) = claims.tested([claim()], [run("a", 0, "planned"), run("b", 0)], Path())
     assert (none.seeds, none.verdict) == (0, "cannot tell") and math.isnan(none.difference.value)
+
+
+def test_a_measure_that_a_run_could_not_have_is_no_error(measured) -> None:
+    measured({"a-0": [0.3, 0.4], "b-0": [0.0, 0.0]})
+    (found,) = claims.tested([claim(metric="self_bleu")], [run("a", 0), run("b", 0)], Path())
+    assert found.words == "cannot tell (measured with 0 of at least 2 seeds)"
 
 
 def test_other_prompts_are_not_paired(measured, monkeypatch) -> None:
