@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import platform
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -31,7 +32,7 @@ from alignkit.data.wanted import Wanted
 from alignkit.engine.method import Method
 from alignkit.engine.scoring import Scoring
 from alignkit.engine.setup import longest_rows
-from alignkit.errors import AlignkitError, RunFolderError
+from alignkit.errors import AlignkitError, RecipeError, RunFolderError
 from alignkit.evaluation.benchmarks import put
 from alignkit.evaluation.config import EvaluationConfig
 from alignkit.evaluation.evaluate import Evaluation, Measured
@@ -102,6 +103,7 @@ def evaluate(
         AlignkitError: the user can mend it; nothing that was there before is lost.
     """
     with granting(execute_code or granted()):
+        _refuse_nothing(loaded.recipe)
         loaded.recipe.evaluation.check()
         trained = Trained.of(model)
         with surroundings(loaded, quiet=quiet) as display, Interruptible(), _opened(trained, loaded, output) as folder:
@@ -222,6 +224,19 @@ class _Evaluating:
         return record
 
 
+def _looks_at_data(recipe: Recipe) -> bool:
+    rows = 0 if recipe.trainer.draws else recipe.evaluation.looked_at("rows")
+    return bool(rows or recipe.evaluation.looked_at("samples"))
+
+
+def _refuse_nothing(recipe: Recipe) -> None:
+    if not recipe.evaluation.benchmarks and not _looks_at_data(recipe):
+        raise RecipeError(
+            "evaluation: the recipe measures nothing; list benchmarks in evaluation.benchmarks, or give "
+            "evaluation.pairs or evaluation.samples above 0"
+        )
+
+
 def _source(trained: Trained) -> Pretrained:
     """The model as a recipe would name it; the base of an adapter in the number format that it had in training."""
     recipe = trained.recipe()
@@ -233,8 +248,7 @@ def _source(trained: Trained) -> Pretrained:
 
 def _tables(recipe: Recipe, tokenizer: Any) -> Tables | None:  # noqa: ANN401 -- transformers' is loaded late
     """The recipe's rows; None where nothing is measured on them."""
-    rows = 0 if recipe.trainer.draws else recipe.evaluation.looked_at("rows")
-    if not rows and not recipe.evaluation.looked_at("samples"):
+    if not _looks_at_data(recipe):
         return None
     return load_tables(recipe.data, tokenizer, Wanted.of(recipe.trainer.responses, recipe.data), seed=recipe.seed)
 
@@ -294,15 +308,21 @@ def _opened(trained: Trained, loaded: LoadedRecipe, output: Path | None) -> Iter
         yield outcome[0]
     finally:
         if lock is not None:
+            if _is_empty(path):  # as after a mistake in the data
+                shutil.rmtree(path, ignore_errors=True)
             lock.release()
 
 
 def _refuse_other(path: Path, loaded: LoadedRecipe) -> None:
     if not (path / EVALUATION).exists():
-        if any(entry.name not in (LOCK, HOLDER) for entry in path.iterdir()):
+        if not _is_empty(path):
             raise RunFolderError(f"{path}: holds files but no {EVALUATION}; choose another --output")
     elif read_record(path / EVALUATION, EvaluationRecord).recipe != loaded.to_yaml():
         raise RunFolderError(f"{path}: holds an evaluation by another recipe; choose another --output")
+
+
+def _is_empty(path: Path) -> bool:
+    return all(entry.name in (LOCK, HOLDER) for entry in path.iterdir())
 
 
 def _new(trained: Trained) -> Path:

@@ -172,6 +172,25 @@ def test_code_is_run_where_the_command_line_says_so(alignkit, verb):
     assert not Path("out").exists()
 
 
+def test_a_recipe_that_measures_nothing(alignkit):
+    nothing = [part for setting in (*SMALL, "evaluation.benchmarks=[]") for part in ("--set", setting)]
+    assert alignkit("evaluate", str(FOLDER), "r.yaml", *nothing) == (
+        2,
+        "",
+        "evaluation: the recipe measures nothing; list benchmarks in evaluation.benchmarks, or give evaluation.pairs "
+        "or evaluation.samples above 0\n",
+    )
+
+
+def test_nothing_is_left_of_an_evaluation_that_cannot_begin(alignkit):
+    code, _, err = alignkit("evaluate", str(FOLDER), "r.yaml", "--set", "evaluation.benchmarks.choices.chat=true")
+    assert (code, err) == (
+        2,
+        "a benchmark has chat: true, and the model's tokenizer has no chat template; give chat: auto or false\n",
+    )
+    assert alignkit("evaluate", "no/model", "r.yaml", "--output", "out")[0] == 2 and not Path("out").exists()
+
+
 def test_two_of_a_kind_need_labels(alignkit):
     one = "{name: choices, data: choices.jsonl}"
     code, _, err = alignkit("validate", "r.yaml", "--set", f"evaluation.benchmarks=[{one}, {one}]")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from alignkit.benchmarks.decoding import Chat
 from alignkit.benchmarks.items import Answer, Item
 from alignkit.benchmarks.rows import WithShots, text
-from alignkit.benchmarks.subject import Chat
 from alignkit.data.raw import RawRow
 from alignkit.errors import BenchmarkError, shown
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pydantic import ValidationError
 
+from alignkit.benchmarks.decoding import Decoding
 from alignkit.benchmarks.items import Answer, Item
 from alignkit.benchmarks.rows import FromFile, NewTokens, text
-from alignkit.benchmarks.subject import Decoding
 from alignkit.data.raw import RawRow
 from alignkit.errors import BenchmarkError, shown
 from alignkit.rewards.demands import Demands

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from pydantic import Field
 
+from alignkit.benchmarks.decoding import Decoding
 from alignkit.benchmarks.items import Answer, Item
 from alignkit.benchmarks.rows import NewTokens, WithShots, text
-from alignkit.benchmarks.subject import Decoding
 from alignkit.data.raw import RawRow
 
 if TYPE_CHECKING:

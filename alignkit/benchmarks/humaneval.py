@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from alignkit.benchmarks.decoding import Decoding
 from alignkit.benchmarks.items import Answer, Item
 from alignkit.benchmarks.rows import FromFile, NewTokens, text
-from alignkit.benchmarks.subject import Decoding, Responses
 from alignkit.data.raw import RawRow
 from alignkit.errors import BenchmarkError
 from alignkit.rewards.base import Sample
@@ -22,7 +22,7 @@ from alignkit.rewards.sandbox import require_permission
 if TYPE_CHECKING:
     from typing import Self
 
-    from alignkit.benchmarks.subject import Subject
+    from alignkit.benchmarks.subject import Responses, Subject
 
 ASKED: Final = "Write the body of this Python function. Answer with the whole function in one block of code.\n\n"
 

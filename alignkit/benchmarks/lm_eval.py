@@ -13,8 +13,8 @@ from pydantic_core import PydanticCustomError
 
 from alignkit.benchmarks import harness
 from alignkit.benchmarks.base import Benchmark
+from alignkit.benchmarks.decoding import Chat
 from alignkit.benchmarks.items import Answer, Item
-from alignkit.benchmarks.subject import Chat
 from alignkit.data.files import no_file
 from alignkit.errors import BenchmarkError, shown
 

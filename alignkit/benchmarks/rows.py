@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from alignkit.benchmarks.base import Benchmark
+from alignkit.benchmarks.decoding import Chat
 from alignkit.benchmarks.items import Item
-from alignkit.benchmarks.subject import Chat
 from alignkit.data.files import no_file, read_file
 from alignkit.data.raw import RawRow
 from alignkit.errors import BenchmarkError, printable, shown

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from alignkit.benchmarks.decoding import Chat, Decoding
 from alignkit.benchmarks.items import Item
 from alignkit.data.fields import Message, Unusable
 from alignkit.data.formats import Example as TextExample
@@ -28,31 +29,6 @@ from alignkit.seeds import derive
 if TYPE_CHECKING:
     from numpy import ndarray
     from transformers import PreTrainedTokenizerBase
-
-Chat = Literal["auto"] | bool
-"""Whether prompts go through the chat template; auto: where the tokenizer has one."""
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How responses are drawn.
-
-    Attributes:
-        seed: of the benchmark; with item and sample it decides every draw.
-        samples: responses to each prompt.
-        temperature: divides the logits; 0 takes the likeliest token each time.
-        max_new_tokens: longest response; tokens.
-    """
-
-    seed: int
-    samples: int = 1
-    temperature: float = 0.0
-    max_new_tokens: int = 256
-
-    @property
-    def draw(self) -> Draw:
-        """The same for the sampler."""
-        return Draw(self.temperature) if self.temperature else Draw(top_k=1)
 
 
 @dataclass(frozen=True)
@@ -121,7 +97,9 @@ class Subject:
         """
         has_template = bool(self.tokenizer.chat_template)
         if chat is True and not has_template:
-            raise BenchmarkError("chat: the model's tokenizer has no chat template; give chat: auto or false")
+            raise BenchmarkError(
+                "a benchmark has chat: true, and the model's tokenizer has no chat template; give chat: auto or false"
+            )
         return has_template if chat == "auto" else chat
 
     def respond(self, items: Sequence[Item], prompts: Sequence[Prompt], decoding: Decoding) -> list[Responses]:
@@ -144,7 +122,7 @@ class Subject:
                 self.policy.model,
                 [row.prompt for row in rows],
                 seeds,
-                decoding.draw,
+                Draw(decoding.temperature) if decoding.temperature else Draw(top_k=1),
                 max_new_tokens=decoding.max_new_tokens,
                 eos_id=end,
             )

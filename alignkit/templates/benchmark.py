@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from alignkit.benchmarks.base import Benchmark
+from alignkit.benchmarks.decoding import Decoding
 from alignkit.benchmarks.items import Answer, Item
-from alignkit.benchmarks.subject import Decoding
 
 if TYPE_CHECKING:
     from alignkit.benchmarks.subject import Subject

@@ -118,7 +118,7 @@ def test_list_names_all_kinds(alignkit):
     code, out, _ = alignkit("list")
     headings = [line for line in out.splitlines() if line and not line.startswith(" ")]
     kinds = ["weightings", "pair_weightings", "losses", "trainers", "anchors", "contrasts", "statistics"]
-    kinds += ["rewards", "advantages", "samplers", "models", "sources", "measures", "checks"]
+    kinds += ["rewards", "advantages", "samplers", "models", "sources", "measures", "benchmarks", "checks"]
     assert (code, headings) == (0, kinds)
     assert out.count("\n  ") == sum(len(registry.names()) for registry in ALL_KINDS.values())
 
@@ -199,7 +199,7 @@ def test_describe_of_sections_slots_and_keys(alignkit, arguments, lines):
 def test_describe_of_what_there_is_not(alignkit):
     known = (
         "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, reward, advantage, sampler, "
-        "model, source, measure, check, recipe, model.adapter, data, data.train.N, data.eval.N, data.world, "
+        "model, source, measure, benchmark, check, recipe, model.adapter, data, data.train.N, data.eval.N, data.world, "
         "training, evaluation"
     )
     said = f"unknown kind or section 'trianing'; did you mean 'training'? {known}\n"
@@ -224,7 +224,7 @@ def test_two_names_of_one_loss_have_distinct_lines(alignkit):
 def test_unknown_kinds_and_names(alignkit):
     kinds = (
         "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, reward, advantage, sampler, "
-        "model, source, measure, check"
+        "model, source, measure, benchmark, check"
     )
     assert alignkit("list", "lose") == (2, "", f"unknown kind 'lose'; did you mean 'loss'? {kinds}\n")
     names = (
