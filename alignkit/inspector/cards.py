@@ -83,7 +83,7 @@ class Pane:
     @property
     def decisive_rank(self) -> float:
         """Rank of the heaviest planted token among the weights, from 1; NaN where nothing is planted or weighed."""
-        if self.weights is None or self.critical is None or not self.critical.any():
+        if self.weights is None or self.critical is None or not self.critical.any() or np.ptp(self.weights) <= SAME:
             return math.nan
         return float(1 + (self.weights > self.weights[self.critical].max()).sum())
 

@@ -17,8 +17,8 @@ const svg = (tag, attributes) => {
 };
 const bytes = (text) => Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
 const said = (value) => value === undefined || Number.isNaN(value) ? "\u2013"
-  : Math.abs(value) >= 1000 ? value.toFixed(0) : Math.abs(value) < 0.001 && value !== 0 ? value.toExponential(1)
-  : value.toFixed(3);
+  : Math.abs(value) >= 1000 ? value.toFixed(0) : Math.abs(value) < 0.00005 ? "0"
+  : value.toFixed(Math.abs(value) < 0.1 ? 4 : 3);
 
 /* From the compact numbers to one array per column, and from the page's elements to their places. */
 const occurrences = new Map();

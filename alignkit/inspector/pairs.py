@@ -78,7 +78,7 @@ def _card(card: Card, scale: Scale) -> Element:
 
 
 def _tags(card: Card) -> Iterator[tuple[str, str]]:
-    known = [f"{value:+.2f}" for value in (card.before, card.after) if not math.isnan(value)]
+    known = [f"{round(value, 2) + 0.0:+.2f}" for value in (card.before, card.after) if not math.isnan(value)]
     if known:
         yield "", "margin " + " \u2192 ".join(known) + " nats"
         if card.latest < 0:

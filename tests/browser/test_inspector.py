@@ -78,7 +78,7 @@ def test_the_table_and_the_plot_follow(opened, file):
     shown.locator("#r0").scroll_into_view_if_needed()
     shown.locator("#r0 details.numbers summary").click()
     token(shown, 0, 0, 2).hover()
-    assert shown.locator("#r0 .numbers tr.on td").all_inner_texts()[:4] == ["chosen", "3", " pills", "3"]
+    assert shown.locator("#r0 .numbers tr.on td").all_inner_texts()[:4] == ["chosen", "3", "pills", "3"]
     assert shown.locator("#r0 .numbers tr.same").count() == 1  # the other response's third token
     assert shown.locator("#r0 .numbers tbody tr").count() == 8
     assert shown.locator("#r0 .plot .line").count() >= 2
