@@ -5,7 +5,6 @@ Several responses to an item are averaged first; items of one cluster are no ind
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from alignkit.benchmarks.items import Answer
 from alignkit.errors import BenchmarkError, printable, shown
 from alignkit.intervals import Interval
 from alignkit.records.files import one_line, write_text
+from alignkit.records.fingerprints import prompt_hash
 
 FOLDER = "eval"
 """Where the files of a run or an evaluation are."""
@@ -25,11 +25,6 @@ Line = Mapping[str, Any]
 """`item`, `sample`, `cluster`, `prompt_hash`, `scores`, `text`; in a file with its `moment` before."""
 
 Lines = Sequence[Line]
-
-
-def prompt_hash(prompt: str) -> str:
-    """16 hex digits of the sha256 of what a model was given: equal where the text is."""
-    return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def line_of(title: str, answer: Answer) -> Line:

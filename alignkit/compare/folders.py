@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from alignkit.compare.measured import ItemSet, item_sets
 from alignkit.errors import CompareError, printable, shown
@@ -17,27 +17,12 @@ from alignkit.evaluation.config import BUILT_IN
 from alignkit.folder import DONE, RECIPE, RUN, recorded_recipe, resume_command
 from alignkit.recipe.changes import values_of
 from alignkit.recipe.stages import STAGES_KEY
-from alignkit.records.files import Record, read_record
+from alignkit.records.evaluation_record import EVALUATION, EvaluationRecord
+from alignkit.records.files import read_record
 from alignkit.records.run_record import RunRecord
 from alignkit.registry import RegistryError
 
-EVALUATION: Final = "evaluation.json"
-"""What `alignkit evaluate` writes beside the items."""
-
 Moment = Literal["before", "after"]
-
-
-class EvaluationRecord(Record):
-    """What is read of `evaluation.json`."""
-
-    recipe: str
-    """YAML of all values."""
-
-    ended: str | None = ""
-    """UTC; null until all is measured."""
-
-    fingerprints: dict[str, str] = Field(default_factory=dict)
-    """`data` and others -> hash, hex."""
 
 
 @dataclass(frozen=True)

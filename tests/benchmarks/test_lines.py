@@ -8,8 +8,9 @@ import math
 import pytest
 
 from alignkit.benchmarks.items import Answer
-from alignkit.benchmarks.lines import changed, flat, line_of, prompt_hash, read_lines, summarised, write_lines
+from alignkit.benchmarks.lines import changed, flat, line_of, read_lines, summarised, write_lines
 from alignkit.errors import BenchmarkError
+from alignkit.records.fingerprints import prompt_hash
 
 
 def lines(scores, clusters=None, prompt="p", metric="right"):

@@ -44,7 +44,8 @@ def made(tmp_path, monkeypatch) -> Callable[..., Path]:
         moment = "alone" if alone else moment
         texts = prompts or [f"prompt {row}" for row in range(99)]
         if alone:
-            (folder / "evaluation.json").write_text(json.dumps({"recipe": recipe, "model": name, "ended": ended}))
+            known = {"recipe": recipe, "model": name, "ended": ended, "fingerprints": {}}
+            (folder / "evaluation.json").write_text(json.dumps({**SESSION, **known}))
         else:
             (folder / "recipe.yaml").write_text(recipe)
             (folder / "run.json").write_text(json.dumps({**SESSION, "fingerprints": {"data": data}}))
