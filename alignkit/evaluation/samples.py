@@ -85,13 +85,12 @@ class Samples(Measure):
 
 def _on_world(held_out: HeldOut) -> Iterator[dict[str, float]]:
     """What each response is, and where its KL lies."""
+    kl_B, kl_BRT = held_out.kl_B, held_out.kl_BRT
     for b, (row, text) in enumerate(zip(held_out.rows, held_out.texts, strict=True)):
         kind = world.kind_of(row.text["prompt"], text)
         found = {name: float(kind == named) for name, named in KINDS.items()}
-        if held_out.kl_BRT is not None and held_out.kl_B is not None:
-            found |= _kl_parts(
-                held_out.kl_BRT[b, 0].double().cpu().numpy(), float(held_out.kl_B[b]), _words(held_out, b)
-            )
+        if kl_B is not None and kl_BRT is not None:
+            found |= _kl_parts(kl_BRT[b, 0].double().cpu().numpy(), float(kl_B[b]), _words(held_out, b))
         yield found
 
 

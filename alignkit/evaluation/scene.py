@@ -146,7 +146,7 @@ class HeldOut:
             # Seen from the reference, the policy is the other model.
             return reference.score(batch, Want(statistics=frozenset({kl}), reference=predictions)).statistics[kl]
 
-    @property
+    @cached_property
     def kl_B(self) -> Tensor | None:
         """[B] KL(policy || reference) along each sample, summed over its tokens, nats: exact at each token; or None."""
         return None if self.kl_BRT is None else self.kl_BRT.sum((-1, -2))
