@@ -164,6 +164,12 @@ def test_missing_data_is_told_before_a_model_is_looked_for(alignkit, verb):
     assert err.count("\n") == 1 and not Path("out").exists()
 
 
+def test_validate_says_what_is_missing(alignkit):
+    setting = "evaluation.benchmarks=[{name: choices, data: gone.jsonl}]"
+    code, _, err = alignkit("validate", "r.yaml", "--set", setting)
+    assert code == 2 and f"--set {setting}: evaluation.benchmarks.0.data: no file 'gone.jsonl'; did you mean " in err
+
+
 @pytest.mark.parametrize("verb", [("run",), ("evaluate", "nowhere/at-all")])
 def test_code_is_run_where_the_command_line_says_so(alignkit, verb):
     setting = f"evaluation.benchmarks=[{{name: humaneval, data: {DATA / 'humaneval_sample.jsonl'}}}]"
@@ -204,6 +210,7 @@ def test_two_of_a_kind_need_labels(alignkit):
 
 def test_a_benchmark_in_a_single_file(alignkit, monkeypatch):
     """As `alignkit new plugin` writes it: trusted, named in a recipe, asked."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(Path("config").resolve()))
     trusted._scanned.cache_clear()
     before = dict(benchmarks._classes)
     try:

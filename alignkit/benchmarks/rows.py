@@ -46,6 +46,15 @@ class FromFile(Benchmark):
         """
         raise NotImplementedError
 
+    def missing(self) -> str | None:
+        """What to put where, if `data` is not there."""
+        return self._missing(self.data)
+
+    def _missing(self, path: str) -> str | None:
+        complaint = no_file(path)
+        official = f" (official: {self.official})" if self.official else ""
+        return f"{complaint}; put the benchmark's rows there{official}" if complaint else None
+
     def check(self) -> None:
         self.items()
 
@@ -73,9 +82,8 @@ class FromFile(Benchmark):
             BenchmarkError: it is not there, holds no rows, or some row is none of this benchmark.
         """
         whose = f"evaluation.benchmarks.{self.title}.{key}"
-        if complaint := no_file(path):
-            official = f" (official: {self.official})" if self.official else ""
-            raise BenchmarkError(f"{whose}: {complaint}; put the benchmark's rows there{official}")
+        if complaint := self._missing(path):
+            raise BenchmarkError(f"{whose}: {complaint}")
         items = []
         for row in read_file(Path(path), None, None):
             if row.unread:

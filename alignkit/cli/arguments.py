@@ -30,7 +30,8 @@ Overrides = Annotated[
     ),
 ]
 ExecuteCode = Annotated[
-    bool, typer.Option("--execute-code", help="Let rewards run code that the model writes, in a sandbox.")
+    bool,
+    typer.Option("--execute-code", help="Let rewards and benchmarks run code that the model writes, in a sandbox."),
 ]
 WithoutSandbox = Annotated[
     bool,

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from alignkit.benchmarks.rows import FromFile
 from alignkit.data.files import no_file
 from alignkit.data.naming import sources_of
 from alignkit.data.sources import WORLD
@@ -26,7 +27,8 @@ _PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "flash_attention_2"
 
 def missing(recipe: Recipe) -> list[Misfit]:
     """Everything local that `recipe` names and that is not here."""
-    return [*_missing_data(recipe), *_missing_model(recipe), *_missing_packages(recipe)]
+    checks = (_missing_data, _missing_benchmarks, _missing_model, _missing_packages)
+    return [misfit for check in checks for misfit in check(recipe)]
 
 
 def not_looked_at(recipe: Recipe) -> list[str]:
@@ -44,6 +46,12 @@ def _missing_data(recipe: Recipe) -> Iterator[Misfit]:
         if complaint := named.source.missing():
             others = f"; give a file, a Hub data set (owner/name) or {WORLD}" if isinstance(named.given, str) else ""
             yield named.key, f"{complaint}{others}"
+
+
+def _missing_benchmarks(recipe: Recipe) -> Iterator[Misfit]:
+    for index, benchmark in enumerate(recipe.evaluation.benchmarks):
+        if isinstance(benchmark, FromFile) and (complaint := benchmark.missing()):
+            yield ("evaluation", "benchmarks", index, "data"), complaint
 
 
 def _missing_model(recipe: Recipe) -> Iterator[Misfit]:
