@@ -161,7 +161,7 @@ def test_damaged_records_are_one_line(trained, said, tmp_path):
         '{"moment": "after", "row": 0, "where": "x:1", "responses": {"chosen": {}}}\n'
     )
     code, err = said(torn)
-    assert code == 2 and err == f"{torn}: its records of tokens are damaged (KeyError: 'ids'); restore them\n"
+    assert code == 2 and err == f"{torn}: its records of tokens are damaged (KeyError: 'forms'); restore them\n"
 
 
 def test_a_run_without_records_says_how_to_have_them(trained, said, tmp_path):
