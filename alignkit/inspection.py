@@ -13,7 +13,7 @@ from alignkit.data.tables import load_tables
 from alignkit.engine.scoring import tabulated
 from alignkit.engine.workbench import SideRuns
 from alignkit.errors import AlignkitError, RunFolderError
-from alignkit.evaluation.records import read_samples, read_tokens
+from alignkit.evaluation.records import read_samples
 from alignkit.evaluation.summary import Records
 from alignkit.evaluation.tokens import MOST_ROWS
 from alignkit.folder import FINAL, RECIPE, RUN, resume_command
@@ -103,14 +103,16 @@ def _of_run(folder: Path, wish: Wish, overrides: Sequence[str]) -> Subject:
         scorer = prepared.parts.policy.scorer
         scorer.load_state_dict(prepared.parts.policy.stored_parameters(folder / FINAL), strict=False)
         after = prepared.evaluation.tokens(count)
-    samples = {} if wish.data else read_samples(folder)
-    notes = (*subject.notes[1:], f"Rows of {wish.data}.") if wish.data else ()
-    return replace(subject, cards=cards_of_rows({"before": before, "after": after}, samples), notes=notes)
+    cards = cards_of_rows({"before": before, "after": after}, {} if wish.data else read_samples(folder))
+    if not cards:
+        raise InspectionError(f"{folder}: no rows are held out, so there is nothing to show; give some with --data")
+    notes = [*subject.notes, f"Rows of {wish.data}."] if wish.data else subject.notes
+    return replace(subject, cards=cards, notes=notes)
 
 
 def _nothing(folder: Path) -> str:
     """Why there is nothing to show, and what to do."""
-    if read_tokens(folder)["before"] or (folder / FINAL).is_dir():
+    if (folder / FINAL).is_dir():
         return "its run recorded no tokens of held-out rows; --rows 40 computes them from its model"
     return f"its run has recorded nothing yet; go on with {resume_command(folder)}"
 
@@ -144,7 +146,7 @@ def _prepared(loaded: LoadedRecipe, wish: Wish) -> Iterator[Prepared]:
             f"{loaded.path}: its trainer samples responses, so there are none to show before it runs; run it, and "
             "inspect the run"
         )
-    with surroundings(loaded, quiet=False) as _, TemporaryDirectory() as folder, Judge(loaded.recipe.rewards) as judge:
+    with surroundings(loaded, quiet=False), TemporaryDirectory() as folder, Judge(loaded.recipe.rewards) as judge:
         parts = load_parts(loaded, Path(folder), None)
         yield prepare(_with_rows(parts, wish), SideRuns(Path(folder) / "contrast"), judge)
 

@@ -155,6 +155,15 @@ def test_mistakes_are_one_line(trained, said, tmp_path):
         assert code == 2 and err.count("\n") == 1 and err.startswith(message), (arguments, err)
 
 
+def test_damaged_records_are_one_line(trained, said, tmp_path):
+    torn = shutil.copytree(trained / "run", tmp_path / "torn")
+    (torn / "token_rows.jsonl").write_text(
+        '{"moment": "after", "row": 0, "where": "x:1", "responses": {"chosen": {}}}\n'
+    )
+    code, err = said(torn)
+    assert code == 2 and err == f"{torn}: its records of tokens are damaged (KeyError: 'forms'); restore them\n"
+
+
 def test_a_run_without_records_says_how_to_have_them(trained, said, tmp_path):
     bare = shutil.copytree(trained / "run", tmp_path / "bare", ignore=shutil.ignore_patterns("token_rows.jsonl"))
     code, err = said(bare)

@@ -155,7 +155,7 @@ def _card(
     new: Mapping[str, Any] | None,
     said: Mapping[Moment, Mapping[int, str | None]],
 ) -> Card:
-    line = new or old
+    line = old if new is None else new
     assert line is not None
     panes = [
         _pane(
@@ -179,7 +179,7 @@ def _card(
 
 
 def _pane(name: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Pane:
-    latest = new or old
+    latest = old if new is None else new
     assert latest is not None
     if old is not None and old["ids"] != latest["ids"]:
         old = None  # another tokenizer or another row: nothing to compare with

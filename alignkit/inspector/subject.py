@@ -7,11 +7,11 @@ import json
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alignkit.errors import AlignkitError, RunFolderError
+from alignkit.errors import AlignkitError, RunFolderError, printable
 from alignkit.evaluation.base import Measure
 from alignkit.evaluation.records import read_samples, read_tokens
 from alignkit.folder import DONE, RECIPE, RUN
@@ -43,7 +43,7 @@ class Subject:
         results: measure, before, after and change, as text.
         log: lines of `metrics.jsonl`.
         cards: rows, or groups of samples.
-        notes: what is not there, and how to have it.
+        notes: what the reader should know of it first.
     """
 
     title: str
@@ -54,7 +54,7 @@ class Subject:
     results: Sequence[Sequence[str]] = ()
     log: Sequence[Values] = ()
     cards: Sequence[Card] = ()
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str] = ()
 
 
 def subject_of(folder: Path, rows: int | None = None) -> Subject:
@@ -70,20 +70,21 @@ def subject_of(folder: Path, rows: int | None = None) -> Subject:
     if not (folder / RECIPE).is_file() or not (folder / RUN).is_file():
         raise RunFolderError(f"{folder}: is no run folder, it holds no {RUN}; give one, or a recipe (.yaml)")
     record, result = read_record(folder / RUN, RunRecord), RunResult(folder)
-    recipe = (folder / RECIPE).read_text(encoding="utf-8")
+    text, recipe = (folder / RECIPE).read_text(encoding="utf-8"), _recipe(folder)
     before, after, change = (result.evaluations.get(moment, {}) for moment in ("before", "after", "change"))
     log = result.metrics
-    cards = cards_of_rows(read_tokens(folder), read_samples(folder)) or _groups(folder, rows)
+    method = [] if recipe is None else [("method", method_of(recipe))]
+    measures = () if recipe is None else recipe.evaluation.chosen
     return Subject(
         title=folder.resolve().name,
-        facts=[*_method(folder), ("command", _command(record)), *facts_of(recipe, record), ("run", _times(record))],
-        recipe=recipe,
+        facts=[*method, ("command", _command(record)), *facts_of(text, record), ("run", _times(record))],
+        recipe=text,
         verdict=verdict(before, after, change) if after else "",
         remarks=reading(Numbers(log, before, after, change)) if after else (),
-        results=_results(folder, before, after, change),
+        results=_results(measures, before, after, change),
         log=log,
-        cards=cards[:rows],
-        notes=_notes(folder, cards),
+        cards=_cards(folder, rows),
+        notes=() if (folder / DONE).is_file() else ("This run is not finished: what it has so far is shown.",),
     )
 
 
@@ -112,11 +113,21 @@ def method_of(recipe: Recipe) -> str:
     return f"{losses}, trainer {recipe.trainer.name}, token weights {recipe.weighting.name}, model {recipe.model.name}"
 
 
-def _method(folder: Path) -> list[tuple[str, str]]:
+def _recipe(folder: Path) -> Recipe | None:
+    """None where it does not validate any more, a plugin being gone for one."""
     try:
-        return [("method", method_of(load_recipe(folder / RECIPE).recipe))]
-    except AlignkitError:  # a plugin is gone
-        return []
+        return load_recipe(folder / RECIPE).recipe
+    except AlignkitError:
+        return None
+
+
+def _cards(folder: Path, most: int | None) -> Sequence[Card]:
+    try:
+        rows = cards_of_rows(read_tokens(folder), read_samples(folder))
+        return rows[:most] if rows else _groups(folder, most)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise RunFolderError(f"{folder}: its records of tokens are damaged ({printable(said)}); restore them") from None
 
 
 def _command(record: RunRecord) -> str:
@@ -129,12 +140,8 @@ def _times(record: RunRecord) -> str:
     return f"{record.started} to {record.ended or 'unfinished'}{resumed}"
 
 
-def _results(folder: Path, before: Values, after: Values, change: Values) -> list[tuple[str, ...]]:
+def _results(measures: Sequence[Measure], before: Values, after: Values, change: Values) -> list[tuple[str, ...]]:
     """The table of the report, by the measures' own labels; by their keys where the recipe's parts are gone."""
-    try:
-        measures: Sequence[Measure] = load_recipe(folder / RECIPE).recipe.evaluation.chosen
-    except AlignkitError:
-        measures = ()
     labelled = list(table_rows(measures, before, after, change))
     return labelled or [(key, _cell(before.get(key)), _cell(after.get(key)), _cell(change.get(key))) for key in before]
 
@@ -157,13 +164,3 @@ def _lines(path: Path) -> Iterable[dict[str, Any]]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     except (OSError, ValueError):
         return []
-
-
-def _notes(folder: Path, cards: Sequence[Card]) -> list[str]:
-    notes = [] if (folder / DONE).is_file() else ["This run is not finished: what it has so far is shown."]
-    if not cards:
-        notes.append(
-            "It recorded no tokens: evaluation.report was off, no rows are held out, or it is older than this page. "
-            "alignkit inspect RUN --rows 40 computes them from its model."
-        )
-    return notes

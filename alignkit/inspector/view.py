@@ -72,7 +72,8 @@ def _sections(subject: Subject, lexicon: Lexicon) -> Iterator[tuple[str, str, Se
     yield "results", "Results", [*_results(subject)]
     yield "weights", "Token weights", corpus_section(subject.cards) if subject.cards else []
     yield "safety", "Safety audit", audit_section(subject.cards, lexicon) if subject.cards else []
-    yield "tokens", "Token by token", cards_section(subject.cards) if subject.cards else []
+    missing = "No tokens were recorded; alignkit inspect RUN --rows 40 computes them from the run's model."
+    yield "tokens", "Token by token", cards_section(subject.cards) if subject.cards else [element("p", missing)]
     yield (
         "recipe",
         "Recipe",
