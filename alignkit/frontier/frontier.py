@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -217,16 +217,6 @@ class _Scene:
             if not is_far[place]
         ]
 
-    @property
-    def drawn(self) -> ndarray:
-        """[B, S, 2, N] what else might have been: other seeds and prompts; of one seed, other prompts."""
-        return self.of_models if self.again is None else self.again
-
-    @property
-    def df(self) -> float:
-        """Degrees of freedom of what comes of them."""
-        return self.count - 1 if self.count > 1 else self.prompts - 1
-
     def arm(self, name: str) -> Arm:
         """The frontier of one arm."""
         used = self.used[name]
@@ -234,9 +224,8 @@ class _Scene:
             return Arm(name, len(used), None, False, None)
         log_kl, reward = np.log(self.means[:, 1, used]), self.means[:, 0, used]
         grid = np.linspace(*support(log_kl), GRID)
-        estimate, drawn = self._curve(name, grid), self._curves(name, grid, self.drawn)
-        fitted = is_fitted(len(used))
-        return Arm(name, len(used), self._banded(grid, estimate, drawn), fitted, off_monotone(log_kl, reward))
+        curve = self._banded(grid, self._curve(name, grid), self._drawn(lambda runs: self._curves(name, grid, runs)))
+        return Arm(name, len(used), curve, is_fitted(len(used)), off_monotone(log_kl, reward))
 
     def common(self, name: str, base: str) -> tuple[float, float] | None:
         """The range of log cost in which both arms have points; None where there is none."""
@@ -250,23 +239,30 @@ class _Scene:
         """One arm less another over a range of log cost; p is filled in when all are there."""
         grid = np.linspace(*ends, GRID)
         estimate = self._curve(name, grid) - self._curve(base, grid)
-        drawn, of_models = (
-            self._curves(name, grid, again) - self._curves(base, grid, again) for again in (self.drawn, self.of_models)
-        )
-        area = self._interval(float(estimate.mean()), drawn.mean(1))
-        error = _unless_rounding(float(of_models.mean(1).std(ddof=1)))
+        drawn = self._drawn(lambda runs: self._curves(name, grid, runs) - self._curves(base, grid, runs))
+        area = self._interval(float(estimate.mean()), drawn.mean())
+        error = _unless_rounding(float(drawn.of_models.mean(1).std(ddof=1)))
         alone = interval(area.value, error, n=self.count, df=self.prompts - 1, level=LEVEL)
         curve = self._banded(grid, estimate, drawn)
         return Comparison(name, base, math.exp(ends[0]), math.exp(ends[1]), area, alone, math.nan, curve)
 
     def place(self, place: int, start: float | None) -> Place:
         """One point with its intervals."""
-        mean, drawn = self.means[:, :, place].mean(0), self.drawn[..., place].mean(1)
-        reward, cost = (self._interval(float(mean[kind]), drawn[:, kind]) for kind in (0, 1))
+        mean = self.means[:, :, place].mean(0)
+
+        def of(kind: int) -> Interval:
+            drawn = self._drawn(lambda runs: runs[:, :, kind, place].mean(1))
+            return self._interval(float(mean[kind]), drawn)
+
+        def shares(runs: ndarray) -> ndarray:
+            both = runs[..., place].mean(1)
+            found: ndarray = best_kl(both[:, 0], start or 0.0) / both[:, 1]
+            return found
+
+        reward, cost = of(0), of(1)
         efficiency = None
         if start is not None and cost.value > LEAST_KL:
-            shares = best_kl(drawn[:, 0], start) / drawn[:, 1]
-            efficiency = self._interval(float(best_kl(reward.value, start) / cost.value), shares)
+            efficiency = self._interval(float(best_kl(reward.value, start) / cost.value), self._drawn(shares))
         return Place(self.measured.points[place], reward, cost, efficiency)
 
     def _curve(self, name: str, grid: ndarray) -> ndarray:
@@ -278,25 +274,85 @@ class _Scene:
         used = self.used[name]
         return curves(np.log(np.maximum(runs[:, :, 1, used], LEAST_KL)), runs[:, :, 0, used], grid)
 
-    @property
-    def _correction(self) -> float:
-        """The spread of S seeds drawn from S is too small by this factor."""
-        return math.sqrt(self.count / (self.count - 1)) if self.count > 1 else 1.0
+    def _drawn(self, what: Callable[[ndarray], ndarray]) -> _Drawn:
+        return _Drawn(None if self.again is None else what(self.again), what(self.of_models), self.count, self.prompts)
 
-    def _interval(self, value: float, drawn: ndarray) -> Interval:
-        error = _unless_rounding(float(drawn.std(ddof=1)))
-        return interval(_unless_rounding(value), error * self._correction, n=self.count, df=self.df, level=LEVEL)
+    def _interval(self, value: float, drawn: _Drawn) -> Interval:
+        error = _unless_rounding(math.sqrt(float(drawn.variance)))
+        return interval(_unless_rounding(value), error, n=self.count, df=float(drawn.df), level=LEVEL)
 
-    def _banded(self, grid: ndarray, estimate: ndarray, drawn: ndarray) -> Curve:
+    def _banded(self, grid: ndarray, estimate: ndarray, drawn: _Drawn) -> Curve:
         """A curve with a band that is as wide as its largest deviation anywhere asks for.
 
         Nowhere is its spread taken to be less than that of the whole curve: of few seeds the curves cross by chance
         somewhere, and look as if they were certain there.
         """
-        spread = drawn.std(0, ddof=1)
-        spread = np.maximum(spread, np.sqrt((spread**2).mean()))
-        half = largest_t(drawn, spread, self.df) * self._correction * spread
+        spread = np.sqrt(np.maximum(drawn.variance, drawn.variance.mean()))
+        half = largest_t(drawn.widest, np.sqrt(drawn.variance), drawn.df_of_mean) * spread
         return Curve(np.exp(grid).tolist(), estimate.tolist(), (estimate - half).tolist(), (estimate + half).tolist())
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A number, or a curve, as it would have been.
+
+    The variances of prompts and of seeds add, with the degrees of freedom of Welch and Satterthwaite, as where
+    `alignkit.intervals` compares runs. What seeds were drawn again for holds that of prompts as well, which is taken
+    off; and of S seeds drawn from S the spread is too small by (S - 1) / S.
+
+    Attributes:
+        again: [B, ...] with other seeds and other prompts; None of one seed.
+        of_models: [B, ...] with other prompts.
+        seeds: how many there are.
+        prompts: how many there are.
+    """
+
+    again: ndarray | None
+    of_models: ndarray
+    seeds: int
+    prompts: int
+
+    @property
+    def widest(self) -> ndarray:
+        """All that was drawn again."""
+        return self.of_models if self.again is None else self.again
+
+    @property
+    def variance(self) -> ndarray:
+        """Of prompts and seeds."""
+        by_prompts, by_seeds = self._parts
+        found: ndarray = by_prompts + by_seeds
+        return found
+
+    @property
+    def df(self) -> ndarray:
+        """Degrees of freedom of the variance."""
+        return self._df(*self._parts)
+
+    @property
+    def df_of_mean(self) -> float:
+        """Of a curve as a whole."""
+        by_prompts, by_seeds = self._parts
+        return float(self._df(by_prompts.mean(), by_seeds.mean()))
+
+    def mean(self) -> _Drawn:
+        """Of a curve's places."""
+        again = None if self.again is None else self.again.mean(1)
+        return _Drawn(again, self.of_models.mean(1), self.seeds, self.prompts)
+
+    @property
+    def _parts(self) -> tuple[ndarray, ndarray]:
+        by_prompts = self.of_models.var(0, ddof=1)
+        if self.again is None:
+            return by_prompts, by_prompts * 0.0
+        by_seeds = self.again.var(0, ddof=1) - by_prompts
+        return by_prompts, np.maximum(by_seeds, 0.0) * self.seeds / (self.seeds - 1)
+
+    def _df(self, by_prompts: ndarray, by_seeds: ndarray) -> ndarray:
+        total = by_prompts + by_seeds
+        spread = by_prompts**2 / max(self.prompts - 1, 1) + by_seeds**2 / max(self.seeds - 1, 1)
+        found: ndarray = total**2 / np.where(spread > 0, spread, 1.0)
+        return np.where(spread > 0, found, max(self.seeds - 1, 1))
 
 
 def largest_t(drawn: ndarray, spread: ndarray, df: float) -> float:
