@@ -6,7 +6,6 @@ next benchmark. A benchmark is the unit; one that was not finished is asked anew
 
 from __future__ import annotations
 
-import math
 import platform
 import shlex
 import shutil
@@ -20,7 +19,6 @@ from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
-from alignkit import intervals
 from alignkit.benchmarks.base import Benchmark
 from alignkit.benchmarks.lines import summarised, write_lines
 from alignkit.benchmarks.subject import Subject
@@ -38,7 +36,6 @@ from alignkit.evaluation.config import EvaluationConfig
 from alignkit.evaluation.evaluate import Evaluation, Measured
 from alignkit.evaluation.records import write_records
 from alignkit.evaluation.scene import Scene
-from alignkit.intervals import Interval
 from alignkit.keeping import note
 from alignkit.lazy import accelerate
 from alignkit.loop.accelerator import make_accelerator
@@ -48,7 +45,7 @@ from alignkit.models.pretrained import Pretrained
 from alignkit.pair_weighting.uniform import Uniform as UniformPairs
 from alignkit.recipe.load import LoadedRecipe
 from alignkit.recipe.recipe import Recipe
-from alignkit.records.evaluation_record import EVALUATION, EvaluationRecord, Score
+from alignkit.records.evaluation_record import EVALUATION, EvaluationRecord, Score, scores_of
 from alignkit.records.files import one_line, read_record, write_json
 from alignkit.records.fingerprints import model_fingerprint
 from alignkit.records.lock import HOLDER, LOCK, locked
@@ -132,7 +129,7 @@ class _Evaluating:
                 measured = _measured(scoring, self.recipe, tables, accelerator)
                 if self.is_main:
                     write_records(self.folder, "alone", measured)
-                record = self._add(record, HELD_OUT, _scores(measured.summary), {})
+                record = self._add(record, HELD_OUT, scores_of(measured.summary), {})
         except Interrupted as stop:
             stop.message = (
                 f"stopped by {Signals(stop.signal).name}; measured so far: {', '.join(record.done) or 'nothing'}; go "
@@ -173,7 +170,7 @@ class _Evaluating:
         asked = put(benchmark, subject, accelerator)
         if self.is_main:
             write_lines(self.folder, benchmark.title, "alone", asked.lines)
-        found = {name: _score(one) for name, one in summarised(benchmark.title, asked.lines).items()}
+        found = {name: Score.of(one) for name, one in summarised(benchmark.title, asked.lines).items()}
         return self._add(record, benchmark.title, found, {benchmark.title: asked.first_prompt})
 
     def _begun(self, loaded: LoadedRecipe, policy: Policy, tables: Tables | None) -> EvaluationRecord:
@@ -260,27 +257,6 @@ def _measured(scoring: Scoring, recipe: Recipe, tables: Tables, accelerator: Acc
     kept = tuple(measure for measure in plain.chosen if not measure.weighs(scene))
     config: EvaluationConfig = plain.model_copy(update={"measures": kept})
     return Evaluation(scoring, config, tables.eval, None, accelerator, scene.on_world).measure()
-
-
-def _scores(summary: Mapping[str, float]) -> dict[str, Score]:
-    """Values of measures, whose rows are many enough for the normal distribution."""
-    found = {}
-    for name, value in summary.items():
-        error = summary.get(f"{name}_se")
-        if error is not None:
-            one = intervals.interval(value, error, n=0, df=math.inf)
-            found[name] = _score(one).model_copy(update={"n": None})
-        elif not name.endswith("_se"):
-            found[name] = Score(value=_finite(value))
-    return found
-
-
-def _score(one: Interval) -> Score:
-    return Score(value=_finite(one.value), se=_finite(one.se), low=_finite(one.low), high=_finite(one.high), n=one.n)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 # --- the folder ---

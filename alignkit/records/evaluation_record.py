@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from pydantic import Field
 
+from alignkit import intervals
+from alignkit.intervals import Interval
 from alignkit.records.files import Record
 from alignkit.records.run_record import Session
 
@@ -23,6 +28,32 @@ class Score(Record):
 
     n: int | None = None
     """Items that it comes of; null of measures, whose rows are counted beside them."""
+
+    @classmethod
+    def of(cls, one: Interval) -> Score:
+        """A number with its interval."""
+        return cls(value=_finite(one.value), se=_finite(one.se), low=_finite(one.low), high=_finite(one.high), n=one.n)
+
+
+def scores_of(summary: Mapping[str, float]) -> dict[str, Score]:
+    """Values of measures, whose rows are many enough for the normal distribution.
+
+    Args:
+        summary: name -> value and `NAME_se` -> standard error, as in `eval.json`.
+    """
+    found = {}
+    for name, value in summary.items():
+        error = summary.get(f"{name}_se")
+        if error is not None:
+            one = Score.of(intervals.interval(value, error, n=0, df=math.inf))
+            found[name] = one.model_copy(update={"n": None})
+        elif not name.endswith("_se"):
+            found[name] = Score(value=_finite(value))
+    return found
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 class EvaluationRecord(Session):
