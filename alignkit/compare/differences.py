@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from alignkit.compare.folders import Folder, Moment
 from alignkit.compare.measured import SET_NAMES, Numbers
@@ -15,12 +15,22 @@ from alignkit.compare.pairing import common, misfit, require
 from alignkit.compare.record import Compared, Comparison, Line, Over
 from alignkit.compare.words import sentence
 from alignkit.errors import CompareError, printable
-from alignkit.intervals import Interval, holm, mcnemar, mean, paired, seeds_and_items, smallest_visible
+from alignkit.intervals import (
+    Interval,
+    holm,
+    mcnemar,
+    paired,
+    seeds_and_items,
+    seeds_with_own_items,
+    smallest_visible,
+)
 from alignkit.lazy import numpy as np
 from alignkit.registry import suggestion
 
 POWER = 0.8
 """Share of comparisons that see the smallest visible effect."""
+
+_BOTH: Final = "seeds and items"
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,7 @@ def _difference(base: Method, other: Method, name: str, measure: str, level: flo
     everyone = [*base.folders, *other.folders]
     same_seeds = base.seeds == other.seeds and base.has_seeds
     if same_seeds and any(misfit(base.folders[0], one, name) for one in everyone):
-        return _over_seeds(base, other, name, measure, level)
+        return _seed_by_seed(base, other, name, measure, level)
     require(everyone, name)
     items = common(everyone, name, measure)
     clusters = [base.folders[0].sets[name].clusters[item] for item in items]
@@ -148,28 +158,25 @@ def _difference(base: Method, other: Method, name: str, measure: str, level: flo
         found = paired(sides[1][0], sides[0][0], clusters, level)
     else:
         found = seeds_and_items(sides[1], sides[0], clusters, level, same_seeds=same_seeds)
-    over: Over = "items" if single else "seeds and items"
+    over: Over = "items" if single else _BOTH
     discordant = _discordant(sides[0][0], sides[1][0]) if single else None
     means = (_mean(sides[0]), _mean(sides[1]))
     return Difference(found, means, over, len(set(clusters)), discordant, _is_share(base, name, measure, sides))
 
 
-def _over_seeds(base: Method, other: Method, name: str, measure: str, level: float) -> Difference:
-    """Each seed has items of its own, on which its two runs are paired; the seeds' differences are what is averaged.
-
-    Their spread over seeds holds that of items, which are others for each.
-    """
-    sides, clusters = [], 0
+def _seed_by_seed(base: Method, other: Method, name: str, measure: str, level: float) -> Difference:
+    """Each seed has items of its own, on which its two runs are paired."""
+    sides, clusters = [], []
     for pair in zip(base.folders, other.folders, strict=True):
         require(pair, name)
         items = common(pair, name, measure)
         sides.append(_matrix(pair, name, measure, items))
-        clusters += len({pair[0].sets[name].clusters[item] for item in items})
-    values = [[mean(row).value for row in both] for both in sides]
-    of_seeds = paired([its for _, its in values], [one for one, _ in values], level=level)
-    found = replace(of_seeds, n=sum(len(both[0]) for both in sides))
-    means = (mean([one for one, _ in values]).value, mean([its for _, its in values]).value)
-    return Difference(found, means, "seeds", clusters, None, _is_share(base, name, measure, sides))
+        clusters.append([pair[0].sets[name].clusters[item] for item in items])
+    differences = [[b - a for a, b in zip(*both, strict=True)] for both in sides]
+    found = seeds_with_own_items(differences, clusters, level)
+    means = (_mean([[value for both in sides for value in both[side]]]) for side in (0, 1))
+    count = len({cluster for of_seed in clusters for cluster in of_seed})
+    return Difference(found, (next(means), next(means)), _BOTH, count, None, _is_share(base, name, measure, sides))
 
 
 def _matrix(folders: Sequence[Folder], name: str, measure: str, items: Sequence[str]) -> list[list[float]]:

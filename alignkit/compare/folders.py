@@ -129,12 +129,13 @@ def _stages(path: Path) -> list[str]:
 
 def _measures(path: Path, recipe: Mapping[str, Any]) -> tuple[Sequence[Measure], list[str]]:
     """The measures of a recorded recipe, and a line about each that is not here."""
-    named = (recipe.get("evaluation") or {}).get("measures")
-    if named is None:
+    evaluation = recipe.get("evaluation")
+    named = evaluation.get("measures") if isinstance(evaluation, dict) else None
+    if not isinstance(named, list):
         return BUILT_IN, []
     found, notes = [], []
     for one in named:
-        values = {"name": one} if isinstance(one, str) else dict(one)
+        values = one if isinstance(one, dict) else {"name": one}
         try:
             found.append(known_measures.build(str(values.get("name")), values))
         except (RegistryError, ValidationError):

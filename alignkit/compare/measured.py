@@ -24,7 +24,8 @@ from alignkit.records.fingerprints import prompt_hash
 BENCHMARKS = "eval"
 """Folder of the benchmarks' items, a file each."""
 
-SET_NAMES: Final[Mapping[LooksAt, str]] = {"rows": "held-out rows", "samples": "samples"}
+SET_NAMES: Final[Mapping[LooksAt, str]] = {"rows": "held-out rows", "samples": "sampled responses"}
+"""What their item sets are called; no benchmark has such a name."""
 
 _NO_PROMPT = prompt_hash("")
 """What rows without a prompt have in common is nothing."""

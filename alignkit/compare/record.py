@@ -7,8 +7,8 @@ from typing import Literal
 from alignkit.evaluation.base import Better
 from alignkit.records.files import Record
 
-Over = Literal["items", "seeds", "seeds and items"]
-"""What is drawn by chance in a difference: the items, or the seeds with items of their own, or both."""
+Over = Literal["items", "seeds and items"]
+"""What is drawn by chance in a difference, as far as it is in the interval."""
 
 
 class Compared(Record):
@@ -35,7 +35,7 @@ class Line(Record):
     """What a report calls it."""
 
     item_set: str
-    """`held-out rows`, `samples` or the benchmark."""
+    """`held-out rows`, `sampled responses` or the benchmark."""
 
     better: Better | None
     """Which direction is better; null where that cannot be said."""

@@ -12,7 +12,10 @@ from rich.text import Text
 from alignkit.compare.record import Comparison, Line
 from alignkit.compare.words import explained, probability, shown_difference, shown_value, shown_visible
 from alignkit.errors import LINE_LENGTH, printable
-from alignkit.report.wrapping import cut, wrapped
+from alignkit.report.wrapping import wrapped
+
+LONGEST_HEAD = 9
+"""Letters of a method's name from which columns are called `base` and `other`; the line above the table has both."""
 
 
 def show(console: Console, comparison: Comparison) -> None:
@@ -31,9 +34,10 @@ def show(console: Console, comparison: Comparison) -> None:
 
 def _table(lines: list[Line], base: str, other: str) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, show_edge=False)
-    table.add_column("measure", overflow="fold")
+    table.add_column("measure", overflow="fold", min_width=10)
     table.add_column("items", justify="right", no_wrap=True)
-    for column in (cut(base, 9), cut(other, 9), "difference", "p", "visible"):
+    names = (base, other) if max(len(base), len(other)) <= LONGEST_HEAD else ("base", "other")
+    for column in (*names, "difference", "p", "visible"):
         table.add_column(Text(printable(column)), justify="right", no_wrap=True)
     for line in lines:
         table.add_row(

@@ -6,8 +6,8 @@ import math
 
 from alignkit.compare.record import Comparison, Line
 
-MOST_DIGITS = 8
-"""After the point."""
+MOST_DIGITS = 5
+"""After the point; what needs more is written with a power of ten."""
 
 
 def sentence(line: Line, level: float) -> str:
@@ -56,7 +56,8 @@ def moved(line: Line, value: float, sign: str = "") -> str:
     """A difference, or an end of its interval, with two digits of its standard error; `sign` may be `+`."""
     unit, least = (100, 1) if line.is_share else (1, line.digits)
     known = 1 - math.floor(math.log10(unit * line.se)) if line.se else least
-    return f"{unit * value:{sign}.{min(max(known, least), MOST_DIGITS)}f}"
+    form = f"{max(known, least)}f" if known <= MOST_DIGITS else "1e"
+    return f"{unit * value:{sign}.{form}}"
 
 
 def shown_value(line: Line, value: float | None) -> str:

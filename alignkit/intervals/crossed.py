@@ -1,4 +1,4 @@
-"""Differences of methods that were each trained with several seeds and measured on the same items.
+"""Differences of methods that were each trained with several seeds and measured on items.
 
 Two things are drawn by chance: seeds, and items. Their variances add: that of the seeds' means over the seeds, and that
 of the items' means over the items, with the degrees of freedom of Welch and Satterthwaite. What seed and item do
@@ -44,8 +44,26 @@ def seeds_and_items(
     return added([over_items, *(one for one in over_seeds if one.n > 1)])
 
 
+def seeds_with_own_items(
+    differences: Sequence[Values], clusters: Sequence[Clusters] | None = None, level: float = 0.95
+) -> Interval:
+    """The mean of differences where each seed has items of its own, on which its two runs are paired.
+
+    Args:
+        differences: of each seed one number for each of its items.
+        clusters: of each seed the cluster of each item; equal ones of two seeds are one cluster. Without, each item is
+            its own.
+        level: of the interval.
+    """
+    items = [one for of_seed in differences for one in of_seed]
+    groups = None if clusters is None else [one for of_seed in clusters for one in of_seed]
+    over_items = mean(items, groups, level)
+    over_seeds = mean([mean(of_seed).value for of_seed in differences], level=level)
+    return added([over_items, over_seeds] if len(differences) > 1 else [over_items])
+
+
 def added(parts: Sequence[Interval]) -> Interval:
-    """The value of the first with the variances of all."""
+    """The value of the first with the variances of all, and the degrees of freedom of Welch and Satterthwaite."""
     variances = [part.se**2 for part in parts]
     total = sum(variances)
     spread = sum(one**2 / part.df if part.df > 0 else math.nan for one, part in zip(variances, parts, strict=True))

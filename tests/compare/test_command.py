@@ -62,7 +62,7 @@ def test_a_table_and_a_sentence_for_each_measure(runs, said):
     assert max(map(len, out.splitlines())) <= 80
     assert out.startswith("tidpo against dpo\n")
     assert "\n- AUC of token weights: tidpo is better by 0." in out
-    assert "\np: after Holm's correction, as 8 differences were looked at\n" in out
+    assert "\np: after Holm's correction, as 16 differences were looked at\n" in out
     page = Path("page.html").read_text()
     assert page.startswith("<!doctype html>") and '<th scope="col">tidpo</th>' in page
     assert page.count("<svg ") == page.count("<circle ") > 3
@@ -85,7 +85,7 @@ def test_a_name_is_no_markup(runs, said):
 def test_json_has_what_the_run_measured(runs, said):
     code, out, _ = said(runs / "dpo", runs / "tidpo", "--json")
     found = Comparison.model_validate_json(out)
-    assert (code, found.version, found.family, [method.seeds for method in found.methods]) == (0, 1, 8, [[0], [0]])
+    assert (code, found.version, found.family, [method.seeds for method in found.methods]) == (0, 1, 16, [[0], [0]])
     for place, name in enumerate(("base_value", "other_value")):
         after = json.loads((runs / ("dpo", "tidpo")[place] / "eval.json").read_text())["after"]
         values = {line.measure: getattr(line, name) for line in found.lines}
@@ -94,7 +94,7 @@ def test_json_has_what_the_run_measured(runs, said):
 
 def test_before_training_both_are_the_model_that_they_start_from(runs, said):
     _, out, _ = said(runs / "dpo", runs / "tidpo", "--json", "--moment", "before")
-    lines = [line for line in Comparison.model_validate_json(out).lines if line.measure != "weight_auc"]
+    lines = [line for line in Comparison.model_validate_json(out).lines if not line.measure.startswith("weight_")]
     assert {(line.difference, line.p) for line in lines} == {(0, 1)}
 
 
@@ -161,7 +161,7 @@ def test_other_prompts(runs, said, copy):
     code, out, err = said(runs / "dpo", copy)
     assert (code, out) == (2, "")
     assert err.startswith(
-        f"{runs / 'dpo'} and {copy} cannot be paired on samples: {count} of 16 prompts differ, the first"
+        f"{runs / 'dpo'} and {copy} cannot be paired on sampled responses: {count} of 16 prompts differ, the first"
     )
     assert err.endswith("; measure both on the same prompts\n") and err.count("\n") == 1
 

@@ -10,7 +10,7 @@ import pytest
 from alignkit.compare.differences import compare
 from alignkit.compare.words import moved, shown_value
 from alignkit.errors import CompareError
-from alignkit.intervals import mcnemar, paired, seeds_and_items
+from alignkit.intervals import mcnemar, paired, seeds_and_items, seeds_with_own_items
 
 A, B = [1, 1, 0, 1, 0, 1, 1, 0], [1, 0, 0, 1, 0, 1, 0, 0]
 
@@ -160,14 +160,16 @@ def test_seeds_on_the_same_items(made):
 
 
 def test_seeds_with_items_of_their_own(made):
-    """Differences .25 and .25 of the seeds' own prompts."""
+    """Differences 0 1 0 0 and 1 1 0 -1 of prompts that are each seed's own."""
     base, other = [], []
     for seed, (one, its) in enumerate(zip(BASES, OTHERS, strict=True)):
         prompts = [f"{seed}: {row}" for row in range(4)]
         base.append(made(f"b{seed}", samples=rewards(*one), seed=seed, prompts=prompts))
         other.append(made(f"o{seed}", samples=rewards(*its), seed=seed, prompts=prompts))
     line = only(compare([f"B={base[0]},{base[1]}", f"O={other[0]},{other[1]}"]), "true_reward")
-    assert (line.over, line.difference, line.se, line.df, line.items) == ("seeds", 0.25, 0, 1, 8)
+    expected = seeds_with_own_items([[0, 1, 0, 0], [1, 1, 0, -1]])
+    assert (line.over, line.difference, line.items, line.clusters) == ("seeds and items", 0.25, 8, 8)
+    assert (line.se, line.df) == (pytest.approx(expected.se), pytest.approx(expected.df))
     with pytest.raises(
         CompareError,
         match=r"^b0 and b1 cannot be .* differ, the first at row '0'; the seed may decide what .* are 0 and 1$",
@@ -217,9 +219,18 @@ def test_an_unfinished_evaluation_is_refused(made):
         compare([ours, made("b", t=B, alone=True, ended=None)])
 
 
+def test_a_measure_that_is_not_here_is_told(made):
+    runs = [made(name, samples=rewards(*of)) for name, of in (("b", B), ("a", A))]
+    recipe = runs[1] / "recipe.yaml"
+    recipe.write_text("seed: 0\nevaluation:\n  measures: [{name: samples}, {name: gone}]\n")
+    found = compare(runs)
+    assert [line.measure for line in found.lines] == ["true_reward", "sample_tokens"]
+    assert found.notes[0] == "a: measure 'gone' is not here as it was; its values are left out"
+
+
 def test_what_not_all_have_is_left_out(made):
     found = compare([made("a", samples=rewards(*A), t=A), made("b", samples=rewards(*B))])
-    assert {line.item_set for line in found.lines} == {"samples"}
+    assert {line.item_set for line in found.lines} == {"sampled responses"}
     assert "not measured in all of them, and left out: t/acc" in found.notes
 
 
@@ -269,9 +280,11 @@ def test_a_difference_among_many(made):
     assert compare(runs, ["t/x"], level=0.99).lines[0].sentence.startswith("no difference seen; one of 1")
 
 
-def test_small_numbers_keep_two_digits_of_their_error(made):
+@pytest.mark.parametrize(("scale", "form"), [(1.0, ".3f"), (1e-2, ".4f"), (1e-5, ".1e")])
+def test_small_numbers_keep_two_digits_of_their_error(made, scale, form):
+    """Of 50, the error of a difference is about a fifth of the scale."""
     rng = np.random.default_rng(1)
-    runs = [made(name, samples=[{"kl": float(v)} for v in rng.normal(0, 1e-5, 50)]) for name in "ab"]
+    runs = [made(name, samples=[{"kl": float(v)} for v in rng.normal(0, scale, 50)]) for name in "ab"]
     line = compare(runs).lines[0]
-    assert moved(line, line.difference, "+") == f"{line.difference:+.7f}"
-    assert shown_value(line, line.base_value).lstrip("-") == "0.000"
+    assert moved(line, line.difference, "+") == format(line.difference, f"+{form}")
+    assert shown_value(line, line.base_value) == f"{line.base_value:.3f}"

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from alignkit.intervals import averaged, holm, interval, mcnemar, mean, paired, seeds_and_items, smallest_visible
+from alignkit.intervals import (
+    averaged,
+    holm,
+    interval,
+    mcnemar,
+    mean,
+    paired,
+    seeds_and_items,
+    seeds_with_own_items,
+    smallest_visible,
+)
 
 SCORES, TEXTS = [1, 1, 1, 0, 0, 1, 0, 1], [1, 1, 1, 2, 2, 3, 3, 3]
 A, B = [1, 1, 0, 1, 0, 1, 1, 0], [1, 0, 0, 1, 0, 1, 0, 0]
@@ -140,12 +150,16 @@ def test_seeds_and_items_hold_what_they_estimate(of_seeds):
     assert np.mean([one.low < 0 < one.high for one in found]) > 0.93
 
 
-@pytest.mark.parametrize(("seeds", "held"), [(2, 0.89), (3, 0.93), (5, 0.95)])
-def test_few_seeds(seeds, held):
+@pytest.mark.parametrize(("seeds", "held", "own"), [(2, 0.89, 0.87), (3, 0.93, 0.93), (5, 0.95, 0.94)])
+def test_few_seeds(seeds, held, own):
     """The worst case, paired seeds that matter far more than items; docs/compare.md has the figures."""
     rng = np.random.default_rng(6)
     found = [seeds_and_items(*(runs(rng, seeds, 100, 0.3) for _ in range(2)), same_seeds=True) for _ in range(1000)]
     assert np.mean([one.low < 0 < one.high for one in found]) == pytest.approx(held, abs=0.012)
+    found = [
+        seeds_with_own_items(0.3 * rng.normal(size=(seeds, 1)) + rng.normal(size=(seeds, 200))) for _ in range(1000)
+    ]
+    assert np.mean([one.low < 0 < one.high for one in found]) == pytest.approx(own, abs=0.02)
 
 
 def test_items_alone_are_too_sure_where_seeds_matter():
@@ -159,6 +173,17 @@ def test_seeds_and_items_by_hand():
     found = seeds_and_items([[1, 3], [2, 4]], [[0, 0], [0, 0]], same_seeds=True)
     assert (found.value, found.se, found.n) == (2.5, pytest.approx(math.sqrt(1.25)), 2)
     assert found.df == pytest.approx(1.25**2 / (1 / 16 + 1))
+
+
+def test_seeds_with_own_items_by_hand():
+    """Means 2 and 3 of two items each: 2.5; over items 5/3/4, 3 df; over seeds 1/4, 1 df."""
+    found = seeds_with_own_items([[1, 3], [2, 4]])
+    assert (found.value, found.n, found.se) == (2.5, 4, pytest.approx(math.sqrt(5 / 12 + 1 / 4)))
+    assert found.df == pytest.approx((5 / 12 + 1 / 4) ** 2 / ((5 / 12) ** 2 / 3 + (1 / 4) ** 2))
+    assert seeds_with_own_items([[1, 3], [2, 4]], ["ab", "ab"]).se == pytest.approx(
+        math.hypot(mean([1, 3, 2, 4], "abab").se, 1 / 2)
+    )
+    assert seeds_with_own_items([A], [TEXTS]) == mean(A, TEXTS)
 
 
 def test_one_seed_is_the_paired_difference():
