@@ -29,7 +29,7 @@ from alignkit.sweep.config import Keep
 from alignkit.sweep.planning import PlannedRun, planned
 from alignkit.sweep.read import SweepFile, read_sweep_file
 from alignkit.sweep.record import SWEEP, TABLE, SweepRecord, SweepRun, read_sweep, write_sweep
-from alignkit.sweep.table import as_json, measured, refuse_unknown, reported, rows_of, table_of
+from alignkit.sweep.table import Row, as_json, measured, refuse_unknown, reported, rows_of, table_of
 
 EVERY = 60.0
 """Seconds between two lines about a run that is going on, where there is no terminal."""
@@ -300,13 +300,10 @@ def _conclude(keeper: _Keeper, of: Sequence[Claim], console: Console, going_on: 
     note(console, f"sweep folder: {keeper.folder}")
 
 
-def _what_intervals_are(rows: Sequence[object]) -> str:
-    alone = all(len(getattr(row, "seeds")) < 2 for row in rows)  # noqa: B009
-    return (
-        "+- is half of the 95 % interval of one run's samples; other seeds were not tried"
-        if alone
-        else "+- is half of the 95 % interval of the mean over seeds (Student's t); of one seed that of its samples"
-    )
+def _what_intervals_are(rows: Sequence[Row]) -> str:
+    if all(len(row.seeds) < 2 for row in rows):
+        return "+- is half of the 95 % interval of one run's samples; other seeds were not tried"
+    return "+- is half of the 95 % interval of the mean over seeds (Student's t); of one seed that of its samples"
 
 
 def describe(file: SweepFile, runs: Sequence[PlannedRun]) -> Iterator[str]:

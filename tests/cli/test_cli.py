@@ -13,10 +13,11 @@ from alignkit import __version__
 from alignkit.cli import main
 from alignkit.errors import NonFiniteError
 from alignkit.recipe.kinds import ALL_KINDS, KINDS
+from alignkit.recipe.libraries import is_sweep
 from alignkit.recipe.pipeline import LoadedPipeline, load
 
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if not is_sweep(path))
 RECIPE = "model: world\ndata: {train: 'builtin:world'}\nlosses: [dpo]\ntrainer: preference\n"
 
 

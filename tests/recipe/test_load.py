@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from alignkit import entry_points
 from alignkit.data.config import DataConfig
 from alignkit.errors import RecipeError
+from alignkit.recipe.libraries import is_sweep
 from alignkit.recipe.load import load_recipe
 from alignkit.recipe.pipeline import load
 from alignkit.recipe.recipe import Recipe
@@ -30,7 +31,7 @@ trainer: preference
 training: {steps: 10}
 """
 RECIPES = Path(__file__).parents[2] / "recipes"
-SHIPPED = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name not in ("base", "studies"))
+SHIPPED = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name != "base" and not is_sweep(path))
 
 
 @pytest.fixture

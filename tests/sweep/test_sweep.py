@@ -180,7 +180,7 @@ def test_a_real_run_is_measured_and_recorded(write):
 
 @pytest.mark.slow
 def test_a_sweep_that_is_stopped_goes_on_from_the_checkpoint_of_its_run(write):
-    path = write("recipe: recipe.yaml\nset: {training.steps: 400, training.save_every: null}\nkeep: all\n")
+    path = write("recipe: recipe.yaml\nset: {training.steps: 150, training.save_every: null}\nkeep: all\n")
     command = [sys.executable, "-m", "alignkit", "sweep", str(path), "--output", "out"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     log = Path("out/runs/recipe/metrics.jsonl")
@@ -191,8 +191,8 @@ def test_a_sweep_that_is_stopped_goes_on_from_the_checkpoint_of_its_run(write):
     assert process.communicate()[1].startswith("stopped by SIGINT; 0 of 1 runs finished; go on with alignkit sweep ")
     assert process.returncode == 128 + signal.SIGINT
     done = len(log.read_text().splitlines())
-    assert 0 < done < 400 and list(Path("out/runs/recipe/checkpoints").iterdir())
+    assert 0 < done < 150 and list(Path("out/runs/recipe/checkpoints").iterdir())
     assert subprocess.run(command, capture_output=True, check=True)
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
-    assert steps == list(range(1, 401))  # none was taken twice
+    assert steps == list(range(1, 151))  # none was taken twice
     assert len(json.loads(Path("out/runs/recipe/run.json").read_text())["resumed"]) == 1
