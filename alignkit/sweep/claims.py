@@ -2,7 +2,7 @@
 
 A claim compares two arms on the same held-out rows and seeds, or how much one of them changes between two points of the
 grid beyond the other. Two things are drawn by chance, rows and seeds; their variances are added, as in
-`alignkit.intervals.seeds_and_items`, with rows that have a prompt in common as clusters, over all seeds.
+`alignkit.intervals.seeds_with_own_items`, with rows that have a prompt in common as clusters, over all seeds.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from alignkit.compare.folders import Folder, read_folder
 from alignkit.compare.measured import ItemSet
 from alignkit.compare.pairing import require
 from alignkit.errors import CompareError, RecipeError, printable, shown
-from alignkit.intervals import Interval, mean, smallest_visible
-from alignkit.intervals.crossed import added
+from alignkit.intervals import Interval, seeds_with_own_items, smallest_visible
 from alignkit.registry import Section, suggestion
 from alignkit.sweep.record import SweepRun
 
@@ -182,15 +181,8 @@ def _tested(claim: Claim, runs: Sequence[SweepRun], measured: Callable[[SweepRun
     seeds = [seed for seed in terms[0][1] if all(_is_finished(of.get(seed)) for _, of in terms)]
     by_seed = [[(sign, measured(of[seed])) for sign, of in terms] for seed in seeds]
     found = [_of_seed(one, claim.metric) for one in by_seed if all(_set_of(folder, claim.metric) for _, folder in one)]
-    difference = _over(found)
+    difference = seeds_with_own_items([values for values, _ in found], [prompts for _, prompts in found])
     return Outcome(claim, difference, len(found), smallest_visible(difference.se, difference.df))
-
-
-def _over(seeds: Sequence[tuple[Sequence[float], Sequence[str]]]) -> Interval:
-    """The mean difference over seeds and rows, given each seed's differences and the rows' prompts; NaN of none."""
-    over_rows = mean([one for values, _ in seeds for one in values], [one for _, prompts in seeds for one in prompts])
-    over_seeds = mean([mean(values).value for values, _ in seeds])
-    return added([over_rows, over_seeds]) if len(seeds) > 1 else over_rows
 
 
 def _of_seed(terms: Sequence[tuple[int, Folder]], metric: str) -> tuple[list[float], list[str]]:
