@@ -104,6 +104,13 @@ def test_sources(where, source):
     assert source_of(where) == source
 
 
+def test_labelled_responses_have_their_label():
+    one = line(0, response(["a"], [1], [-1]), response(["b"], [1], [-1]), label=False)
+    one["responses"] = {"completion": one["responses"]["chosen"]}
+    (card,) = cards_of_rows({"after": [one]}, {})
+    assert card.label is False and math.isnan(card.after) and [pane.name for pane in card.panes] == ["completion"]
+
+
 def test_rows_are_in_their_order():
     lines = moments()
     assert [card.key for card in cards_of_rows({"after": lines["after"][::-1]}, {})] == ["r0", "r1", "r2"]
