@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from alignkit.data.pieces import pieces_of
 from alignkit.data.rows import TokenRow
 from alignkit.lazy import torch
+from alignkit.models.layout import Example
+from alignkit.models.scorer import Want
 from alignkit.models.statistics import Entropy, ReverseKL, Statistic
+from alignkit.rollouts.pool import AnchorPool
 from alignkit.scores import RowScores, Span, TokenScores
 from alignkit.weighting.base import TokenWeighting
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
+    from alignkit.engine.scoring import Scoring
     from alignkit.evaluation.scene import HeldOut
 
 MOST_ROWS = 40
@@ -41,7 +45,42 @@ def token_records(held_out: HeldOut) -> list[dict[str, Any]]:
         kl_BRT = held_out.statistic(kl)
         columns = [{**known, "kl": kl_BRT[:, r]} for r, known in enumerate(columns)]
     tokenizer = scoring.policy.tokenizer
-    return [_record(row, b, tokenizer, columns, scores) for b, row in enumerate(rows)]
+    records = [_record(row, b, tokenizer, columns, scores) for b, row in enumerate(rows)]
+    for record, row, anchor in zip(records, rows, _anchors(scoring, rows), strict=False):
+        record["responses"]["anchor"] = _drawn(row, tokenizer, *anchor)
+    return records
+
+
+def _anchors(scoring: Scoring, rows: Sequence[TokenRow]) -> list[tuple[list[int], dict[str, list[float | None]]]]:
+    """Of each row the ids of the anchor that a step would draw for it now, and their log-probs; empty without anchors.
+
+    The same randomness each time, so those before and after training differ by the policy.
+    """
+    if scoring.pool is None or scoring.reference is None:
+        return []
+    pool = AnchorPool(scoring.pool.anchor, scoring.policy, scoring.reference, scoring.method.seed)
+    with torch.no_grad(), scoring.autocast():
+        pool.complete(0, rows)
+        drawn = [pool[row] for row in rows]
+        batch = scoring.policy.collate([Example(r.prompt, [one.ids]) for r, one in zip(rows, drawn, strict=True)])
+        logp_BT = scoring.policy.scorer(batch, Want()).logp_BRT[:, 0].float().cpu()
+    return [
+        (
+            one.ids.tolist(),
+            {
+                "logp": [*_rounded(logp_T[: len(one.ids)].tolist())],
+                "reference": [*_rounded(one.reference_T.tolist())],
+            },
+        )
+        for one, logp_T in zip(drawn, logp_BT, strict=True)
+    ]
+
+
+def _drawn(
+    row: TokenRow, tokenizer: PreTrainedTokenizerBase, ids: list[int], columns: Mapping[str, list[float | None]]
+) -> dict[str, Any]:
+    pieces = pieces_of(tokenizer, ids, row.prompt.tolist())
+    return {"tokens": pieces, "ids": ids, "forms": _forms(tokenizer, ids, pieces), "cut": False, **columns}
 
 
 def _record(
@@ -70,17 +109,10 @@ def _response(
     row: TokenRow, name: str, tokenizer: PreTrainedTokenizerBase, columns: Mapping[str, list[float | None]]
 ) -> dict[str, Any]:
     ids = row.responses[name].tolist()
-    pieces = pieces_of(tokenizer, ids, row.prompt.tolist())
-    whole = "".join(pieces).strip()
+    drawn = _drawn(row, tokenizer, ids, columns)
+    is_cut = len("".join(drawn["tokens"]).strip()) < len(row.text.get(name, "").strip())
     critical = {"critical": [int(flag) for flag in row.critical[name]]} if name in row.critical else {}
-    return {
-        "tokens": pieces,
-        "ids": ids,
-        "forms": _forms(tokenizer, ids, pieces),
-        "cut": len(whole) < len(row.text.get(name, "").strip()),
-        **columns,
-        **critical,
-    }
+    return drawn | {"cut": is_cut} | critical
 
 
 def _forms(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], pieces: Sequence[str]) -> dict[str, str]:

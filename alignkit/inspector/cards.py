@@ -36,6 +36,9 @@ COLUMNS: Mapping[str, str] = {
 SIGNED = frozenset({BEFORE, AFTER, CHANGE, LOGP, ADVANTAGE})
 """Columns whose sign matters."""
 
+ANCHOR = "anchor"
+"""The response that a triplet's loss draws for a row."""
+
 SAME = 1e-4
 """Difference of two weights that is rounding."""
 
@@ -45,7 +48,7 @@ class Pane:
     """One response.
 
     Attributes:
-        name: `chosen`, `rejected`, `completion`, `gold`, or the number of a sample.
+        name: `chosen`, `rejected`, `completion`, `gold`, `anchor` (of before or after training), or a sample's number.
         tokens: the characters of each token.
         ids: their ids; empty in records that have none.
         forms: place -> what the vocabulary calls a token that is a part of a character.
@@ -158,10 +161,9 @@ def _card(
     line = old if new is None else new
     assert line is not None
     panes = [
-        _pane(
-            name, None if old is None else old["responses"].get(name), None if new is None else new["responses"][name]
-        )
+        pane
         for name in line["responses"]
+        for pane in _panes(name, *(None if one is None else one["responses"].get(name) for one in (old, new)))
     ]
     answers = {f"sampled {moment} training": texts.get(row) for moment, texts in said.items()}
     return Card(
@@ -176,6 +178,15 @@ def _card(
         asides={title: text for title, text in answers.items() if text},
         label=line.get("label"),
     )
+
+
+def _panes(name: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Iterator[Pane]:
+    """One; two of a response that was drawn anew after training."""
+    if name == ANCHOR and old is not None and new is not None and old["ids"] != new["ids"]:
+        yield _pane(f"{name} before training", old, None)
+        yield _pane(f"{name} after training", None, new)
+    else:
+        yield _pane(name, old, new)
 
 
 def _pane(name: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Pane:

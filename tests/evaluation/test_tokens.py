@@ -73,3 +73,20 @@ def test_trouble_with_tokens_loses_no_evaluation(monkeypatch):
     measured = evaluation(recipe(evaluation=FEW), llama(), llama()).measure(tokens=2)
     assert measured.summary["pairs"] == 3.0 and not measured.tokens
     assert measured.trouble == "no token records of held-out rows: no room"
+
+
+def test_the_anchor_that_a_triplet_would_draw_is_there_with_both_log_probs():
+    ours, theirs = move(llama()), llama()
+    triplet = {"name": "triplet", "anchor": {"name": "sample_prompt", "max_new_tokens": 6}}
+    losses = [{"name": "weighted_dpo"}, triplet]
+    measured = evaluation(recipe(losses, evaluation=FEW), ours, theirs)
+    records = measured.tokens(3)
+    for record, row in zip(records, rows(), strict=True):
+        said = record["responses"]["anchor"]
+        ids = torch.tensor(said["ids"]).numpy()
+        assert 0 < len(ids) <= 6 and len(said["tokens"]) == len(ids)
+        assert said["logp"] == pytest.approx(gold_logp(ours, row.prompt, ids).tolist(), rel=1e-3, abs=1e-4)
+        assert said["reference"] == pytest.approx(gold_logp(theirs, row.prompt, ids).tolist(), rel=1e-3, abs=1e-4)
+    assert [record["responses"]["anchor"] for record in measured.tokens(3)] == [
+        record["responses"]["anchor"] for record in records
+    ]

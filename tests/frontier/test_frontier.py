@@ -146,7 +146,7 @@ def test_the_same_numbers_give_the_same_intervals():
 
 def covered(**noise: float) -> tuple[float, float]:
     """Share of simulated sweeps whose interval of the area, and whose band, hold the truth."""
-    areas, bands, rounds = 0, 0, 150
+    areas, bands, rounds = 0, 0, 100
     for number in range(rounds):
         measured = made({"dpo": 0.0, "other": 0.02}, prompts=60, generator=number, **noise)
         one = area(frontier(measured, samples=200))
@@ -164,8 +164,8 @@ def test_the_width_of_a_band_is_that_of_student_at_one_place_and_more_at_many():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("seeds", [2, 5])
 @pytest.mark.parametrize("noise", [{"run_sd": 0.03}, {"run_sd": 0.01, "prompt_sd": 0.2}])
 def test_intervals_and_bands_hold_the_truth_as_often_as_they_say(seeds: int, noise: dict[str, float]):
     areas, bands = covered(seeds=seeds, **noise)
-    assert areas >= 0.92 and bands >= 0.92  # of 150, 95 % less two standard errors
+    assert areas >= 0.92 and bands >= 0.92  # of 100
