@@ -22,7 +22,6 @@ from alignkit.intervals import (
     paired,
     seeds_and_items,
     seeds_with_own_items,
-    smallest_visible,
 )
 from alignkit.lazy import numpy as np
 from alignkit.registry import suggestion
@@ -235,7 +234,7 @@ def _line(pair: tuple[Method, Method, str, str], found: Difference, p_holm: floa
     base, other, name, measure = pair
     numbers: Numbers = base.folders[0].sets[name].numbers[measure]
     interval, discordant = found.interval, found.discordant or (None, None)
-    visible = smallest_visible(interval.se, interval.df, level, POWER)
+    visible = interval.visible(POWER)
     line = Line(
         base=base.name,
         other=other.name,

@@ -12,7 +12,7 @@ from alignkit.errors import RunFolderError, shown
 from alignkit.frontier.bootstrap import SAMPLES, drawn_again
 from alignkit.frontier.curves import GRID, LEAST_KL, best_kl, curves, is_fitted, off_monotone, support
 from alignkit.frontier.points import Measured, Point, read_points
-from alignkit.intervals import Interval, holm, interval
+from alignkit.intervals import Interval, added, holm, interval
 from alignkit.lazy import numpy as np
 from alignkit.registry import suggestion
 from alignkit.seeds import derive
@@ -278,8 +278,12 @@ class _Scene:
         return _Drawn(None if self.again is None else what(self.again), what(self.of_models), self.count, self.prompts)
 
     def _interval(self, value: float, drawn: _Drawn) -> Interval:
-        error = _unless_rounding(math.sqrt(float(drawn.variance)))
-        return interval(_unless_rounding(value), error, n=self.count, df=float(drawn.df), level=LEVEL)
+        return added(
+            [
+                interval(_unless_rounding(value), _unless_rounding(float(error)), n=self.count, df=df, level=LEVEL)
+                for error, df, _ in drawn.parts
+            ]
+        )
 
     def _banded(self, grid: ndarray, estimate: ndarray, drawn: _Drawn) -> Curve:
         """A curve with a band that is as wide as its largest deviation anywhere asks for.
@@ -287,8 +291,11 @@ class _Scene:
         Nowhere is its spread taken to be less than that of the whole curve: of few seeds the curves cross by chance
         somewhere, and look as if they were certain there.
         """
-        spread = np.sqrt(np.maximum(drawn.variance, drawn.variance.mean()))
-        half = largest_t(drawn.widest, np.sqrt(drawn.variance), drawn.df_of_mean) * spread
+        halves = []
+        for error, df, again in drawn.parts:
+            spread = np.maximum(error, np.sqrt((error**2).mean()))
+            halves.append(largest_t(again, spread, df) * spread)
+        half = np.sqrt(np.square(halves).sum(0))
         return Curve(np.exp(grid).tolist(), estimate.tolist(), (estimate - half).tolist(), (estimate + half).tolist())
 
 
@@ -296,9 +303,9 @@ class _Scene:
 class _Drawn:
     """A number, or a curve, as it would have been.
 
-    The variances of prompts and of seeds add, with the degrees of freedom of Welch and Satterthwaite, as where
-    `alignkit.intervals` compares runs. What seeds were drawn again for holds that of prompts as well, which is taken
-    off; and of S seeds drawn from S the spread is too small by (S - 1) / S.
+    Prompts and seeds are two kinds of chance, which add as where `alignkit.intervals` compares runs. What seeds were
+    drawn again for holds that of prompts as well, which is taken off; and of S seeds drawn from S the spread is too
+    small by (S - 1) / S.
 
     Attributes:
         again: [B, ...] with other seeds and other prompts; None of one seed.
@@ -313,46 +320,19 @@ class _Drawn:
     prompts: int
 
     @property
-    def widest(self) -> ndarray:
-        """All that was drawn again."""
-        return self.of_models if self.again is None else self.again
-
-    @property
-    def variance(self) -> ndarray:
-        """Of prompts and seeds."""
-        by_prompts, by_seeds = self._parts
-        found: ndarray = by_prompts + by_seeds
+    def parts(self) -> list[tuple[ndarray, float, ndarray]]:
+        """Standard error, degrees of freedom and draws of each kind of chance."""
+        by_prompts = self.of_models.var(0, ddof=1)
+        found = [(np.sqrt(by_prompts), float(max(self.prompts - 1, 1)), self.of_models)]
+        if self.again is not None:
+            by_seeds = np.maximum(self.again.var(0, ddof=1) - by_prompts, 0.0) * self.seeds / (self.seeds - 1)
+            found.append((np.sqrt(by_seeds), float(self.seeds - 1), self.again))
         return found
-
-    @property
-    def df(self) -> ndarray:
-        """Degrees of freedom of the variance."""
-        return self._df(*self._parts)
-
-    @property
-    def df_of_mean(self) -> float:
-        """Of a curve as a whole."""
-        by_prompts, by_seeds = self._parts
-        return float(self._df(by_prompts.mean(), by_seeds.mean()))
 
     def mean(self) -> _Drawn:
         """Of a curve's places."""
         again = None if self.again is None else self.again.mean(1)
         return _Drawn(again, self.of_models.mean(1), self.seeds, self.prompts)
-
-    @property
-    def _parts(self) -> tuple[ndarray, ndarray]:
-        by_prompts = self.of_models.var(0, ddof=1)
-        if self.again is None:
-            return by_prompts, by_prompts * 0.0
-        by_seeds = self.again.var(0, ddof=1) - by_prompts
-        return by_prompts, np.maximum(by_seeds, 0.0) * self.seeds / (self.seeds - 1)
-
-    def _df(self, by_prompts: ndarray, by_seeds: ndarray) -> ndarray:
-        total = by_prompts + by_seeds
-        spread = by_prompts**2 / max(self.prompts - 1, 1) + by_seeds**2 / max(self.seeds - 1, 1)
-        found: ndarray = total**2 / np.where(spread > 0, spread, 1.0)
-        return np.where(spread > 0, found, max(self.seeds - 1, 1))
 
 
 def largest_t(drawn: ndarray, spread: ndarray, df: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from alignkit.frontier.frontier import Comparison, Frontier
-from alignkit.intervals import Interval, smallest_visible
+from alignkit.intervals import Interval
 
 ALPHA: Final = 0.05
 """p-value, after Holm's correction, below which a difference is called more than noise."""
@@ -46,7 +46,7 @@ def _compared(found: Frontier, one: Comparison) -> str:
         )
     return (
         f"Whether {one.arm} is better than {one.base} cannot be told: at equal {found.cost} its {found.reward} differs "
-        f"by {numbers}, {where}. That may be noise: a difference of {smallest_visible(area.se, area.df):.2g} would be "
+        f"by {numbers}, {where}. That may be noise: a difference of {area.visible():.2g} would be "
         f"seen in 80 % of such sweeps.{_of_models(found, one)}"
     )
 

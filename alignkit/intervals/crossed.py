@@ -1,10 +1,9 @@
 """Differences of methods that were each trained with several seeds and measured on items.
 
 Two things are drawn by chance: seeds, and items. Their variances add: that of the seeds' means over the seeds, and that
-of the items' means over the items, with the degrees of freedom of Welch and Satterthwaite. What seed and item do
-together is in both and so counted twice, which makes the interval too wide rather than too narrow, by at most a factor
-of sqrt(2). With one seed on a side nothing is known of that side's seeds; with two that are paired the interval is
-somewhat too sure where seeds matter most (docs/compare.md).
+of the items' means over the items; each keeps its own t distribution. What seed and item do together is in both and so
+counted twice, which makes the interval too wide rather than too narrow. With one seed on a side nothing is known of
+that side's seeds.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from alignkit.intervals.interval import Interval, interval
+from alignkit.intervals.interval import Interval, half_width
 from alignkit.intervals.means import Clusters, Values, mean, paired
 from alignkit.lazy import numpy as np
 
@@ -63,9 +62,16 @@ def seeds_with_own_items(
 
 
 def added(parts: Sequence[Interval]) -> Interval:
-    """The value of the first with the variances of all, and the degrees of freedom of Welch and Satterthwaite."""
+    """The value of the first with the variances of all; `df` are those of Welch and Satterthwaite.
+
+    The interval is not made of these: half its width is that of each part, added in squares.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    first, kinds = parts[0], tuple((part.se, float(part.df)) for part in parts)
     variances = [part.se**2 for part in parts]
-    total = sum(variances)
     spread = sum(one**2 / part.df if part.df > 0 else math.nan for one, part in zip(variances, parts, strict=True))
-    df = total**2 / spread if spread else parts[0].df
-    return interval(parts[0].value, math.sqrt(total), n=parts[0].n, df=df, level=parts[0].level)
+    df = sum(variances) ** 2 / spread if spread else first.df
+    half = half_width(kinds, 1 - first.level)
+    ends = (first.value - half, first.value + half)
+    return Interval(first.value, math.sqrt(sum(variances)), *ends, first.level, first.n, df, kinds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from alignkit.lazy import scipy_special as special
+from alignkit.intervals.interval import interval
 from alignkit.lazy import scipy_stats as stats
 
 
@@ -45,6 +45,4 @@ def smallest_visible(se: float, df: float = math.inf, level: float = 0.95, power
         level: of the interval that has to leave out 0.
         power: share of comparisons.
     """
-    if not df > 0:
-        return math.nan
-    return float(special.stdtrit(df, (1 + level) / 2) + special.stdtrit(df, power)) * se
+    return interval(0.0, se, n=0, df=df, level=level).visible(power)

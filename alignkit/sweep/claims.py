@@ -21,7 +21,7 @@ from alignkit.compare.folders import Folder, read_folder
 from alignkit.compare.measured import ItemSet
 from alignkit.compare.pairing import require
 from alignkit.errors import CompareError, RecipeError, printable, shown
-from alignkit.intervals import Interval, seeds_with_own_items, smallest_visible
+from alignkit.intervals import Interval, seeds_with_own_items
 from alignkit.registry import Section, suggestion
 from alignkit.sweep.record import SweepRun
 
@@ -182,7 +182,7 @@ def _tested(claim: Claim, runs: Sequence[SweepRun], measured: Callable[[SweepRun
     by_seed = [[(sign, measured(of[seed])) for sign, of in terms] for seed in seeds]
     found = [_of_seed(one, claim.metric) for one in by_seed if all(_set_of(folder, claim.metric) for _, folder in one)]
     difference = seeds_with_own_items([values for values, _ in found], [prompts for _, prompts in found])
-    return Outcome(claim, difference, len(found), smallest_visible(difference.se, difference.df))
+    return Outcome(claim, difference, len(found), difference.visible())
 
 
 def _of_seed(terms: Sequence[tuple[int, Folder]], metric: str) -> tuple[list[float], list[str]]:

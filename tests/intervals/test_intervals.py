@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from alignkit.intervals import (
+    added,
     averaged,
     holm,
     interval,
@@ -150,7 +151,7 @@ def test_seeds_and_items_hold_what_they_estimate(of_seeds):
     assert np.mean([one.low < 0 < one.high for one in found]) > 0.93
 
 
-@pytest.mark.parametrize(("seeds", "held", "own"), [(2, 0.89, 0.87), (3, 0.93, 0.93), (5, 0.95, 0.94)])
+@pytest.mark.parametrize(("seeds", "held", "own"), [(2, 0.966, 0.952), (3, 0.951, 0.955), (5, 0.958, 0.95)])
 def test_few_seeds(seeds, held, own):
     """The worst case, paired seeds that matter far more than items; docs/compare.md has the figures."""
     rng = np.random.default_rng(6)
@@ -173,6 +174,17 @@ def test_seeds_and_items_by_hand():
     found = seeds_and_items([[1, 3], [2, 4]], [[0, 0], [0, 0]], same_seeds=True)
     assert (found.value, found.se, found.n) == (2.5, pytest.approx(math.sqrt(1.25)), 2)
     assert found.df == pytest.approx(1.25**2 / (1 / 16 + 1))
+    assert [*map(list, found.parts)] == [pytest.approx([1, 1]), pytest.approx([0.5, 1])]
+    assert found.high == pytest.approx(2.5 + 12.706205 * math.sqrt(1.25), abs=1e-4)  # t(.975) of one df, twice
+
+
+def test_p_is_what_leaves_0_at_the_end_of_the_interval():
+    """With two seeds that happen to agree (t of one df), p cannot be that of the many items alone."""
+    of_items = paired([0.1 + 0.01 * (i % 7) for i in range(200)], [0.0] * 200)
+    found = added([of_items, interval(of_items.value, 0.005, n=2, df=1)])
+    parts = [interval(found.value, se, n=200, df=df, level=1 - found.p) for se, df in found.parts]
+    assert of_items.p < 1e-100 and 0.02 < found.p < 0.03
+    assert added(parts).low == pytest.approx(0, abs=1e-9)
 
 
 def test_seeds_with_own_items_by_hand():

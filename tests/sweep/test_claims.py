@@ -83,8 +83,8 @@ def test_a_difference_by_hand(measured) -> None:
     """Seed 0: differences .2, .4, .0, .2, mean .2; seed 1: .6, .2, .4, .4, mean .4. Of all rows .3.
 
     Rows: deviations -.1, .1, -.3, -.1 and .3, -.1, .1, .1 add up by prompt to 0, -.4, .2, .2: sqrt(4/3 x .24) / 8 =
-    .070711. Seeds: sqrt((.01 + .01) / 1 / 2) = .1. Together sqrt(.005 + .01) = .122474 with
-    .015^2 / (.005^2 / 3 + .01^2 / 1) = 2.076923 degrees of freedom.
+    .070711, 3 degrees of freedom. Seeds: sqrt((.01 + .01) / 1 / 2) = .1, 1 degree. Together sqrt(.005 + .01) = .122474
+    with .015^2 / (.005^2 / 3 + .01^2 / 1) = 2.076923; half the interval is that of each, in squares.
     """
     measured({"a-0": [0.2, 0.4, 0.0, 0.2], "b-0": [0.0] * 4, "a-1": [1.6, 1.2, 1.4, 1.4], "b-1": [1.0] * 4})
     runs = [run(arm, seed) for seed in (0, 1) for arm in ("a", "b")]
@@ -93,9 +93,9 @@ def test_a_difference_by_hand(measured) -> None:
     assert found.difference.value == pytest.approx(0.3)
     assert found.difference.se == pytest.approx(0.122474, abs=1e-6)
     assert found.difference.df == pytest.approx(2.076923, abs=1e-6)
-    half = stats.t.ppf(0.975, 2.076923) * 0.1224745
+    half = math.hypot(stats.t.ppf(0.975, 3) * 0.0707107, stats.t.ppf(0.975, 1) * 0.1)
     assert found.difference.high == pytest.approx(0.3 + half, abs=1e-5)
-    assert found.words == "cannot tell (smallest visible effect 0.64)"
+    assert found.words == "cannot tell (smallest visible effect 1.4)"
     (turned,) = claims.tested([claim(of="b", than="a", direction="lower")], runs, Path())
     assert turned.difference.value == pytest.approx(-0.3) and turned.verdict == found.verdict
 
