@@ -13,10 +13,9 @@ from rich.console import Console
 
 from alignkit.errors import RunFolderError, printable
 from alignkit.folder import DONE, FINAL, RECIPE, recorded_recipe
-from alignkit.keeping import note
 from alignkit.libraries.known import Libraries
 from alignkit.loop.signals import Interrupted
-from alignkit.progress.display import Display, Line, duration
+from alignkit.progress.display import Display, Line, duration, note
 from alignkit.recipe.changes import Difference, differences, limited, values_of
 from alignkit.records.files import clear, one_line, write_json
 from alignkit.records.lock import HOLDER, LOCK, locked
@@ -302,8 +301,8 @@ def _conclude(keeper: _Keeper, of: Sequence[Claim], console: Console, going_on: 
 
 def _what_intervals_are(rows: Sequence[Row]) -> str:
     if all(len(row.seeds) < 2 for row in rows):
-        return "+- is half of the 95 % interval of one run's samples; other seeds were not tried"
-    return "+- is half of the 95 % interval of the mean over seeds (Student's t); of one seed that of its samples"
+        return "+- is half of the 95 % interval over one run's prompts; other seeds were not tried"
+    return "+- is half of the 95 % interval of the mean over seeds (Student's t); of one seed that over its prompts"
 
 
 def describe(file: SweepFile, runs: Sequence[PlannedRun]) -> Iterator[str]:

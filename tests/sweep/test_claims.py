@@ -43,7 +43,7 @@ def measured(monkeypatch):
                 str(row): prompts.format(seed=path.name.split("-")[1], half=row // 2) for row in range(len(values))
             }
             records = {str(row): {"row": row, "reward": value} for row, value in enumerate(values)}
-            numbers = {"reward": Numbers("reward", "higher", 3, Mean("reward"), records)}
+            numbers = {"reward": Numbers("reward", True, "higher", 3, Mean("reward"), records)}
             return Folder(path, True, {}, None, {"samples": ItemSet("samples", hashes, hashes, numbers)}, [])
 
         monkeypatch.setattr(claims, "read_folder", read_folder)
@@ -146,7 +146,7 @@ def test_other_prompts_are_not_paired(measured, monkeypatch) -> None:
 
     def read(path: Path) -> Folder:
         records = {row: {"row": int(row), "reward": 1.0} for row in sets[path.name]}
-        numbers = {"reward": Numbers("reward", None, 3, Mean("reward"), records)}
+        numbers = {"reward": Numbers("reward", True, None, 3, Mean("reward"), records)}
         own = ItemSet("samples", sets[path.name], sets[path.name], numbers)
         return Folder(path, True, {}, None, {"samples": own}, [])
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from alignkit.cli import main
 from alignkit.errors import RunFolderError
+from alignkit.intervals import mean
 from alignkit.loop.signals import Interrupted
 from alignkit.sweep import children, sweep
 from alignkit.sweep.record import read_sweep
@@ -55,7 +56,7 @@ def test_all_runs_are_run_and_their_table_has_means_over_seeds(write, child):
     assert "0.705" in said and "sweep folder: out" in said
 
 
-def test_one_seed_has_the_interval_of_its_samples(write, child):
+def test_one_seed_has_the_error_of_its_record_where_it_left_no_rows(write, child):
     run(write("recipe: recipe.yaml\nreport: [true_reward]\n"))
     (row,) = json.loads(Path("out/table.json").read_text())["rows"]
     values = row["values"]["true_reward"]
@@ -173,6 +174,10 @@ def test_a_real_run_is_measured_and_recorded(write):
     assert states() == ["finished"]
     measures = json.loads(Path("out/table.json").read_text())["rows"][0]["values"]
     assert {"true_reward", "kl", "preference_accuracy", "nll"} <= measures.keys()
+    rows = [json.loads(line) for line in Path("out/runs/recipe/samples.jsonl").read_text().splitlines()]
+    after = [one for one in rows if one["moment"] == "after"]
+    by_prompt = mean([one["kl"] for one in after], [one["prompt"] for one in after])
+    assert measures["kl"] == pytest.approx({**vars(by_prompt)})  # with one seed the witnesses are prompts
     assert sorted(path.name for path in Path("out/runs/recipe").iterdir() if path.is_dir()) == ["final"]
     with pytest.raises(RunFolderError, match=r"training.steps \(2, now 3\); undo the change"):
         run(Path("sweep.yaml"), overrides=("training.steps=3",))
