@@ -28,7 +28,7 @@ from alignkit.sweep.config import Keep
 from alignkit.sweep.planning import PlannedRun, planned
 from alignkit.sweep.read import SweepFile, read_sweep_file
 from alignkit.sweep.record import SWEEP, TABLE, SweepRecord, SweepRun, read_sweep, write_sweep
-from alignkit.sweep.table import Row, as_json, measured, refuse_unknown, reported, rows_of, table_of
+from alignkit.sweep.table import Row, as_json, measured, refuse_unknown, reported, rows_of, tables_of
 
 EVERY = 60.0
 """Seconds between two lines about a run that is going on, where there is no terminal."""
@@ -287,7 +287,8 @@ def _conclude(keeper: _Keeper, of: Sequence[Claim], console: Console, going_on: 
     rows = rows_of(keeper.record, keeper.folder)
     outcomes = claims.tested(of, keeper.record.runs, keeper.folder)
     write_json(keeper.folder / TABLE, {**as_json(rows, measures), "claims": claims.as_json(outcomes)})
-    console.print(table_of(rows, measures))
+    for table in tables_of(rows, measures, console.width):
+        console.print(table)
     note(console, _what_intervals_are(rows))
     if outcomes:
         console.print(claims.table_of(outcomes))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rich.box import ROUNDED
+from rich.console import Console
 from rich.table import Table
 
 from alignkit.compare.folders import Folder, read_folder
@@ -23,6 +24,9 @@ from alignkit.sweep.record import SweepRecord, SweepRun
 
 DIGITS = 3
 """After the point, in a cell."""
+
+MOST_COLUMNS = 10_000
+"""Of a terminal that no table is too wide for."""
 
 
 @dataclass(frozen=True)
@@ -129,19 +133,32 @@ def _plain(one: Interval) -> dict[str, float | None]:
     return {key: number if math.isfinite(number) else None for key, number in numbers.items()}
 
 
-def table_of(rows: Sequence[Row], measures: Sequence[str]) -> Table:
-    """The same for a terminal: of a setting its last key, of a measure its mean +- half of its interval."""
+def tables_of(rows: Sequence[Row], measures: Sequence[str], width: int) -> Iterator[Table]:
+    """The same for a terminal, in as many tables as it takes to be read at this width; columns."""
+    left = [name for name in measures if any(name in row.measures for row in rows)]
+    wide = Console(width=MOST_COLUMNS)
+    while True:
+        count = len(left)
+        while count > 1 and wide.measure(_table(rows, left[:count])).maximum > width:
+            count -= 1
+        yield _table(rows, left[:count])
+        left = left[count:]
+        if not left:
+            return
+
+
+def _table(rows: Sequence[Row], measures: Sequence[str]) -> Table:
+    """Of a setting its last key, of a measure its mean +- half of its interval."""
     keys = list(dict.fromkeys(key for row in rows for key in row.settings))
-    found = [name for name in measures if any(name in row.measures for row in rows)]
     table = Table(box=ROUNDED)
     for key in ("arm", *map(short, keys)):
         table.add_column(key, overflow="fold")
-    for name in ("seeds", *found):
+    for name in ("seeds", *measures):
         table.add_column(name, justify="right", overflow="fold")
     for row in rows:
         settings = [_text(row.settings[key]) if key in row.settings else "" for key in keys]
         count = f"{len(row.seeds)} of {len(row.seeds) + row.missing}" if row.missing else str(len(row.seeds))
-        cells = [_cell(row.measures[name]) if name in row.measures else "-" for name in found]
+        cells = [_cell(row.measures[name]) if name in row.measures else "-" for name in measures]
         table.add_row(row.arm, *settings, count, *cells)
     return table
 

@@ -20,6 +20,7 @@ from alignkit.loop.signals import Interrupted
 from alignkit.sweep import children, sweep
 from alignkit.sweep.record import read_sweep
 from alignkit.sweep.sweep import run_sweep
+from alignkit.sweep.table import Row, tables_of
 
 TEXT = "recipe: recipe.yaml\nseeds: [0, 1]\ngrid: {losses.0.beta: [0.5, 1.0]}\nreport: [true_reward, kl]\n"
 NAMES = [f"recipe-losses.0.beta={beta}-seed={seed}" for seed in (0, 1) for beta in (0.5, 1.0)]
@@ -62,6 +63,14 @@ def test_one_seed_has_the_error_of_its_record_where_it_left_no_rows(write, child
     values = row["values"]["true_reward"]
     assert (values["value"], values["n"], values["df"]) == (0.6, 1, None)
     assert values["high"] - values["value"] == pytest.approx(1.95996 * 0.02, abs=1e-5)
+
+
+def test_a_table_that_is_too_wide_becomes_several():
+    rows = [Row("dpo", {}, [0, 1], 0, {name: mean([0.1, 0.3]) for name in ("a" * 30, "b" * 30, "c", "nothing")})]
+    tables = [*tables_of(rows, ["a" * 30, "b" * 30, "c", "not measured"], 80)]
+    heads = [[str(column.header) for column in table.columns] for table in tables]
+    assert heads == [["arm", "seeds", "a" * 30], ["arm", "seeds", "b" * 30, "c"]]
+    assert len([*tables_of(rows, [], 80)]) == 1
 
 
 def test_what_is_finished_is_left_alone_and_what_is_added_is_run(write, child):
