@@ -36,13 +36,13 @@ from alignkit.evaluation.config import EvaluationConfig
 from alignkit.evaluation.evaluate import Evaluation, Measured
 from alignkit.evaluation.records import write_records
 from alignkit.evaluation.scene import Scene
-from alignkit.keeping import note
 from alignkit.lazy import accelerate
 from alignkit.loop.accelerator import make_accelerator
 from alignkit.loop.signals import Interrupted, Interruptible
 from alignkit.models.policy import Policy, build_policy
 from alignkit.models.pretrained import Pretrained
 from alignkit.pair_weighting.uniform import Uniform as UniformPairs
+from alignkit.progress.display import note
 from alignkit.recipe.load import LoadedRecipe
 from alignkit.recipe.recipe import Recipe
 from alignkit.records.evaluation_record import EVALUATION, EvaluationRecord, Score, scores_of

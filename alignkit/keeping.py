@@ -15,7 +15,7 @@ from rich.text import Text
 
 from alignkit.data.naming import commits
 from alignkit.data.raw import first_line
-from alignkit.errors import AlignkitError, printable
+from alignkit.errors import AlignkitError
 from alignkit.evaluation.config import EvaluationConfig
 from alignkit.evaluation.records import read_records, write_records
 from alignkit.evaluation.tokens import MOST_ROWS
@@ -23,6 +23,7 @@ from alignkit.folder import RunFolder, resume_command
 from alignkit.inspector.view import REPORT, write_report
 from alignkit.lazy import accelerate
 from alignkit.prepared import Parts, Prepared
+from alignkit.progress.display import note
 from alignkit.recipe.load import LoadedRecipe
 from alignkit.report.card import ModelCard, write_card
 from alignkit.report.outcome import show_outcome
@@ -205,11 +206,6 @@ def keeping(
         if folder:
             folder.remove_if_unused()
             folder.close()
-
-
-def note(console: Console, text: str) -> None:
-    """One line for the user."""
-    console.print(Text(printable(text, limit=None)), soft_wrap=True)
 
 
 def _card(

@@ -14,10 +14,11 @@ from rich.console import Console
 
 from alignkit.errors import AlignkitError, RunFolderError
 from alignkit.folder import DONE, FINAL, RECIPE, RunFolder, recorded_recipe, resume_command
-from alignkit.keeping import Whole, note
+from alignkit.keeping import Whole
 from alignkit.lazy import accelerate, torch
 from alignkit.loop.config import SCHEDULE
 from alignkit.loop.signals import Interrupted, Interruptible
+from alignkit.progress.display import note
 from alignkit.recipe.changes import Difference, limited
 from alignkit.recipe.load import LoadedRecipe
 from alignkit.recipe.local import missing

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from alignkit.errors import RunFolderError
 from alignkit.folder import DONE, FINAL, RECIPE, RUN
-from alignkit.keeping import note
 from alignkit.lazy import accelerate, torch
 from alignkit.loop.metrics import TIMING_KEYS
+from alignkit.progress.display import note
 from alignkit.recipe.load import LoadedRecipe
 from alignkit.recipe.pipeline import load
 from alignkit.records.files import read_record

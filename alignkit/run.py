@@ -25,7 +25,7 @@ from alignkit.engine.rollouts import Rollouts
 from alignkit.engine.setup import build_scoring, longest_rows
 from alignkit.engine.workbench import SideRuns
 from alignkit.evaluation.evaluate import Evaluation
-from alignkit.keeping import Keeper, Whole, keeping, note
+from alignkit.keeping import Keeper, Whole, keeping
 from alignkit.lazy import accelerate, torch
 from alignkit.loop.accelerator import make_accelerator, own_state, start_trackers
 from alignkit.loop.loop import TrainResult, train
@@ -33,7 +33,7 @@ from alignkit.loop.order import planned_steps
 from alignkit.loop.signals import Interrupted, Interruptible
 from alignkit.models.policy import build_policy
 from alignkit.prepared import Parts, Prepared
-from alignkit.progress.display import Display, showing
+from alignkit.progress.display import Display, note, showing
 from alignkit.progress.steps import Progress
 from alignkit.quiet import quiet_libraries
 from alignkit.recipe.load import LoadedRecipe, load_recipe

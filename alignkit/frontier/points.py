@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from alignkit.errors import RunFolderError, shown
-from alignkit.evaluation.records import SAMPLES
+from alignkit.evaluation.settings import FILES
 from alignkit.lazy import numpy as np
 from alignkit.registry import suggestion
 from alignkit.sweep.record import SweepRecord, SweepRun
@@ -139,7 +139,7 @@ class _Samples:
 
 def _samples(run: Path, reward: str, cost: str) -> tuple[_Samples, float]:
     """The samples after training, and the mean reward before it."""
-    path = run / SAMPLES
+    path = run / FILES["samples"]
     prompts: list[str] = []
     values: list[tuple[float, float]] = []
     before: list[float] = []

@@ -11,9 +11,9 @@ from rich.table import Table
 from alignkit.frontier.curves import GRID, best_reward
 from alignkit.frontier.frontier import Frontier
 from alignkit.frontier.words import cell, how, sentences
-from alignkit.keeping import note
 from alignkit.lazy import numpy as np
 from alignkit.page import Element, Series, document, element, lines, table
+from alignkit.progress.display import note
 
 MARGIN = 0.05
 """Of the drawn range of rewards, above and below all points: a wide band does not make the curves flat."""

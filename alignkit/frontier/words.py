@@ -40,9 +40,16 @@ def _compared(found: Frontier, one: Comparison) -> str:
     numbers = f"{value:+.4f}, 95 % interval {area.low:+.4f} to {area.high:+.4f}, {_p(found, one)}, {_seeds(found)}"
     if one.p < ALPHA:
         better = "better" if value > 0 else "worse"
+        if len(found.seeds) == 1:
+            who, noise = (
+                f"Of these very models {one.arm}",
+                "the noise of the prompts; of the methods one seed tells nothing",
+            )
+        else:
+            who, noise = one.arm, "noise"
         return (
-            f"{one.arm} is {better} than {one.base}: at equal {found.cost} its {found.reward} differs by {numbers}, "
-            f"{where}. That is more than noise."
+            f"{who} is {better} than {one.base}: at equal {found.cost} its {found.reward} differs by {numbers}, "
+            f"{where}. That is more than {noise}."
         )
     return (
         f"Whether {one.arm} is better than {one.base} cannot be told: at equal {found.cost} its {found.reward} differs "

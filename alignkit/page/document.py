@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from alignkit.errors import RunFolderError
 from alignkit.page.elements import Element, clean, element, markup
 from alignkit.records.files import write_text
 
@@ -62,8 +63,11 @@ def write(path: Path, text: str) -> None:
     """Writes a page, whole or not at all.
 
     Raises:
-        RunFolderError: it cannot be written.
+        RunFolderError: there can be no such file.
+        StorageError: the machine fails.
     """
+    if not path.parent.is_dir():
+        raise RunFolderError(f"{path}: cannot be written: there is no folder {path.parent}")
     write_text(path, text)
 
 

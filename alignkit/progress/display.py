@@ -19,6 +19,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from alignkit.errors import printable
+
 FRAME_SECONDS = 0.1
 """Least time between two frames of a live line."""
 
@@ -202,3 +204,8 @@ class _Counted:
             seconds = self._display.clock() - self._opened
             self._line.show([f"{self._what} {self._done:,}/{self._total:,}", f"took {duration(seconds)}"], 1, 1)
         self._display.close(self._line, stays=False)
+
+
+def note(console: Console, text: str) -> None:
+    """One line for the user."""
+    console.print(Text(printable(text, limit=None)), soft_wrap=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
-from alignkit.evaluation.evaluate import Measured
 from alignkit.report.reading import Numbers, reading
 from alignkit.report.samples import sample_lines
 from alignkit.report.table import before_after_table, verdict
 from alignkit.report.wrapping import wrapped
+
+if TYPE_CHECKING:
+    from alignkit.evaluation.evaluate import Measured
 
 Values = Mapping[str, float]
 

@@ -121,7 +121,12 @@ class _Maker:
         grid = self.file.node("grid") if arm.grid is None else self.file.node("arms", name, "grid")
         fixed = {*self._fixed(name), *(one.partition("=")[0] for one in self.overrides)}
         random = self.file.node("random", "of")
-        for key, node in [*(grid.value.items() if grid else ()), *(random.value.items() if random else ())]:
+        seeds = self.file.node("seeds")
+        for key, node in [
+            *(grid.value.items() if grid else ()),
+            *(random.value.items() if random else ()),
+            *([(SEED, seeds)] if seeds else ()),
+        ]:
             if key in fixed:
                 message = f"given twice: '{'--set' if key not in self._fixed(name) else 'set'}' gives it too"
                 self._complain(Problem(str(node.place), printable(key), message), [])

@@ -13,10 +13,9 @@ from rich.console import Console
 
 from alignkit.errors import RunFolderError, printable
 from alignkit.folder import DONE, FINAL, RECIPE, recorded_recipe
-from alignkit.keeping import note
 from alignkit.libraries.known import Libraries
 from alignkit.loop.signals import Interrupted
-from alignkit.progress.display import Display, Line, duration
+from alignkit.progress.display import Display, Line, duration, note
 from alignkit.recipe.changes import Difference, differences, limited, values_of
 from alignkit.records.files import clear, one_line, write_json
 from alignkit.records.lock import HOLDER, LOCK, locked
@@ -29,7 +28,7 @@ from alignkit.sweep.config import Keep
 from alignkit.sweep.planning import PlannedRun, planned
 from alignkit.sweep.read import SweepFile, read_sweep_file
 from alignkit.sweep.record import SWEEP, TABLE, SweepRecord, SweepRun, read_sweep, write_sweep
-from alignkit.sweep.table import Row, as_json, measured, refuse_unknown, reported, rows_of, table_of
+from alignkit.sweep.table import Row, as_json, measured, refuse_unknown, reported, rows_of, tables_of
 
 EVERY = 60.0
 """Seconds between two lines about a run that is going on, where there is no terminal."""
@@ -288,7 +287,8 @@ def _conclude(keeper: _Keeper, of: Sequence[Claim], console: Console, going_on: 
     rows = rows_of(keeper.record, keeper.folder)
     outcomes = claims.tested(of, keeper.record.runs, keeper.folder)
     write_json(keeper.folder / TABLE, {**as_json(rows, measures), "claims": claims.as_json(outcomes)})
-    console.print(table_of(rows, measures))
+    for table in tables_of(rows, measures, console.width):
+        console.print(table)
     note(console, _what_intervals_are(rows))
     if outcomes:
         console.print(claims.table_of(outcomes))
@@ -302,8 +302,8 @@ def _conclude(keeper: _Keeper, of: Sequence[Claim], console: Console, going_on: 
 
 def _what_intervals_are(rows: Sequence[Row]) -> str:
     if all(len(row.seeds) < 2 for row in rows):
-        return "+- is half of the 95 % interval of one run's samples; other seeds were not tried"
-    return "+- is half of the 95 % interval of the mean over seeds (Student's t); of one seed that of its samples"
+        return "+- is half of the 95 % interval over one run's prompts; other seeds were not tried"
+    return "+- is half of the 95 % interval of the mean over seeds (Student's t); of one seed that over its prompts"
 
 
 def describe(file: SweepFile, runs: Sequence[PlannedRun]) -> Iterator[str]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rich.box import ROUNDED
+from rich.console import Console
 from rich.table import Table
 
+from alignkit.compare.folders import Folder, read_folder
 from alignkit.errors import RecipeError, shown
 from alignkit.intervals import Interval, interval, mean
 from alignkit.recipe.recipe import Recipe
@@ -21,6 +24,9 @@ from alignkit.sweep.record import SweepRecord, SweepRun
 
 DIGITS = 3
 """After the point, in a cell."""
+
+MOST_COLUMNS = 10_000
+"""Of a terminal that no table is too wide for."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Row:
         settings: dotted key -> value, what the point is.
         seeds: those that finished.
         missing: how many did not.
-        measures: name -> its mean after training with the interval over seeds; of one seed, that of its samples.
+        measures: name -> its mean after training with the interval over seeds; of one seed, that over its prompts.
     """
 
     arm: str
@@ -46,7 +52,7 @@ def rows_of(record: SweepRecord, folder: Path) -> list[Row]:
     """The rows of the table, arm by arm.
 
     Raises:
-        RunFolderError: what a finished run measured cannot be read.
+        AlignkitError: what a finished run measured cannot be read.
     """
     groups: dict[tuple[str, str], list[SweepRun]] = {}
     for arm in record.arms:
@@ -57,17 +63,30 @@ def rows_of(record: SweepRecord, folder: Path) -> list[Row]:
 
 def _row(runs: Sequence[SweepRun], folder: Path) -> Row:
     finished = [run for run in runs if run.state == "finished"]
-    values = [RunResult(folder / run.folder).evaluations.get("after", {}) for run in finished]
-    names = dict.fromkeys(name for one in values for name in one if f"{name}_se" in one)
-    measures = {name: _over_seeds([one for one in values if name in one], name) for name in names}
+    found = [(folder / run.folder, RunResult(folder / run.folder).evaluations.get("after", {})) for run in finished]
+    names = dict.fromkeys(name for _, values in found for name in values if f"{name}_se" in values)
+    read = cache(lambda path: read_folder(path, "after"))
+    measures = {name: _over_seeds([one for one in found if name in one[1]], name, read) for name in names}
     first = runs[0]
     return Row(first.arm, first.settings, [run.seed for run in finished], len(runs) - len(finished), measures)
 
 
-def _over_seeds(values: Sequence[Mapping[str, float]], name: str) -> Interval:
-    if len(values) > 1:
-        return mean([one[name] for one in values])
-    return interval(values[0][name], values[0][f"{name}_se"], n=1, df=math.inf)
+def _over_seeds(
+    found: Sequence[tuple[Path, Mapping[str, float]]], name: str, read: Callable[[Path], Folder]
+) -> Interval:
+    if len(found) > 1:
+        return mean([values[name] for _, values in found])
+    ((path, values),) = found
+    return _of_rows(read(path), name) or interval(values[name], values[f"{name}_se"], n=1, df=math.inf)
+
+
+def _of_rows(folder: Folder, name: str) -> Interval | None:
+    """From the rows of one run, of which those of one prompt are one witness; None of what is no mean of rows."""
+    for one in folder.sets.values():
+        if (numbers := one.numbers.get(name)) is not None:
+            items = [*numbers.records]
+            return mean(numbers.over(items), [one.clusters[item] for item in items])
+    return None
 
 
 def reported(recipe: Recipe) -> list[str]:
@@ -114,19 +133,32 @@ def _plain(one: Interval) -> dict[str, float | None]:
     return {key: number if math.isfinite(number) else None for key, number in numbers.items()}
 
 
-def table_of(rows: Sequence[Row], measures: Sequence[str]) -> Table:
-    """The same for a terminal: of a setting its last key, of a measure its mean +- half of its interval."""
+def tables_of(rows: Sequence[Row], measures: Sequence[str], width: int) -> Iterator[Table]:
+    """The same for a terminal, in as many tables as it takes to be read at this width; columns."""
+    left = [name for name in measures if any(name in row.measures for row in rows)]
+    wide = Console(width=MOST_COLUMNS)
+    while True:
+        count = len(left)
+        while count > 1 and wide.measure(_table(rows, left[:count])).maximum > width:
+            count -= 1
+        yield _table(rows, left[:count])
+        left = left[count:]
+        if not left:
+            return
+
+
+def _table(rows: Sequence[Row], measures: Sequence[str]) -> Table:
+    """Of a setting its last key, of a measure its mean +- half of its interval."""
     keys = list(dict.fromkeys(key for row in rows for key in row.settings))
-    found = [name for name in measures if any(name in row.measures for row in rows)]
     table = Table(box=ROUNDED)
     for key in ("arm", *map(short, keys)):
         table.add_column(key, overflow="fold")
-    for name in ("seeds", *found):
+    for name in ("seeds", *measures):
         table.add_column(name, justify="right", overflow="fold")
     for row in rows:
         settings = [_text(row.settings[key]) if key in row.settings else "" for key in keys]
         count = f"{len(row.seeds)} of {len(row.seeds) + row.missing}" if row.missing else str(len(row.seeds))
-        cells = [_cell(row.measures[name]) if name in row.measures else "-" for name in found]
+        cells = [_cell(row.measures[name]) if name in row.measures else "-" for name in measures]
         table.add_row(row.arm, *settings, count, *cells)
     return table
 

@@ -217,4 +217,8 @@ def test_options(runs, said):
         f"A={both[0]},{both[0]}: give a method as NAME=FOLDER,FOLDER with different folders, one for each seed\n"
     )
     assert said(f"A={both[0]}", f"A={both[1]}")[2] == "A: names two methods; give each a name of its own\n"
-    assert said(*both, "--html", "no/page.html")[2] == "no/page.html: cannot be written: No such file or directory\n"
+    assert said(*both, "--html", "no/page.html") == (
+        2,
+        "",
+        "no/page.html: cannot be written: there is no folder no\n",
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -130,3 +132,13 @@ def test_json_is_all_that_is_printed_and_another_base_can_be_named(tmp_path: Pat
         2,
         f"--base: {folder} has no arm 'dop'; did you mean 'dpo'? known: dpo, other\n",
     )
+
+
+def test_no_torch(tmp_path: Path):
+    code = (
+        "import sys\nfrom alignkit.cli import main\n"
+        f"try: main(['frontier', {str(written(tmp_path))!r}])\n"
+        "except SystemExit as end: print(end.code, {'torch', 'transformers', 'datasets'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout.splitlines()[-1], done.stderr) == ("0 set()", "")

@@ -103,7 +103,10 @@ def test_one_seed_knows_of_prompts_only_and_says_so():
     one = area(found)
     assert one.area.df == 39
     assert one.area.se == pytest.approx(one.of_models.se)
-    assert list(sentences(found))[-1].startswith("One seed: the intervals know of prompts only")
+    better, limits = sentences(found)
+    assert better.startswith("Of these very models other is better than dpo: ")
+    assert better.endswith("That is more than the noise of the prompts; of the methods one seed tells nothing.")
+    assert limits.startswith("One seed: the intervals know of prompts only")
 
 
 def test_arms_that_never_meet_are_not_compared():

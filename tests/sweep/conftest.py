@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from alignkit.sweep import children
+from alignkit.compare.folders import Folder
+from alignkit.sweep import children, table
 
 RECIPE = """\
 model: {name: world, start: random}
@@ -76,10 +77,14 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Pa
 
 @pytest.fixture
 def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the stand-in, which does what `ask.json` there says and notes in `begun.txt` that it began."""
+    """A folder with the stand-in, which does what `ask.json` there says and notes in `begun.txt` that it began.
+
+    It leaves no rows behind, so `eval.json` alone tells what it measured.
+    """
     folder = tmp_path / "child"
     folder.mkdir()
     (folder / "child.py").write_text(CHILD)
     (folder / "ask.json").write_text("{}")
+    monkeypatch.setattr(table, "read_folder", lambda path, moment: Folder(path, True, {}, None, {}, []))
     monkeypatch.setattr(children, "PROGRAM", (sys.executable, "-S", "-E", str(folder / "child.py")))
     return folder

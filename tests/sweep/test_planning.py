@@ -100,6 +100,7 @@ def test_every_problem_is_told_once_with_the_runs_that_have_it(write):
             ["losses.0.beta=2"],
             "sweep.yaml:2: losses.0.beta: given twice: '--set' gives it too",
         ),
+        ("recipe: recipe.yaml\nseeds: [0, 1]\n", ["seed=2"], "sweep.yaml:2: seed: given twice: '--set' gives it too"),
         (
             "recipe: recipe.yaml\nreport: [true_rewards]\n",
             (),

@@ -15,10 +15,12 @@ from rich.console import Console
 
 from alignkit.cli import main
 from alignkit.errors import RunFolderError
+from alignkit.intervals import mean
 from alignkit.loop.signals import Interrupted
 from alignkit.sweep import children, sweep
 from alignkit.sweep.record import read_sweep
 from alignkit.sweep.sweep import run_sweep
+from alignkit.sweep.table import Row, tables_of
 
 TEXT = "recipe: recipe.yaml\nseeds: [0, 1]\ngrid: {losses.0.beta: [0.5, 1.0]}\nreport: [true_reward, kl]\n"
 NAMES = [f"recipe-losses.0.beta={beta}-seed={seed}" for seed in (0, 1) for beta in (0.5, 1.0)]
@@ -55,12 +57,20 @@ def test_all_runs_are_run_and_their_table_has_means_over_seeds(write, child):
     assert "0.705" in said and "sweep folder: out" in said
 
 
-def test_one_seed_has_the_interval_of_its_samples(write, child):
+def test_one_seed_has_the_error_of_its_record_where_it_left_no_rows(write, child):
     run(write("recipe: recipe.yaml\nreport: [true_reward]\n"))
     (row,) = json.loads(Path("out/table.json").read_text())["rows"]
     values = row["values"]["true_reward"]
     assert (values["value"], values["n"], values["df"]) == (0.6, 1, None)
     assert values["high"] - values["value"] == pytest.approx(1.95996 * 0.02, abs=1e-5)
+
+
+def test_a_table_that_is_too_wide_becomes_several():
+    rows = [Row("dpo", {}, [0, 1], 0, {name: mean([0.1, 0.3]) for name in ("a" * 30, "b" * 30, "c", "nothing")})]
+    tables = [*tables_of(rows, ["a" * 30, "b" * 30, "c", "not measured"], 80)]
+    heads = [[str(column.header) for column in table.columns] for table in tables]
+    assert heads == [["arm", "seeds", "a" * 30], ["arm", "seeds", "b" * 30, "c"]]
+    assert len([*tables_of(rows, [], 80)]) == 1
 
 
 def test_what_is_finished_is_left_alone_and_what_is_added_is_run(write, child):
@@ -173,6 +183,10 @@ def test_a_real_run_is_measured_and_recorded(write):
     assert states() == ["finished"]
     measures = json.loads(Path("out/table.json").read_text())["rows"][0]["values"]
     assert {"true_reward", "kl", "preference_accuracy", "nll"} <= measures.keys()
+    rows = [json.loads(line) for line in Path("out/runs/recipe/samples.jsonl").read_text().splitlines()]
+    after = [one for one in rows if one["moment"] == "after"]
+    by_prompt = mean([one["kl"] for one in after], [one["prompt"] for one in after])
+    assert measures["kl"] == pytest.approx({**vars(by_prompt)})  # with one seed the witnesses are prompts
     assert sorted(path.name for path in Path("out/runs/recipe").iterdir() if path.is_dir()) == ["final"]
     with pytest.raises(RunFolderError, match=r"training.steps \(2, now 3\); undo the change"):
         run(Path("sweep.yaml"), overrides=("training.steps=3",))
