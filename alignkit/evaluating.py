@@ -229,8 +229,8 @@ def _looks_at_data(recipe: Recipe) -> bool:
 def _refuse_nothing(recipe: Recipe) -> None:
     if not recipe.evaluation.benchmarks and not _looks_at_data(recipe):
         raise RecipeError(
-            "evaluation: the recipe measures nothing; list benchmarks in evaluation.benchmarks, or give "
-            "evaluation.pairs or evaluation.samples above 0"
+            "evaluation: the recipe measures nothing; list benchmarks in evaluation.benchmarks, or have "
+            "evaluation.measures with evaluation.pairs or evaluation.samples above 0"
         )
 
 

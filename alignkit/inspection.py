@@ -21,7 +21,7 @@ from alignkit.inspector.audit import Lexicon
 from alignkit.inspector.cards import Card, cards_of_rows
 from alignkit.inspector.subject import Subject, inputs_of, method_of, subject_of
 from alignkit.inspector.view import inspection_page
-from alignkit.page import write
+from alignkit.page import require_place, write
 from alignkit.prepared import Parts, Prepared
 from alignkit.recipe.load import LoadedRecipe
 from alignkit.recipe.pipeline import LoadedPipeline, load
@@ -74,8 +74,9 @@ def inspect(
     if wish.data is not None and not wish.data.is_file():
         raise InspectionError(f"--data: {wish.data}: no such file; give one that data.eval could name")
     is_run = folder.is_dir()
-    subject = _of_run(folder, wish, overrides) if is_run else _of_recipe(what, wish, overrides)
     target = output or (folder / PAGE if is_run else Path(PAGE))
+    require_place(target)
+    subject = _of_run(folder, wish, overrides) if is_run else _of_recipe(what, wish, overrides)
     write(target, inspection_page(subject, lexicon))
     return target
 

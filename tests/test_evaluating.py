@@ -183,8 +183,8 @@ def test_a_recipe_that_measures_nothing(alignkit):
     assert alignkit("evaluate", str(FOLDER), "r.yaml", *nothing) == (
         2,
         "",
-        "evaluation: the recipe measures nothing; list benchmarks in evaluation.benchmarks, or give evaluation.pairs "
-        "or evaluation.samples above 0\n",
+        "evaluation: the recipe measures nothing; list benchmarks in evaluation.benchmarks, or have "
+        "evaluation.measures with evaluation.pairs or evaluation.samples above 0\n",
     )
 
 

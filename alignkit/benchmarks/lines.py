@@ -15,6 +15,7 @@ from alignkit import intervals
 from alignkit.benchmarks.items import Answer
 from alignkit.errors import BenchmarkError, printable, shown
 from alignkit.intervals import Interval
+from alignkit.records import files
 from alignkit.records.files import one_line, write_text
 from alignkit.records.fingerprints import prompt_hash
 
@@ -125,7 +126,7 @@ def read_lines(folder: Path, title: str, moment: str) -> Lines:
 
 def _stored(path: Path) -> list[dict[str, Any]]:
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        lines = files.read_lines(path)
     except (OSError, ValueError):
         return []
     return lines if all(map(_is_ours, lines)) else []

@@ -88,7 +88,7 @@ def read_folder(path: Path, moment: Moment) -> Folder:
     sets = {one.name: one for one in item_sets(path, moment if is_run else "alone", measures)}
     if not sets:
         what = f"'{moment}'" if is_run else "in it"
-        raise CompareError(f"{path}: nothing was measured {what}; see evaluation.pairs and .samples of its recipe")
+        raise CompareError(f"{path}: nothing was measured {what}; see 'evaluation' of its recipe")
     return Folder(path, is_run, values, data, sets, notes)
 
 

@@ -14,15 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from alignkit.benchmarks.lines import FOLDER
 from alignkit.errors import CompareError, shown
 from alignkit.evaluation.base import Better, Measure
 from alignkit.evaluation.settings import FILES, LooksAt
 from alignkit.evaluation.summary import Mean, Record, Records, Summary
 from alignkit.intervals import averaged
 from alignkit.records.fingerprints import prompt_hash
-
-BENCHMARKS = "eval"
-"""Folder of the benchmarks' items, a file each."""
 
 SET_NAMES: Final[Mapping[LooksAt, str]] = {"rows": "held-out rows", "samples": "sampled responses"}
 """What their item sets are called; no benchmark has such a name."""
@@ -87,7 +85,7 @@ def item_sets(folder: Path, moment: str, measures: Sequence[Measure]) -> list[It
         _held_out(folder, looks_at, records[looks_at], known, [one for one in measures if one.looks_at == looks_at])
         for looks_at in FILES
     ]
-    found += [_benchmark(path, moment) for path in sorted((folder / BENCHMARKS).glob("*.jsonl"))]
+    found += [_benchmark(path, moment) for path in sorted((folder / FOLDER).glob("*.jsonl"))]
     return [one for one in found if one.numbers]
 
 

@@ -16,6 +16,7 @@ from alignkit.evaluation.base import Measure
 from alignkit.evaluation.evaluate import Measured
 from alignkit.evaluation.settings import FILES
 from alignkit.evaluation.summary import Record, Records
+from alignkit.records import files
 from alignkit.records.files import write_text
 
 ROWS, SAMPLES, TOKENS = FILES["rows"], FILES["samples"], "token_rows.jsonl"
@@ -82,8 +83,7 @@ def _of_moment(path: Path, moment: Moment) -> Records:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     try:
-        text = path.read_text(encoding="utf-8")
-        lines = [json.loads(line) for line in text.split("\n") if line]  # other ends of lines may stand in a response
+        lines = files.read_lines(path)
     except (OSError, ValueError):
         return []
     is_ours = all(isinstance(line, dict) and "moment" in line and isinstance(line.get("row"), int) for line in lines)

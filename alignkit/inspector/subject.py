@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from alignkit.folder import DONE, RECIPE, RUN
 from alignkit.inspector.cards import Card, cards_of_rows, cards_of_samples
 from alignkit.recipe.load import load_recipe
 from alignkit.recipe.recipe import Recipe
-from alignkit.records.files import read_record
+from alignkit.records.files import read_lines, read_record
 from alignkit.records.run_record import RunRecord
 from alignkit.report.reading import Numbers, reading
 from alignkit.report.table import table_rows, verdict
@@ -161,6 +160,6 @@ def _groups(folder: Path, most: int | None) -> list[Card]:
 def _lines(path: Path) -> Iterable[dict[str, Any]]:
     """As many as can be read."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        return read_lines(path)
     except (OSError, ValueError):
         return []

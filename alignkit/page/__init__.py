@@ -6,7 +6,7 @@ Text reaches a page through `element` only, which escapes it, so nothing that a 
 from __future__ import annotations
 
 from alignkit.page.charts import Series, histogram, lines, scatter, svg_file
-from alignkit.page.document import document, write
+from alignkit.page.document import document, require_place, write
 from alignkit.page.elements import Child, Element, element, markup, table
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "histogram",
     "lines",
     "markup",
+    "require_place",
     "scatter",
     "svg_file",
     "table",

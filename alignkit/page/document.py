@@ -59,6 +59,18 @@ def document(
     )
 
 
+def require_place(path: Path) -> None:
+    """Insists that a page can stand there; for what asks much before it writes.
+
+    Raises:
+        RunFolderError: it names a folder or a device, or its folder is not there.
+    """
+    if path.is_dir() or (path.exists() and not path.is_file()):
+        raise RunFolderError(f"{path}: is no file; name the file that the page goes to, such as page.html")
+    if not path.parent.is_dir():
+        raise RunFolderError(f"{path}: there is no folder {path.parent}; make it, or name another file")
+
+
 def write(path: Path, text: str) -> None:
     """Writes a page, whole or not at all.
 
@@ -66,8 +78,7 @@ def write(path: Path, text: str) -> None:
         RunFolderError: there can be no such file.
         StorageError: the machine fails.
     """
-    if not path.parent.is_dir():
-        raise RunFolderError(f"{path}: cannot be written: there is no folder {path.parent}")
+    require_place(path)
     write_text(path, text)
 
 

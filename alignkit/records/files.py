@@ -92,6 +92,17 @@ def read_record(path: Path, kind: type[R]) -> R:
 _ADVICE = "restore it or start a new run elsewhere"
 
 
+def read_lines(path: Path) -> list[Any]:
+    """What a file holds with a JSON value on each line.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    lines = path.read_text(encoding="utf-8").split("\n")  # other ends of lines may stand in a text
+    return [json.loads(line) for line in lines if line]
+
+
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
     """Gives a name beside `target` for a folder to be made under; it becomes `target` when all went well.

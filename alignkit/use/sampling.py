@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from alignkit.models.policy import build_policy
 from alignkit.models.pretrained import Pretrained
 from alignkit.models.scorer import causal_lm
 from alignkit.recipe.recipe import Recipe
+from alignkit.records.files import read_lines
 from alignkit.records.fingerprints import model_fingerprint
 from alignkit.seeds import derive
 from alignkit.use.trained import DType, Trained
@@ -121,7 +121,7 @@ def held_out_prompts(trained: Trained) -> Asked:
     if trained.run is None:
         raise RunFolderError(f"{trained.path}: a model without a run has no prompts of its own; {advice}")
     try:
-        lines = [json.loads(line) for line in (trained.run / SAMPLES).read_text(encoding="utf-8").split("\n") if line]
+        lines = read_lines(trained.run / SAMPLES)
         rows = {line["row"]: (str(line["where"]), str(line["prompt"])) for line in lines}
     except (OSError, ValueError, LookupError, TypeError):
         rows = {}

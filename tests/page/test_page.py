@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from base64 import b64encode
 from hashlib import sha256
@@ -14,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from alignkit import page
+from alignkit.errors import RunFolderError
 from alignkit.page.axes import Axis
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'\ud800\x00\u202e"
@@ -157,3 +159,22 @@ def test_svg_file_is_a_document_of_its_own() -> None:
 def test_write(tmp_path: Path) -> None:
     page.write(tmp_path / "p.html", "ä")
     assert (tmp_path / "p.html").read_bytes() == "ä".encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("", "{0}: is no file; name the file that the page goes to, such as page.html"),
+        ("none/p.html", "{0}/none/p.html: there is no folder {0}/none; make it, or name another file"),
+    ],
+)
+def test_a_page_needs_a_place(tmp_path: Path, name: str, complaint: str) -> None:
+    with pytest.raises(RunFolderError, match=f"^{re.escape(complaint.format(tmp_path))}$"):
+        page.write(tmp_path / name, "ä")
+
+
+def test_a_device_is_not_replaced_by_a_page(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RunFolderError, match="is no file"):
+        page.write(tmp_path / "pipe", "ä")
+    assert (tmp_path / "pipe").is_fifo()
