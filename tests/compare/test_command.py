@@ -220,5 +220,5 @@ def test_options(runs, said):
     assert said(*both, "--html", "no/page.html") == (
         2,
         "",
-        "no/page.html: cannot be written: there is no folder no\n",
+        "no/page.html: there is no folder no; make it, or name another file\n",
     )
