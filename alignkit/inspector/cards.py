@@ -36,9 +36,6 @@ COLUMNS: Mapping[str, str] = {
 SIGNED = frozenset({BEFORE, AFTER, CHANGE, LOGP, ADVANTAGE})
 """Columns whose sign matters."""
 
-ANCHOR = "anchor"
-"""The response that a triplet's loss draws for a row."""
-
 SAME = 1e-4
 """Difference of two weights that is rounding."""
 
@@ -48,7 +45,7 @@ class Pane:
     """One response.
 
     Attributes:
-        name: `chosen`, `rejected`, `completion`, `gold`, `anchor` (of before or after training), or a sample's number.
+        name: `chosen`, `rejected`, `completion`, `gold`, `anchor`, or the number of a sample.
         tokens: the characters of each token.
         ids: their ids; empty in records that have none.
         forms: place -> what the vocabulary calls a token that is a part of a character.
@@ -161,9 +158,8 @@ def _card(
     line = old if new is None else new
     assert line is not None
     panes = [
-        pane
+        _pane(name, *(None if one is None else one["responses"].get(name) for one in (old, new)))
         for name in line["responses"]
-        for pane in _panes(name, *(None if one is None else one["responses"].get(name) for one in (old, new)))
     ]
     answers = {f"sampled {moment} training": texts.get(row) for moment, texts in said.items()}
     return Card(
@@ -180,20 +176,11 @@ def _card(
     )
 
 
-def _panes(name: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Iterator[Pane]:
-    """One; two of a response that was drawn anew after training."""
-    if name == ANCHOR and old is not None and new is not None and old["ids"] != new["ids"]:
-        yield _pane(f"{name} before training", old, None)
-        yield _pane(f"{name} after training", None, new)
-    else:
-        yield _pane(name, old, new)
-
-
 def _pane(name: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Pane:
     latest = old if new is None else new
     assert latest is not None
     if old is not None and old["ids"] != latest["ids"]:
-        old = None  # another tokenizer or another row: nothing to compare with
+        old = None  # an anchor drawn anew, another tokenizer, another row: nothing to compare with
     columns = _latest_columns(latest)
     before, after = (None if line is None else _array(line.get("logp")) for line in (old, new))
     reference = _array(latest.get("reference"))

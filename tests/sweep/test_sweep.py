@@ -186,7 +186,9 @@ def test_a_real_run_is_measured_and_recorded(write):
     rows = [json.loads(line) for line in Path("out/runs/recipe/samples.jsonl").read_text().splitlines()]
     after = [one for one in rows if one["moment"] == "after"]
     by_prompt = mean([one["kl"] for one in after], [one["prompt"] for one in after])
-    assert measures["kl"] == pytest.approx({key: getattr(by_prompt, key) for key in measures["kl"]})  # with one seed the witnesses are prompts
+    assert measures["kl"] == pytest.approx(
+        {key: getattr(by_prompt, key) for key in measures["kl"]}
+    )  # with one seed the witnesses are prompts
     assert sorted(path.name for path in Path("out/runs/recipe").iterdir() if path.is_dir()) == ["final"]
     with pytest.raises(RunFolderError, match=r"training.steps \(2, now 3\); undo the change"):
         run(Path("sweep.yaml"), overrides=("training.steps=3",))
