@@ -258,5 +258,6 @@ def table_of(outcomes: Sequence[Outcome]) -> Table:
         claim, of = one.claim, one.difference
         what = "" if claim.minus is None else ", change"
         said = f"{claim.metric} {claim.direction}: {claim.of} - {claim.than}{what}"
-        table.add_row(claim.name, said, f"{of.value:+.3f}\n[{of.low:+.3f}, {of.high:+.3f}]", one.words)
+        interval = f"\n[{of.low:+.3f}, {of.high:+.3f}]" if math.isfinite(of.low) else ""
+        table.add_row(claim.name, said, f"{of.value:+.3f}{interval}" if math.isfinite(of.value) else "-", one.words)
     return table
