@@ -48,7 +48,7 @@ from alignkit.recipe.recipe import Recipe
 from alignkit.records.evaluation_record import EVALUATION, EvaluationRecord, Score, scores_of
 from alignkit.records.files import one_line, read_record, write_json
 from alignkit.records.fingerprints import model_fingerprint
-from alignkit.records.lock import HOLDER, LOCK, locked
+from alignkit.records.lock import is_bare, locked
 from alignkit.records.versions import versions
 from alignkit.report.scores import score_table
 from alignkit.rewards.permission import Permission, granted, granting
@@ -284,21 +284,17 @@ def _opened(trained: Trained, loaded: LoadedRecipe, output: Path | None) -> Iter
         yield outcome[0]
     finally:
         if lock is not None:
-            if _is_empty(path):  # as after a mistake in the data
+            if is_bare(path):  # as after a mistake in the data
                 shutil.rmtree(path, ignore_errors=True)
             lock.release()
 
 
 def _refuse_other(path: Path, loaded: LoadedRecipe) -> None:
     if not (path / EVALUATION).exists():
-        if not _is_empty(path):
+        if not is_bare(path):
             raise RunFolderError(f"{path}: holds files but no {EVALUATION}; choose another --output")
     elif read_record(path / EVALUATION, EvaluationRecord).recipe != loaded.to_yaml():
         raise RunFolderError(f"{path}: holds an evaluation by another recipe; choose another --output")
-
-
-def _is_empty(path: Path) -> bool:
-    return all(entry.name in (LOCK, HOLDER) for entry in path.iterdir())
 
 
 def _new(trained: Trained) -> Path:

@@ -24,7 +24,7 @@ from alignkit import load_recipe
 from alignkit.data.rows import TokenRow
 from alignkit.engine.scoring import Scoring
 from alignkit.engine.workbench import SideRuns
-from alignkit.intervals import Interval, interval, mean, smallest_visible
+from alignkit.intervals import Interval, interval, mean
 from alignkit.records.files import write_json
 from alignkit.rewards.judge import Judge
 from alignkit.run import load_parts, prepare, surroundings
@@ -90,7 +90,7 @@ def measured(rows: int, overrides: Sequence[str]) -> dict[str, object]:
             table.append(said)
             medians.append(mean([float(np.median(one)) for one in weights], prompts))
         found = difference(*medians)
-        outcomes.append(Outcome(claim(scale), found, None, smallest_visible(found.se, found.df)))
+        outcomes.append(Outcome(claim(scale), found, None, found.visible()))
     return {"tasks": table, "claims": as_json(outcomes)}
 
 

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     import rich.console as consoles
 
     import alignkit.frontier.frontier as frontiers
+    import alignkit.frontier.numbers as all_numbers
     import alignkit.frontier.show as showing
     import alignkit.page as pages
     import alignkit.records.files as records
 else:
     consoles = LazyModule("rich.console")
+    all_numbers = LazyModule("alignkit.frontier.numbers")
     frontiers = LazyModule("alignkit.frontier.frontier")
     pages = LazyModule("alignkit.page")
     records = LazyModule("alignkit.records.files")
@@ -44,7 +46,7 @@ def frontier(
     found = frontiers.frontier_of(folder, reward, cost, base)
     path = output or folder / "frontier.html"
     files = [path, path.with_suffix(".svg"), path.with_suffix(".json")]
-    numbers = frontiers.as_json(found)
+    numbers = all_numbers.as_json(found)
     pages.write(path, showing.page(found, folder.resolve().name))
     records.write_text(files[1], pages.svg_file(showing.drawing(found)))
     records.write_json(files[2], numbers)

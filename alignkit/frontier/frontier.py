@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from alignkit.errors import RunFolderError, shown
 from alignkit.frontier.bootstrap import SAMPLES, drawn_again
+from alignkit.frontier.chance import LEVEL, Drawn, largest_t, unless_rounding
 from alignkit.frontier.curves import GRID, LEAST_KL, best_kl, curves, is_fitted, off_monotone, support
 from alignkit.frontier.points import Measured, Point, read_points
 from alignkit.intervals import Interval, added, holm, interval
 from alignkit.lazy import numpy as np
 from alignkit.registry import suggestion
-from alignkit.seeds import derive
 from alignkit.sweep.record import read_sweep
 
 if TYPE_CHECKING:
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 REWARD: Final = "true_reward"
 COST: Final = "kl"
-LEVEL: Final = 0.95
-DRAWS: Final = 10_000
-"""Of curves, from which the width of a band is known."""
-ROUNDING: Final = 1e-9
-"""Size of a difference, and of a spread, that is none: sums of the same numbers in another order."""
 
 
 @dataclass(frozen=True)
@@ -185,18 +180,10 @@ def frontier(
         arms,
         base,
         [scene.place(place, measured.start if has_best else None) for place in range(len(measured.points))],
-        [_with_p(one, p) for one, p in zip(compared, adjusted, strict=True)],
+        [replace(one, p=p) for one, p in zip(compared, adjusted, strict=True)],
         [name for name, ends in pairs if ends is None],
         [*measured.left_out, *scene.left_out],
     )
-
-
-def _unless_rounding(value: float) -> float:
-    return value if abs(value) > ROUNDING else 0.0
-
-
-def _with_p(one: Comparison, p: float) -> Comparison:
-    return Comparison(one.arm, one.base, one.low, one.high, one.area, one.of_models, p, one.curve)
 
 
 class _Scene:
@@ -241,7 +228,7 @@ class _Scene:
         estimate = self._curve(name, grid) - self._curve(base, grid)
         drawn = self._drawn(lambda runs: self._curves(name, grid, runs) - self._curves(base, grid, runs))
         area = self._interval(float(estimate.mean()), drawn.mean())
-        error = _unless_rounding(float(drawn.of_models.mean(1).std(ddof=1)))
+        error = unless_rounding(float(drawn.of_models.mean(1).std(ddof=1)))
         alone = interval(area.value, error, n=self.count, df=self.prompts - 1, level=LEVEL)
         curve = self._banded(grid, estimate, drawn)
         return Comparison(name, base, math.exp(ends[0]), math.exp(ends[1]), area, alone, math.nan, curve)
@@ -274,18 +261,18 @@ class _Scene:
         used = self.used[name]
         return curves(np.log(np.maximum(runs[:, :, 1, used], LEAST_KL)), runs[:, :, 0, used], grid)
 
-    def _drawn(self, what: Callable[[ndarray], ndarray]) -> _Drawn:
-        return _Drawn(None if self.again is None else what(self.again), what(self.of_models), self.count, self.prompts)
+    def _drawn(self, what: Callable[[ndarray], ndarray]) -> Drawn:
+        return Drawn(None if self.again is None else what(self.again), what(self.of_models), self.count, self.prompts)
 
-    def _interval(self, value: float, drawn: _Drawn) -> Interval:
+    def _interval(self, value: float, drawn: Drawn) -> Interval:
         return added(
             [
-                interval(_unless_rounding(value), _unless_rounding(float(error)), n=self.count, df=df, level=LEVEL)
+                interval(unless_rounding(value), unless_rounding(float(error)), n=self.count, df=df, level=LEVEL)
                 for error, df, _ in drawn.parts
             ]
         )
 
-    def _banded(self, grid: ndarray, estimate: ndarray, drawn: _Drawn) -> Curve:
+    def _banded(self, grid: ndarray, estimate: ndarray, drawn: Drawn) -> Curve:
         """A curve with a band that is as wide as its largest deviation anywhere asks for.
 
         Nowhere is its spread taken to be less than that of the whole curve: of few seeds the curves cross by chance
@@ -297,118 +284,3 @@ class _Scene:
             halves.append(largest_t(again, spread, df) * spread)
         half = np.sqrt(np.square(halves).sum(0))
         return Curve(np.exp(grid).tolist(), estimate.tolist(), (estimate - half).tolist(), (estimate + half).tolist())
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """A number, or a curve, as it would have been.
-
-    Prompts and seeds are two kinds of chance, which add as where `alignkit.intervals` compares runs. What seeds were
-    drawn again for holds that of prompts as well, which is taken off; and of S seeds drawn from S the spread is too
-    small by (S - 1) / S.
-
-    Attributes:
-        again: [B, ...] with other seeds and other prompts; None of one seed.
-        of_models: [B, ...] with other prompts.
-        seeds: how many there are.
-        prompts: how many there are.
-    """
-
-    again: ndarray | None
-    of_models: ndarray
-    seeds: int
-    prompts: int
-
-    @property
-    def parts(self) -> list[tuple[ndarray, float, ndarray]]:
-        """Standard error, degrees of freedom and draws of each kind of chance."""
-        by_prompts = self.of_models.var(0, ddof=1)
-        found = [(np.sqrt(by_prompts), float(max(self.prompts - 1, 1)), self.of_models)]
-        if self.again is not None:
-            by_seeds = np.maximum(self.again.var(0, ddof=1) - by_prompts, 0.0) * self.seeds / (self.seeds - 1)
-            found.append((np.sqrt(by_seeds), float(self.seeds - 1), self.again))
-        return found
-
-    def mean(self) -> _Drawn:
-        """Of a curve's places."""
-        again = None if self.again is None else self.again.mean(1)
-        return _Drawn(again, self.of_models.mean(1), self.seeds, self.prompts)
-
-
-def largest_t(drawn: ndarray, spread: ndarray, df: float) -> float:
-    """What the largest deviation over a curve, in units of its spread, stays below with probability `LEVEL`.
-
-    Student's t over the whole curve: normal deviations that go together as those of the drawn curves do, over a spread
-    that is known from few seeds. The drawn curves themselves cannot say it: of S seeds there are few different draws.
-
-    Args:
-        drawn: [B, G] curves.
-        spread: [G] standard deviation that each place is taken to have.
-        df: degrees of freedom.
-    """
-    scaled = (drawn - drawn.mean(0)) / np.where(spread > ROUNDING, spread, np.inf)
-    generator = np.random.default_rng(derive(0, "band"))
-    together = scaled.T @ scaled / (len(drawn) - 1)
-    normal = generator.multivariate_normal(np.zeros(len(together)), together, DRAWS, method="svd")
-    known = np.sqrt(generator.chisquare(df, DRAWS) / df)
-    return float(np.quantile(np.abs(normal).max(1) / known, LEVEL))
-
-
-def as_json(found: Frontier) -> dict[str, Any]:
-    """All numbers; NaN and infinity are null."""
-    return {
-        "reward": found.reward,
-        "cost": found.cost,
-        "level": LEVEL,
-        "seeds": [*found.seeds],
-        "start": _finite(found.start),
-        "base": found.base,
-        "arms": [
-            {
-                "arm": arm.name,
-                "points": arm.points,
-                "curve": None if arm.curve is None else _curve_json(arm.curve),
-                "kind": None if arm.curve is None else "parabola in log cost" if arm.is_fitted else "straight lines",
-                "off_monotone": arm.off_monotone,
-            }
-            for arm in found.arms
-        ],
-        "points": [
-            {
-                "arm": one.point.arm,
-                "settings": {**one.point.settings},
-                "reward": _interval_json(one.reward),
-                "cost": _interval_json(one.cost),
-                "efficiency": None if one.efficiency is None else _interval_json(one.efficiency),
-            }
-            for one in found.places
-        ],
-        "areas": [
-            {
-                "arm": one.arm,
-                "base": one.base,
-                "from": one.low,
-                "to": one.high,
-                "area": _interval_json(one.area),
-                "p": _finite(one.area.p),
-                "p_holm": _finite(one.p),
-                "of_these_models": _interval_json(one.of_models),
-                "curve": _curve_json(one.curve),
-            }
-            for one in found.comparisons
-        ],
-        "apart": [*found.apart],
-        "left_out": [*found.left_out],
-    }
-
-
-def _curve_json(curve: Curve) -> Mapping[str, Sequence[float]]:
-    return {"cost": curve.cost, "reward": curve.reward, "low": curve.low, "high": curve.high}
-
-
-def _interval_json(one: Interval) -> dict[str, float | None]:
-    return {key: _finite(float(getattr(one, key))) for key in ("value", "se", "low", "high", "df")}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

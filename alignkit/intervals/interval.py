@@ -52,6 +52,11 @@ class Interval:
         found = optimize.brentq(lambda log: half_width(self.parts, math.exp(log)) - size, math.log(SMALLEST_P), 0.0)
         return math.exp(found)
 
+    def numbers(self, *names: str) -> dict[str, float | None]:
+        """Attributes by their name, for JSON: what is NaN or infinite is null."""
+        known = {name: float(getattr(self, name)) for name in names}
+        return {name: number if math.isfinite(number) else None for name, number in known.items()}
+
     def visible(self, power: float = 0.8) -> float:
         """The smallest true number of which `power` of such measurements would have seen that it is not 0."""
         return (

@@ -5,7 +5,7 @@ Text reaches a page through `element` only, which escapes it, so nothing that a 
 
 from __future__ import annotations
 
-from alignkit.page.charts import Series, histogram, lines, scatter, svg_file
+from alignkit.page.charts import Series, histogram, lines, svg_file
 from alignkit.page.document import document, require_place, write
 from alignkit.page.elements import Child, Element, element, markup, table
 
@@ -19,7 +19,6 @@ __all__ = [
     "lines",
     "markup",
     "require_place",
-    "scatter",
     "svg_file",
     "table",
     "write",

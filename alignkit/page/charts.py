@@ -95,23 +95,6 @@ def lines(
     return _figure(drawing, caption, table(*_numbers(series, x_label, y_label)))
 
 
-def scatter(
-    series: Sequence[Series],
-    x_label: str,
-    y_label: str,
-    *,
-    caption: str = "",
-    x_limits: Limits = None,
-    y_limits: Limits = None,
-    width: int = WIDTH,
-    height: int = HEIGHT,
-) -> Element:
-    """Points that nothing joins; as `lines` otherwise."""
-    points = [replace(one, markers=True, line=False) for one in series]
-    drawing = _drawing(points, (x_label, y_label), caption, (x_limits, y_limits), (width, height))
-    return _figure(drawing, caption, table(*_numbers(points, x_label, y_label)))
-
-
 def histogram(
     groups: Mapping[str, Sequence[float]],
     x_label: str,

@@ -36,6 +36,11 @@ def locked(path: Path) -> filelock.BaseFileLock:
     return lock
 
 
+def is_bare(path: Path) -> bool:
+    """Whether the folder holds nothing but its lock."""
+    return all(entry.name in (LOCK, HOLDER) for entry in path.iterdir())
+
+
 def _holder(path: Path) -> str:
     """Its name, as far as it has written it yet."""
     try:

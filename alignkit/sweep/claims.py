@@ -243,10 +243,9 @@ def as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def _numbers(one: Outcome) -> dict[str, float | None]:
-    numbers = {key: float(getattr(one.difference, key)) for key in ("value", "se", "low", "high", "level", "df")}
-    numbers |= {"smallest_visible": one.visible}
-    known = {key: number if math.isfinite(number) else None for key, number in numbers.items()}
-    return {**known, "seeds": one.seeds}
+    visible = one.visible if math.isfinite(one.visible) else None
+    known = one.difference.numbers("value", "se", "low", "high", "level", "df")
+    return {**known, "smallest_visible": visible, "seeds": one.seeds}
 
 
 def table_of(outcomes: Sequence[Outcome]) -> Table:

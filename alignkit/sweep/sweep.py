@@ -18,7 +18,7 @@ from alignkit.loop.signals import Interrupted
 from alignkit.progress.display import Display, Line, duration, note
 from alignkit.recipe.changes import Difference, differences, limited, values_of
 from alignkit.records.files import clear, one_line, write_json
-from alignkit.records.lock import HOLDER, LOCK, locked
+from alignkit.records.lock import is_bare, locked
 from alignkit.records.versions import versions
 from alignkit.rewards import permission
 from alignkit.sweep import claims
@@ -127,7 +127,7 @@ def _opened(folder: Path) -> Iterator[None]:
         raise RunFolderError(f"{folder}: is a file; --output needs a folder")
     with one_line(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        is_ours = (folder / SWEEP).is_file() or all(one.name in (LOCK, HOLDER) for one in folder.iterdir())
+        is_ours = (folder / SWEEP).is_file() or is_bare(folder)
     if not is_ours:
         raise RunFolderError(f"{folder}: holds files but no {SWEEP}, so it is no sweep; choose another --output")
     lock = locked(folder)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.box import ROUNDED
 from rich.console import Console
@@ -111,6 +111,10 @@ def refuse_unknown(report: Sequence[str] | None, recipes: Sequence[Recipe]) -> N
             raise RecipeError(f"report: no measure is called {shown(name)}; {suggestion(name, sorted(known))}")
 
 
+TOLD: Final = ("value", "se", "low", "high", "level", "n", "df")
+"""Of an interval, in `table.json`."""
+
+
 def as_json(rows: Sequence[Row], measures: Sequence[str]) -> dict[str, Any]:
     """What `table.json` holds; NaN and infinity are null there."""
     return {
@@ -121,16 +125,11 @@ def as_json(rows: Sequence[Row], measures: Sequence[str]) -> dict[str, Any]:
                 "settings": {**row.settings},
                 "seeds": [*row.seeds],
                 "missing": row.missing,
-                "values": {name: _plain(row.measures[name]) for name in measures if name in row.measures},
+                "values": {name: row.measures[name].numbers(*TOLD) for name in measures if name in row.measures},
             }
             for row in rows
         ],
     }
-
-
-def _plain(one: Interval) -> dict[str, float | None]:
-    numbers = {key: float(getattr(one, key)) for key in ("value", "se", "low", "high", "level", "n", "df")}
-    return {key: number if math.isfinite(number) else None for key, number in numbers.items()}
 
 
 def tables_of(rows: Sequence[Row], measures: Sequence[str], width: int) -> Iterator[Table]:

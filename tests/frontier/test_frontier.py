@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from alignkit.frontier.frontier import Frontier, as_json, frontier, largest_t
+from alignkit.frontier.chance import largest_t
+from alignkit.frontier.frontier import Frontier, frontier
+from alignkit.frontier.numbers import as_json
 from alignkit.frontier.points import Measured, Point
 from alignkit.frontier.words import sentences
 

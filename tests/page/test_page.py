@@ -144,8 +144,8 @@ def test_histogram_gives_shares_of_each_group() -> None:
     assert cells == ["weight", "a, %", "b, %", "0 to 1", "75", "0", "1 to 2", "25", "100"]
 
 
-def test_scatter_has_no_lines() -> None:
-    svg = chart_of(page.scatter([page.Series("s", [0, 1], [0, 1])], "x", "y"))
+def test_points_have_no_lines() -> None:
+    svg = chart_of(page.lines([page.Series("s", [0, 1], [0, 1], markers=True, line=False)], "x", "y"))
     kinds = [part.get("class") for part in svg if part.get("class") not in ("grid", "axis", "label middle")]
     assert [kind for kind in kinds if kind and "tick" not in kind] == ["mark s0"]
 
