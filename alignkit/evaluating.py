@@ -270,6 +270,8 @@ def _opened(trained: Trained, loaded: LoadedRecipe, output: Path | None) -> Iter
     if accelerate.PartialState().is_main_process:
         try:
             path = _new(trained) if output is None else output
+            if path.exists() and not path.is_dir():
+                raise RunFolderError(f"{path}: is a file; --output needs a folder")
             with one_line(path):
                 path.mkdir(parents=True, exist_ok=True)
             lock = locked(path)

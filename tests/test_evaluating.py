@@ -154,6 +154,8 @@ def test_a_folder_of_something_else_is_refused(alignkit):
     assert (code, err) == (2, said)
     code, _, err = alignkit("evaluate", "run", "r.yaml", *small, "--output", "run")
     assert (code, err) == (2, "run: holds files but no evaluation.json; choose another --output\n")
+    code, _, err = alignkit("evaluate", "run", "r.yaml", *small, "--output", "r.yaml")
+    assert (code, err) == (2, "r.yaml: is a file; --output needs a folder\n")
 
 
 @pytest.mark.parametrize("verb", [("run",), ("evaluate", "nowhere/at-all")])
