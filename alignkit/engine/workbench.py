@@ -105,7 +105,7 @@ class Workbench:
     @property
     def head_chunk(self) -> int:
         """Response tokens whose logits exist at once."""
-        return self.job.model.head_chunk
+        return self.policy.scorer.head_chunk
 
     @property
     def is_dry(self) -> bool:

@@ -48,8 +48,9 @@ class ModelSource(Component):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
-    head_chunk: int = Field(4096, gt=0, le=2**24)
-    """Response tokens whose logits exist at once; changes memory, never the result."""
+    head_chunk: Annotated[int, Field(gt=0, le=2**24)] | Literal["auto"] = "auto"
+    """Response tokens whose logits exist at once: memory and speed, but for rounding never the result; auto: 256 MiB of
+    them. As many are kept for the backward pass, which computes those of larger micro-batches again."""
 
     may_be_adapter: ClassVar[bool] = False
     """Whether what it names may turn out to be an adapter; that is seen when it is loaded."""

@@ -1,7 +1,8 @@
 """Log-probs without logits: the LM head runs on the positions that predict a response token, chunk by chunk.
 
-The full [tokens, vocabulary] matrix never exists; in the backward pass each chunk's logits are computed again. What
-needs the whole vocabulary (a KL, a maximum, a draw) is reduced inside the chunk. Everything is reduced in float32.
+No more of the [tokens, vocabulary] matrix exists than a chunk. What needs the whole vocabulary (a KL, a maximum, a
+draw) is reduced inside the chunk. Everything is reduced in float32. A plain linear layer takes the short way of
+`alignkit.models.fused`; other heads, and statistics that are trained through, take autograd's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alignkit.lazy import torch, transformers
+from alignkit.models.fused import LinearHead, linear_logps, plain_linear
 from alignkit.models.statistics import Statistic, Vocabulary
 
 if TYPE_CHECKING:
@@ -33,12 +35,15 @@ class HeadTransform:
 
     def logits(self, head: nn.Module, hidden_ND: Tensor) -> Tensor:
         """[N, V] float32 logits of the hidden states under the linear layer `head`."""
-        if self.divisor != 1:
-            hidden_ND = hidden_ND / self.divisor
+        hidden_ND = self.divided(hidden_ND)
         weight = getattr(head, "weight", None)
         if weight is not None and weight.is_floating_point():  # Mamba's last norm gives float32 in a bf16 model
             hidden_ND = hidden_ND.to(weight.dtype)
         return self.bend(head(hidden_ND))
+
+    def divided(self, hidden_ND: Tensor) -> Tensor:
+        """What happens before the head."""
+        return hidden_ND if self.divisor == 1 else hidden_ND / self.divisor
 
     def bend(self, logits_NV: Tensor) -> Tensor:
         """What happens behind the head, in float32."""
@@ -46,6 +51,23 @@ class HeadTransform:
         if self.scale != 1:
             logits_NV = logits_NV * self.scale
         return logits_NV if self.softcap is None else self.softcap * torch.tanh(logits_NV / self.softcap)
+
+
+@dataclass(frozen=True)
+class Head:
+    """From hidden states to float32 logits, D -> V.
+
+    Attributes:
+        linear: the model's LM head.
+        transform: what the model does around it.
+    """
+
+    linear: nn.Module
+    transform: HeadTransform
+
+    def __call__(self, hidden_ND: Tensor) -> Tensor:
+        """[N, V] logits."""
+        return self.transform.logits(self.linear, hidden_ND)
 
 
 @dataclass(frozen=True)
@@ -87,10 +109,17 @@ def token_logps(
     Returns:
         [N] log-probs, nats, float32; and statistic -> [N] its value.
     """
+    reads_reference = reference is not None and any(statistic.reads_reference for statistic in statistics)
+    theirs = reference.logits if reference is not None and reads_reference else None
+    is_trained_through = torch.is_grad_enabled() and any(statistic.has_gradient for statistic in statistics)
+    short = None if is_trained_through else _linear(predictions)
+    if short is not None:
+        logp_N, values = linear_logps(*short, ids_N, chunk, statistics, theirs)
+        return logp_N, dict(zip(statistics, values, strict=True))
     num_positions = len(ids_N)
     pieces = []
     for start in range(0, max(num_positions, 1), chunk):  # one empty chunk of no positions
-        arguments = (predictions, ids_N[start : start + chunk], start, start + chunk, statistics, reference)
+        arguments = (predictions, ids_N[start : start + chunk], start, start + chunk, statistics, theirs)
         if torch.is_grad_enabled() and num_positions > chunk:
             pieces.append(torch.utils.checkpoint.checkpoint(_chunk, *arguments, use_reentrant=False))
         else:
@@ -99,18 +128,28 @@ def token_logps(
     return logp_N, dict(zip(statistics, values, strict=True))
 
 
+def _linear(predictions: Predictions) -> tuple[LinearHead, Tensor] | None:
+    """The head as a plain linear layer and the hidden states that it gets; None where it is more than that."""
+    head = predictions.head
+    transform = head.transform if isinstance(head, Head) else HeadTransform()
+    linear = plain_linear(head.linear if isinstance(head, Head) else head)
+    if linear is None:
+        return None
+    plain = LinearHead(linear.weight, linear.bias, transform.scale, transform.softcap, predictions.temperature)
+    return plain, transform.divided(predictions.hidden_ND)
+
+
 def _chunk(
     predictions: Predictions,
     ids_N: Tensor,
     start: int,
     stop: int,
     statistics: Sequence[Statistic],
-    reference: Predictions | None,
+    reference_logits: Callable[[int, int], Tensor] | None,
 ) -> tuple[Tensor, ...]:
     """Log-probs and statistics of the positions `start` to `stop`."""
-    reads_reference = reference is not None and any(statistic.reads_reference for statistic in statistics)
     with torch.no_grad():
-        theirs_NV = reference.logits(start, stop) if reference is not None and reads_reference else None
+        theirs_NV = None if reference_logits is None else reference_logits(start, stop)
     vocabulary = Vocabulary(predictions.logits(start, stop), theirs_NV)
     values = [statistic.reduce(vocabulary) for statistic in statistics]
     return vocabulary.of(ids_N), *values

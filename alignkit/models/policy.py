@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from alignkit.data.rows import TokenRow
 from alignkit.errors import CheckpointError, ModelError
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from alignkit.models.scorer import Model
+
+
+LOGITS = 2**26
+"""Logits that exist at once where a recipe leaves it open; 256 MiB."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,14 @@ def trainable_scorer(source: ModelSource, model: Model, seed: int) -> Scorer:
     _prepare_parameters(model)
     switch_off_dropout(model)
     _require_plain_head(model)
-    return Scorer(model, source.head_chunk).eval()
+    return Scorer(model, head_chunk(source.head_chunk, model)).eval()
+
+
+def head_chunk(wanted: int | Literal["auto"], model: Model) -> int:
+    """Response tokens whose logits exist at once; it hangs on the vocabulary alone, so that the bits do not change with
+    the memory that happens to be free."""
+    vocabulary = int(causal_lm(model).config.get_text_config().vocab_size)
+    return max(1, LOGITS // vocabulary) if wanted == "auto" else wanted
 
 
 def checkpoint_activations(scorer: Scorer) -> None:

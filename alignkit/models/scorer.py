@@ -6,14 +6,13 @@ predict a response token only. The loop wraps it (DDP, FSDP2); nothing calls the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from alignkit.lazy import peft, torch, transformers
 from alignkit.models.attribution import Attribution
-from alignkit.models.head import Draw, HeadTransform, Predictions, token_logps
+from alignkit.models.head import Draw, Head, HeadTransform, Predictions, token_logps
 from alignkit.models.layout import Batch
 from alignkit.models.statistics import Statistic
 
@@ -104,9 +103,9 @@ class Scorer(torch.nn.Module):
         self.transform = transform or HeadTransform()
 
     @property
-    def head(self) -> Callable[[Tensor], Tensor]:
+    def head(self) -> Head:
         """From hidden states to float32 logits, D -> V."""
-        return partial(self.transform.logits, causal_lm(self.model).get_output_embeddings())
+        return Head(causal_lm(self.model).get_output_embeddings(), self.transform)
 
     def forward(self, batch: Batch, want: Want) -> Scored:
         """Log-probs of the batch's response tokens, and what else is wanted."""

@@ -53,6 +53,9 @@ class Statistic(Component):
     reads_reference: ClassVar[bool] = False
     """Whether the reference's distribution is needed too."""
 
+    has_gradient: ClassVar[bool] = True
+    """Whether it is trained through; False lets the log-probs beside it be computed in less time and memory."""
+
     can_be_negative: ClassVar[bool] = False
     """Whether its values can be below 0, beyond rounding."""
 
@@ -108,6 +111,7 @@ class Collision(Statistic):
     Formula: log sum_v pi(v)^2
     """
 
+    has_gradient = False
     can_be_negative = True
 
     def reduce(self, vocabulary: Vocabulary) -> Tensor:
@@ -120,6 +124,8 @@ class Entropy(Statistic):
 
     Formula: -sum_v pi(v) log pi(v)
     """
+
+    has_gradient = False
 
     def reduce(self, vocabulary: Vocabulary) -> Tensor:
         logp_NV = vocabulary.logits_NV.detach().log_softmax(-1)

@@ -18,6 +18,8 @@ class Template(Statistic):
     Formula: z_(1) - z_(rank), logits in falling order
     """
 
+    has_gradient = False
+
     rank: int = Field(2, ge=2)
     """Place of the token that the likeliest one is compared with; 2 is the next likeliest."""
 

@@ -51,10 +51,11 @@ def mixed() -> list[TokenRow]:
 
 
 def computed(
-    values: TokenValues, some: list[TokenRow], of_model=None, layout: str = "shared", **sections
+    values: TokenValues, some: list[TokenRow], of_model=None, layout: str = "shared", head_chunk: int = 64, **sections
 ) -> list[Tensor]:
     """[N] of each row, `of_model` being the reference."""
     of = bench(of_model or llama(), some, of=recipe(**sections))
+    of.policy.scorer.head_chunk = head_chunk
     return list(values.compute(some, replace(of, policy=replace(of.policy, layout=layout))))
 
 
@@ -112,7 +113,7 @@ class TestContrastive:
     @pytest.mark.parametrize("head_chunk", [1, 7])
     def test_pieces_of_the_vocabulary_and_the_layout_do_not_matter(self, layout, head_chunk) -> None:
         values = Estimate(contrast=GIVEN, strength=1.0)
-        got = computed(values, PAIRS, layout=layout, model={"name": "scratch", "head_chunk": head_chunk})
+        got = computed(values, PAIRS, layout=layout, head_chunk=head_chunk)
         compare(got, PAIRS, estimate(1.0))
 
     def test_of_equal_models_the_estimate_is_the_probability(self) -> None:
