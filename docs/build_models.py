@@ -17,7 +17,7 @@ import transformers
 
 from alignkit.errors import ModelError
 from alignkit.models.base import LoRA, ModelSource
-from alignkit.models.generation import batching
+from alignkit.models.batching import batching
 from alignkit.models.head import HeadTransform
 from alignkit.models.lengths import Longest, limits
 from alignkit.models.policy import Policy, build_policy, choose_layout

@@ -17,7 +17,7 @@ from alignkit.engine.attributor import Against, Attributor, score_reference
 from alignkit.engine.method import Method
 from alignkit.lazy import torch
 from alignkit.models.attribution import Attribution
-from alignkit.models.generation import uniforms
+from alignkit.models.decoding import uniforms
 from alignkit.models.head import Draw, token_logps
 from alignkit.models.layout import Batch
 from alignkit.models.policy import Policy

@@ -7,11 +7,12 @@ draw) is reduced inside the chunk. Everything is reduced in float32. A plain lin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from alignkit.lazy import torch, transformers
+from alignkit.lazy import torch
 from alignkit.models.fused import LinearHead, linear_logps, plain_linear
 from alignkit.models.statistics import Statistic, Vocabulary
 
@@ -194,17 +195,52 @@ class Draw:
 
         One number per draw, fixed beforehand, makes a sample independent of what else is in the batch.
         """
-        # The warpers ignore their first argument (the ids so far).
-        scores_NV = transformers.TemperatureLogitsWarper(self.temperature)(None, logits_NV.float())
-        if self.top_k is not None:
-            scores_NV = transformers.TopKLogitsWarper(min(self.top_k, scores_NV.shape[-1]))(None, scores_NV)
-        shares_NV = _shares(scores_NV.softmax(-1))
+        vocabulary = logits_NV.shape[-1]
+        if self.top_k is None or self.top_k >= vocabulary:
+            return self.among(self.probabilities(logits_NV), uniform_N)
+        ids_NK = _likeliest(logits_NV, self.top_k).sort(dim=-1).values  # in the vocabulary's order, as without a cut
+        place_N = self.among(self.probabilities(logits_NV.gather(-1, ids_NK)), uniform_N)
+        return ids_NK.gather(-1, place_N[:, None]).squeeze(-1)
+
+    def probabilities(self, logits_NV: Tensor) -> Tensor:
+        """[N, V] float32 at the temperature, before any cut."""
+        logits_NV = logits_NV.float()
+        return (logits_NV if self.temperature == 1 else logits_NV / self.temperature).softmax(-1)
+
+    def among(self, probability_NV: Tensor, uniform_N: Tensor) -> Tensor:
+        """[N] int64 places drawn from these probabilities, after the cut of top-p."""
+        shares_NV = _shares(probability_NV)
         if self.top_p is not None and self.top_p < 1:
             shares_NV = _nucleus(shares_NV, self.top_p)
         cumulative_NV = shares_NV.cumsum(-1)
         target_N1 = _part_of(cumulative_NV[:, -1:], uniform_N[:, None])
-        tokens_N: Tensor = torch.searchsorted(cumulative_NV, target_N1, right=True).squeeze(-1)
-        return tokens_N
+        place_N1 = torch.searchsorted(cumulative_NV, target_N1, right=True)
+        return place_N1.clamp_max(cumulative_NV.shape[-1] - 1).squeeze(-1)  # of NaN, which is looked for later
+
+
+def _likeliest(logits_NV: Tensor, count: int) -> Tensor:
+    """[N, count] int64 the tokens with the largest logits, of equals the first.
+
+    They lie in the blocks with the `count` largest maxima, so that the vocabulary is looked through once.
+    """
+    vocabulary = logits_NV.shape[-1]
+    width = 2 ** max(0, round(math.log2(vocabulary / count) / 2))  # about as many maxima as tokens in those blocks
+    if vocabulary < 8 * count:
+        return _largest(logits_NV, count)
+    missing = -vocabulary % width
+    blocks_NCW = torch.nn.functional.pad(logits_NV, (0, missing), value=-torch.inf).unflatten(-1, (-1, width))
+    block_NK = _largest(blocks_NCW.amax(-1), count).sort(dim=-1).values
+    ids_NK = (block_NK[..., None] * width + torch.arange(width, device=logits_NV.device)).flatten(1)
+    chosen_NKW = blocks_NCW.gather(1, block_NK[..., None].expand(-1, -1, width))
+    return ids_NK.gather(-1, _largest(chosen_NKW.flatten(1), count))
+
+
+def _largest(values_NV: Tensor, count: int) -> Tensor:
+    """[N, count] int64 places of the largest values, of equals the first: as whole numbers that all differ."""
+    bits_NV = (values_NV.float() + 0.0).view(torch.int32).long()  # of 0 and -0 the same
+    order_NV = torch.where(bits_NV < 0, bits_NV ^ 0x7FFFFFFF, bits_NV)  # as the values are ordered
+    places_V = torch.arange(values_NV.shape[-1], device=values_NV.device)
+    return ((order_NV << 32) - places_V).topk(count, dim=-1).indices
 
 
 # Probabilities are added up as whole numbers: exactly, so in any order and on any device with the same result, and

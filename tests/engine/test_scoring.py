@@ -27,7 +27,7 @@ from engine_toy import (
 from alignkit.asks.reference_logps import ReferenceLogps
 from alignkit.asks.table import Table
 from alignkit.models.attribution import Attribution
-from alignkit.models.generation import uniforms
+from alignkit.models.decoding import uniforms
 from alignkit.models.head import Draw
 from alignkit.models.scorer import Scorer
 from alignkit.models.statistics import Collision, ForwardKL, ReverseKL

@@ -18,7 +18,8 @@ from engine_toy import move
 
 from alignkit.models.attribution import Attribution
 from alignkit.models.base import LoRA
-from alignkit.models.generation import batching, sample
+from alignkit.models.batching import batching
+from alignkit.models.generation import sample
 from alignkit.models.head import Draw
 from alignkit.models.importances import importances
 from alignkit.models.layout import Example, collate

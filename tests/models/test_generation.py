@@ -9,7 +9,9 @@ import transformers
 from engine_toy import EOS, SIZES, VOCABULARY, build, llama, with_lora
 
 from alignkit.errors import ModelError, NonFiniteError
-from alignkit.models.generation import batching, sample, uniforms
+from alignkit.models.batching import batching
+from alignkit.models.decoding import uniforms
+from alignkit.models.generation import sample
 from alignkit.models.head import Draw
 
 PROMPTS = [np.array([1, 2, 3, 4, 5]), np.array([7]), np.array([3, 9])]

@@ -12,7 +12,9 @@ from engine_toy import CLOSE, EOS, SIZES, VOCABULARY, build, full_logp, llama, w
 
 from alignkit.errors import NonFiniteError
 from alignkit.models import generation
-from alignkit.models.generation import Sampled, batching, sample, sample_groups
+from alignkit.models.batching import batching
+from alignkit.models.decoding import Sampled
+from alignkit.models.generation import sample, sample_groups
 from alignkit.models.head import Draw
 
 PROMPTS = [np.array([1, 2, 3, 4, 5]), np.array([7]), np.array([3, 9])]
