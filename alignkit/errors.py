@@ -131,6 +131,10 @@ class ServerError(AlignkitError, OSError):
     """A server that draws responses cannot be reached, or gives what cannot be used."""
 
 
+class LaunchError(AlignkitError, ValueError):
+    """The processes of a run cannot be started, or not together."""
+
+
 class CheckpointError(AlignkitError, OSError):
     """No checkpoint can be resumed from."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import platform
 import shlex
 import shutil
@@ -35,6 +36,9 @@ RUN = "run.json"
 EVALUATIONS = "eval.json"
 DONE = "DONE"
 FINAL = "final"
+
+LAUNCHED = "ALIGNKIT_LAUNCHED"
+"""Set by `alignkit launch` to those of its own options that say where the processes are."""
 
 
 class RunFolder:
@@ -320,7 +324,10 @@ def recorded_recipe(path: Path) -> JsonValue:
 
 def resume_command(path: Path) -> str:
     """What a user types to go on with the run in `path`."""
-    return f"alignkit run {shlex.quote(str(path))} --resume{permission.option()}"
+    folder, launched = shlex.quote(str(path)), os.environ.get(LAUNCHED)
+    if launched is None:
+        return f"alignkit run {folder} --resume{permission.option()}"
+    return f"alignkit launch {folder} {launched}{' ' if launched else ''}-- --resume{permission.option()}"
 
 
 def _new_default(recipe_name: str) -> Path:

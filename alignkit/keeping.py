@@ -22,6 +22,7 @@ from alignkit.evaluation.tokens import MOST_ROWS
 from alignkit.folder import RunFolder, resume_command
 from alignkit.inspector.view import REPORT, write_report
 from alignkit.lazy import accelerate
+from alignkit.loop.agreement import same_folder
 from alignkit.prepared import Parts, Prepared
 from alignkit.progress.display import note
 from alignkit.recipe.load import LoadedRecipe
@@ -185,7 +186,7 @@ def keeping(
         whole: the pipeline that the run is a stage of.
 
     Raises:
-        AlignkitError: the folder cannot be had; on every process.
+        AlignkitError: the folder cannot be had, or not by all processes; on every process.
     """
     folder: RunFolder | None = None
     outcome: list[Any] = [None]
@@ -201,6 +202,7 @@ def keeping(
         if isinstance(outcome[0], AlignkitError):
             raise outcome[0]
         path, state = outcome[0]
+        same_folder(path)
         yield Keeper(console, loaded, path, folder, state, whole)
     finally:
         if folder:

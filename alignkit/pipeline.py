@@ -29,7 +29,7 @@ from alignkit.records.files import write_text
 from alignkit.result import RunResult
 from alignkit.rewards.permission import Permission, granted, granting
 from alignkit.rewards.sandbox import require
-from alignkit.run import run, run_stage
+from alignkit.run import run, run_stage, same_work
 
 
 def run_pipeline(
@@ -66,6 +66,7 @@ def run_pipeline(
 def _run(
     loaded: LoadedPipeline, output: Path | None, resume: bool, dry_run: bool, quiet: bool
 ) -> Mapping[str, RunResult]:
+    same_work(loaded)
     rewards = [reward for stage in loaded.stages.values() for reward in stage.recipe.rewards]
     require(rewards)
     for reward in rewards:  # a later stage may be hours away

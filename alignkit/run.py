@@ -28,6 +28,7 @@ from alignkit.evaluation.evaluate import Evaluation
 from alignkit.keeping import Keeper, Whole, keeping
 from alignkit.lazy import accelerate, torch
 from alignkit.loop.accelerator import make_accelerator, own_state, start_trackers
+from alignkit.loop.agreement import alike, num_processes, same_program
 from alignkit.loop.loop import TrainResult, train
 from alignkit.loop.order import planned_steps
 from alignkit.loop.signals import Interrupted, Interruptible
@@ -37,6 +38,7 @@ from alignkit.progress.display import Display, note, showing
 from alignkit.progress.steps import Progress
 from alignkit.quiet import quiet_libraries
 from alignkit.recipe.load import LoadedRecipe, load_recipe
+from alignkit.recipe.pipeline import LoadedPipeline, check_share
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import dotted, leaves
 from alignkit.records.fingerprints import model_fingerprint
@@ -117,6 +119,7 @@ def _real_run(
     display: Display, loaded: LoadedRecipe, output: Path | None, *, resume: bool, whole: Whole | None = None
 ) -> Path:
     console = display.console
+    same_work(loaded)
     with (
         Interruptible(),
         keeping(console, loaded, output, resume=resume, whole=whole) as keeper,
@@ -136,7 +139,7 @@ def _real_run(
             keeper.begin(parts.fingerprints)
             keeper.record_data(parts)
             before = keeper.evaluate(prepared, "before")
-            start_trackers(parts.accelerator, path, {dotted(key): value for key, value in leaves(loaded.tree())})
+            start_trackers(parts.accelerator, path, _settings(loaded))
             result = _train(display, prepared, keeper, before)
             if result.stopped_by_signal is not None:
                 keeper.note(keeper.stopped(result.stopped_by_signal, f"after step {result.steps}"))
@@ -151,6 +154,7 @@ def _real_run(
 
 def _dry_run(console: Console, loaded: LoadedRecipe) -> None:
     """The plan and a row first, then what can be checked on a few rows."""
+    same_work(loaded)
     _check_drawing(loaded.recipe)
     show_begun(console, loaded, "none: dry run")
     parts = load_parts(loaded, Path("."), None, Banner(console))
@@ -158,6 +162,23 @@ def _dry_run(console: Console, loaded: LoadedRecipe) -> None:
     with Judge(loaded.recipe.rewards) as judge:
         setup = prepare(parts, SideRuns(is_dry=True), judge).setup
     note(console, dry_run_line(setup, parts.loaded.recipe))
+
+
+def same_work(loaded: LoadedRecipe | LoadedPipeline) -> None:
+    """Refuses processes that do not run the same recipe with the same program, or of which one would have no work.
+
+    It is asked before anything is loaded.
+
+    Raises:
+        AlignkitError: naming the process, or the key.
+    """
+    same_program()
+    alike("recipe", lambda: {**_settings(loaded), **loaded.plugins}, "start all processes with the same files")
+    check_share(loaded, num_processes())
+
+
+def _settings(loaded: LoadedRecipe | LoadedPipeline) -> dict[str, object]:
+    return {dotted(key): value for key, value in leaves(loaded.tree())}
 
 
 def _check_drawing(recipe: Recipe) -> None:
@@ -200,6 +221,8 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
         "template": template_fingerprint(tokenizer),
         "model": model_fingerprint(policy.model),
     }
+    counts = {"rows": len(tables.train), "held-out rows": len(tables.eval)}
+    alike("data or model", lambda: counts | fingerprints, "give every machine the same files")
     job = recipe.job(policy.has_adapter)
     show_plan(banner, loaded, job.training, policy, tables, accelerator)
     return Parts(loaded, job, accelerator, tables, policy, fingerprints)

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "alignkit"
 ROOMS = (
-    *("__main__", "cli", "authoring", "checkup", "evaluating", "inspection", "reproduce"),
+    *("__main__", "cli", "authoring", "checkup", "evaluating", "inspection", "reproduce", "launch"),
     *("frontier", "sweep", "compare", "pipeline", "plan", "run", "keeping", "inspector", "prepared"),
     *("use", "result", "declared", "conformance", "templates", "report", "folder", "recipe", "doctor"),
     *("evaluation", "engine", "weighting", "contrasts", "views", "losses", "pair_weighting", "scores", "asks"),

@@ -25,6 +25,7 @@ from alignkit.cli import (
     evaluate,
     frontier,
     inspect,
+    launch,
     library,
     listing,
     merge,
@@ -53,6 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback is a bug of ours and should look like one
 )
 app.command("run", cls=Verb)(run.run)
+app.command("launch", cls=Verb)(launch.launch)
 app.command("reproduce", cls=Verb)(reproduce.reproduce)
 app.command("plan", cls=Verb)(plan.plan)
 app.command("sweep", cls=Verb)(sweep.sweep)

@@ -50,7 +50,7 @@ def run(
 ) -> None:
     """Train what a recipe says, and measure before and after."""
     refuse_output(output)
-    recipe, output = _of_run(recipe, output)
+    recipe, output = of_run(recipe, output)
     with processes.joined(), permissions.granting(leave(execute_code, without_sandbox)):
         loaded = load.load(recipe, overrides or ())
         if isinstance(loaded, load.LoadedPipeline):
@@ -78,8 +78,12 @@ def _unusable(folder: Path) -> str | None:
     return None
 
 
-def _of_run(recipe: Path, output: Path | None) -> tuple[Path, Path | None]:
-    """Recipe and run folder: a run folder in place of a recipe stands for both."""
+def of_run(recipe: Path, output: Path | None) -> tuple[Path, Path | None]:
+    """Recipe and run folder: a run folder in place of a recipe stands for both.
+
+    Raises:
+        RunFolderError: `output` is another one.
+    """
     recorded = recipe / "recipe.yaml"
     if not recorded.is_file():
         return recipe, output

@@ -29,6 +29,7 @@ Mistake: type[Exception] = typer.BadParameter.__mro__[1]  # Click's UsageError, 
 
 _SETTING = re.compile(r"[\w.]+=.*", re.DOTALL)
 _RECIPE_OPTIONS = ("--config", "-c", "--config-file", "--config_file", "--recipe", "-r", "--file", "-f", "--yaml")
+_RUN_OPTIONS = ("--set", "--output", "--resume", "--dry-run", "--execute-code", "--execute-code-without-sandbox")
 _VERBS = {
     "train": "run",
     "fit": "run",
@@ -116,6 +117,8 @@ def _meant_verb(verb: str, verbs: Sequence[str]) -> str:
 
 
 def _hint(option: str | None, mistake: Any, arguments: Sequence[str], verb: str) -> str | None:  # noqa: ANN401
+    if verb == "launch" and option in _RUN_OPTIONS:
+        return f"what is for alignkit run comes after --, such as: alignkit launch RECIPE -- {option}"
     if option in _RECIPE_OPTIONS:
         return f"give the recipe as an argument: alignkit {verb} RECIPE"
     if option and (key := _recipe_key(option)):

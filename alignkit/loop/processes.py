@@ -6,14 +6,17 @@ Left alone, a process that fails leaves the others waiting for its part of a sum
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import socket
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignkit.errors import AlignkitError
@@ -29,13 +32,19 @@ POLL = 0.25
 PATIENCE = 3.0
 """Seconds that a failing process waits for others to fail alike, and then for them to leave."""
 
+BURIAL = 0.5
+"""Seconds that the system may take to show that a process has ended, after its connections have closed."""
+
+TOLD = "ALIGNKIT_TOLD"
+"""Names a file for `alignkit launch`: once it is there, what ended the processes of this node has been told."""
+
 
 @contextmanager
 def joined() -> Iterator[None]:
     """What runs inside fails together; a run of one process is left as it is.
 
-    An error that all processes raise alike is told once, any other one with the process it came from. Then all leave
-    with the error's exit code, those that are stuck in an exchange too.
+    An error that all processes raise alike is told once, any other one with the process it came from, and so is the
+    sudden end of a process. Then all leave with the error's exit code, those that are stuck in an exchange too.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         try:
@@ -50,14 +59,14 @@ def joined() -> Iterator[None]:
     try:
         yield
     except Interrupted as stop:
-        peers.fail(stop.message, stop.signal + 128)
+        peers.unless_lost(stop.message, stop.signal + 128)
     except SystemExit:  # agreed on by all
         peers.part()
         raise
     except AlignkitError as error:
         peers.fail(str(error), error.exit_code)
     except BaseException as error:
-        peers.fail("".join(traceback.format_exception(error)).rstrip(), 1)
+        peers.unless_lost("".join(traceback.format_exception(error)).rstrip(), 1)
     else:
         peers.part()
 
@@ -89,13 +98,29 @@ class _Peers:
         self.store = store
         self.rank = rank
         self.world = world
+        self._neighbours: dict[int, int] = {}
         self._leaving = threading.Event()
+        store.set(f"home/{rank}", json.dumps([_host(), os.getpid()]))
         threading.Thread(target=self._watch, daemon=True).start()
 
     def part(self) -> None:
         """Leaves in peace; the main process stays until all do, because the table is in its hands."""
         self._leaving.set()
+        accelerate.PartialState().destroy_process_group()  # left to the interpreter's end, it may abort
+        with suppress(RuntimeError):
+            self.store.set(f"left/{self.rank}", "")
         self._wait_for("left", self.world, patience=10 * PATIENCE)
+        _mark_told()
+
+    def unless_lost(self, message: str, code: int) -> None:
+        """`fail`, unless what happened here may follow from the sudden end of another process. Does not return."""
+        self._leaving.set()
+        deadline = time.monotonic() + BURIAL
+        while (lost := self._lost()) is None and time.monotonic() < deadline:
+            time.sleep(POLL / 5)
+        if lost is not None:
+            self._leave_lost(lost)
+        self.fail(message, code)
 
     def fail(self, message: str, code: int) -> None:
         """Tells the user, unless another process has, and ends all processes. Does not return."""
@@ -118,14 +143,52 @@ class _Peers:
         """Ends this process when another one has failed, wherever it is stuck; a thread of its own."""
         while not self._leaving.wait(POLL):
             try:
-                if not self.store.check(["code"]):
-                    continue
-                code = int(self.store.get("code"))
-                self.store.add("left", 1)
+                if self.store.check(["code"]):
+                    code = int(self.store.get("code"))
+                    self.store.add("left", 1)
+                    self._leave_watching(code)
             except RuntimeError:
-                code = 1
-            if not self._leaving.is_set():
-                _leave(code)
+                pass
+            lost = self._lost()
+            if lost is not None and not self._leaving.is_set():
+                self._leave_lost(lost)
+
+    def _leave_watching(self, code: int) -> None:
+        if not self._leaving.is_set():
+            _leave(code)
+
+    # --- a process that is gone without a word: killed, as for want of memory, or crashed ---
+
+    def _lost(self) -> int | None:
+        """A process that has ended and told nobody, if it is of this machine or the main one."""
+        try:
+            for rank, pid in self._processes_here().items():
+                if _has_ended(pid) and not self.store.check([f"left/{rank}"]) and not self.store.check(["code"]):
+                    return rank
+        except RuntimeError:  # the table is gone
+            return 0
+        return None
+
+    def _processes_here(self) -> dict[int, int]:
+        """Rank -> process id of the others on this machine, of those that have said where they are."""
+        for rank in range(self.world):
+            if rank not in self._neighbours and self.store.check([f"home/{rank}"]):
+                host, pid = json.loads(self.store.get(f"home/{rank}"))
+                self._neighbours[rank] = pid if host == _host() and rank != self.rank else 0
+        return {rank: pid for rank, pid in self._neighbours.items() if pid}
+
+    def _leave_lost(self, rank: int) -> None:
+        """Tells the user, unless another process has, and ends all processes. Does not return."""
+        try:
+            is_first = self.store.add("failed", 1) == 1
+        except RuntimeError:  # nobody can be asked: the lowest one of the machine that is left tells
+            is_first = all(other > self.rank or _has_ended(pid) for other, pid in self._neighbours.items() if pid)
+        if is_first:
+            _print(f"process {rank} of {self.world} is gone: it was killed, as for want of memory, or it crashed")
+        with suppress(RuntimeError):
+            self.store.set("code", "1")
+            self._wait_for("left", self.world - 1)
+        _leave(1)
 
     def _wait_for(self, key: str, count_to: int, *, count: bool = True, patience: float | None = None) -> bool:
         """Counts this process under `key` and waits a while for the others to come, on the main process at least."""
@@ -149,6 +212,30 @@ class _Peers:
         return code
 
 
+def _host() -> str:
+    """The machine, and the part of it whose process ids this process sees."""
+    namespace = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()} {os.readlink(namespace) if namespace.is_symlink() else ''}"
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process of this machine has, even if nobody has asked for its exit status yet."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's, or no such table
+        return False
+    return state[0] in "ZX"
+
+
+def _mark_told() -> None:
+    if file := os.environ.get(TOLD):
+        with suppress(OSError):
+            Path(file).touch()
+
+
 def _print(message: str) -> None:
     sys.stderr.write(f"{message}\n")
 
@@ -157,4 +244,5 @@ def _leave(code: int) -> None:
     """Ends the process without the usual tidying, which would wait for the others."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+    _mark_told()
     os._exit(code)

@@ -1,4 +1,5 @@
-"""SIGTERM and SIGINT: in the loop a request to stop at the next step boundary, elsewhere the end of the run at once."""
+"""SIGTERM, SIGINT and SIGUSR1: in the loop a request to stop at the next step boundary, elsewhere the end of the run at
+once. Schedulers send SIGUSR1 when a job's time is nearly over."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = tuple(
+    signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGUSR1") if name in signal.Signals.__members__
+)  # Windows has no SIGUSR1
 
 
 class Interrupted(SystemExit):
@@ -26,7 +29,7 @@ class Interrupted(SystemExit):
 
 
 class _Handlers:
-    """Handles both signals while it is entered; the previous handlers come back on exit.
+    """Handles the signals while it is entered; the previous handlers come back on exit.
 
     A signal that is ignored stays so: a shell starts background jobs deaf to SIGINT. Off the main thread Python allows
     no handlers and nothing is ever handled.
@@ -76,5 +79,6 @@ class Interruptible(_Handlers):
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         for other, handler in self.previous.items():  # the next one finds the way out that was there before
-            signal.signal(other, handler)
+            # A scheduler's warning may come twice, from itself and through the launcher, and nobody means it so.
+            signal.signal(other, signal.SIG_IGN if other not in (signal.SIGTERM, signal.SIGINT) else handler)
         raise Interrupted(number)

@@ -68,6 +68,19 @@ class LoadedPipeline:
         return render(self.tree(), comments if origin else {})
 
 
+def check_share(loaded: LoadedRecipe | LoadedPipeline, processes: int) -> None:
+    """Refuses a batch that leaves a process without work.
+
+    Raises:
+        RecipeError: at its key.
+    """
+    for stage in loaded.stages.values() if isinstance(loaded, LoadedPipeline) else (loaded,):
+        batch = stage.recipe.training.batch_size
+        if batch < processes:
+            message = f"expected at least {processes}, a row for each process of the run, got {batch}; or start fewer"
+            stage.refuse([(("training", "batch_size"), message)])
+
+
 def _joined(stages: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """What is said of keys of stages, by their keys in the whole."""
     return {f"{STAGES_KEY}.{name}.{key}": said for name, found in stages.items() for key, said in found.items()}

@@ -22,7 +22,7 @@ def locked(path: Path) -> filelock.BaseFileLock:
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
-        raise RunFolderError(f"{path}: in use by {_holder(path)}; wait for it or choose another --output") from None
+        raise RunFolderError(f"{path}: in use by {holder(path)}; wait for it or choose another --output") from None
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StorageError(f"{path}: cannot be locked: {reason}; choose another --output") from None
@@ -41,8 +41,8 @@ def is_bare(path: Path) -> bool:
     return all(entry.name in (LOCK, HOLDER) for entry in path.iterdir())
 
 
-def _holder(path: Path) -> str:
-    """Its name, as far as it has written it yet."""
+def holder(path: Path) -> str:
+    """Who has a folder's lock, as far as it has said so yet; who had it last, if nobody has."""
     try:
         return (path / HOLDER).read_text(encoding="utf-8")[:200] or "another process"
     except (OSError, UnicodeDecodeError):

@@ -16,6 +16,7 @@ from typing import Final
 from alignkit.errors import printable
 from alignkit.folder import DONE
 from alignkit.loop.signals import StopRequest
+from alignkit.loop.threads import THREADS, threads
 from alignkit.records.files import one_line
 from alignkit.rewards import permission
 from alignkit.sweep.planning import PlannedRun
@@ -29,8 +30,6 @@ POLL: Final = 0.1
 
 TAIL: Final = 4096
 """Bytes at the end of a log in which its last line is looked for."""
-
-THREADS: Final = "OMP_NUM_THREADS"
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def run_all(
 ) -> int:
     """Runs each, at most `jobs` at once.
 
-    SIGTERM or SIGINT is passed on once to the runs that are going on, which save a checkpoint; no other one begins.
+    SIGTERM, SIGINT or SIGUSR1 ends the runs that are going on, which save a checkpoint; no other one begins.
 
     Args:
         runs: what is left to do.
@@ -114,16 +113,6 @@ def run_all(
                     on_end(_end_of(child, folder))
             on_look(going)
     return stop.signal
-
-
-def threads(jobs: int) -> int | None:
-    """How many threads each of several runs at once is given; None where the user has said it, or there is one."""
-    return None if jobs < 2 or THREADS in os.environ else max(1, cores() // jobs)
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def command(run: PlannedRun, folder: Path) -> list[str]:

@@ -15,6 +15,7 @@ from alignkit.errors import RunFolderError, printable
 from alignkit.folder import DONE, FINAL, RECIPE, recorded_recipe
 from alignkit.libraries.known import Libraries
 from alignkit.loop.signals import Interrupted
+from alignkit.loop.threads import THREADS, cores, threads
 from alignkit.progress.display import Display, Line, duration, note
 from alignkit.recipe.changes import Difference, differences, limited, values_of
 from alignkit.records.files import clear, one_line, write_json
@@ -22,7 +23,7 @@ from alignkit.records.lock import is_bare, locked
 from alignkit.records.versions import versions
 from alignkit.rewards import permission
 from alignkit.sweep import claims
-from alignkit.sweep.children import THREADS, Child, Ended, cores, run_all, threads
+from alignkit.sweep.children import Child, Ended, run_all
 from alignkit.sweep.claims import Claim
 from alignkit.sweep.config import Keep
 from alignkit.sweep.planning import PlannedRun, planned

@@ -118,7 +118,7 @@ def test_a_signal_reaches_the_runs_and_the_sweep_says_how_to_go_on(write, child)
 
 def test_two_jobs_run_at_once_and_share_the_cores(write, child, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(children, "cores", lambda: 6)
+    monkeypatch.setattr("alignkit.loop.threads.cores", lambda: 6)
     monkeypatch.setattr(sweep, "cores", lambda: 6)
     (child / "ask.json").write_text(json.dumps({"together": 2}))
     said = run(write(TEXT), jobs=2)
