@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BATCH = 4
-"""Pairs of an optimizer step, all of them in one micro-batch."""
-
 ORDER_SEED = 11
 """Of the data order, which is alignkit's own; all others are given its batches."""
+
+GROUP, LONGEST = 8, 64
+"""Responses to each prompt and tokens of a response, on-policy: random weights hardly ever end one before."""
 
 WARM_UP = 1
 """Steps that are not counted: the first makes the optimizer's memory."""
@@ -65,7 +65,7 @@ class Job:
         rows: every row once, in any order.
         batches: places in `rows` of each optimizer step's batch.
         threads: that a variant may use.
-        drawn: most tokens of an anchor.
+        pairs: of an optimizer step, all of them in one micro-batch; on-policy as many prompts.
     """
 
     folder: Path
@@ -73,7 +73,7 @@ class Job:
     rows: list[Row]
     batches: list[list[int]]
     threads: int = 1
-    drawn: int = 64
+    pairs: int = 4
 
     def batch(self, step: int) -> list[Row]:
         """The rows of a step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from alignkit.data.texts import training_texts
 from alignkit.data.wanted import Wanted
 from alignkit.loop.order import DataOrder
 from alignkit.models.scratch import Scratch
-from pricing.job import BATCH, ORDER_SEED, Job, Row, Shape
+from pricing.job import ORDER_SEED, Job, Row, Shape
 from pricing.taking import ROOT
 
 HH = ROOT / "tests/data/hh_harmless.jsonl.gz"
@@ -36,41 +37,37 @@ def real_job(folder: Path, shape: Shape, steps: int, threads: int) -> Job:
             "prompt": row.prompt.tolist(),
             **{name: ids.tolist() for name, ids in row.responses.items()},
         }
-        for row in tables.train[: BATCH * steps]
+        for row in tables.train[: 4 * steps]
     ]
-    return _job(folder, shape, rows, threads, tokenizer)
+    return _made(Job(folder, shape, rows, [], threads), tokenizer)
 
 
-def made_up_job(
-    folder: Path, shape: Shape, steps: int, threads: int, *, prompt: int, response: int, drawn: int = 64
-) -> Job:
-    """Rows of random tokens; the rejected response is a quarter shorter than the chosen one."""
-    texts = ["The quick brown fox jumps over the lazy dog."] * 8
-    tokenizer = _scratch(512).load_tokenizer(texts)
+def made_up_job(folder: Path, shape: Shape, steps: int, threads: int, *, prompt: int, response: int, pairs: int) -> Job:
+    """Rows of random tokens; both responses are of one length."""
+    tokenizer = _scratch(512).load_tokenizer(["The quick brown fox jumps over the lazy dog."] * 8)
     random = np.random.default_rng(0)
-    lengths = {"prompt": prompt, "chosen": response, "rejected": max(1, response * 3 // 4)}
+    lengths = {"prompt": prompt, "chosen": response, "rejected": response}
     rows: list[Row] = [
         {
             "index": index,
             "where": f"made up:{index + 1}",
             **{name: random.integers(3, shape.vocabulary, length).tolist() for name, length in lengths.items()},
         }
-        for index in range(BATCH * steps)
+        for index in range(pairs * steps)
     ]
-    return _job(folder, shape, rows, threads, tokenizer)
+    return _made(Job(folder, shape, rows, [], threads, pairs), tokenizer)
 
 
-def _job(
-    folder: Path, shape: Shape, rows: list[Row], threads: int, tokenizer: transformers.PreTrainedTokenizerBase
-) -> Job:
-    order = DataOrder(range(len(rows)), BATCH, ORDER_SEED)
-    batches = [list(order.batch(step)) for step in range(len(rows) // BATCH)]
-    job = Job(folder, shape, rows, batches, threads)
+def _made(job: Job, tokenizer: transformers.PreTrainedTokenizerBase) -> Job:
+    """The job with its batches, written with its models."""
+    order = DataOrder(range(len(job.rows)), job.pairs, ORDER_SEED)
+    batches = [list(order.batch(step)) for step in range(len(job.rows) // job.pairs)]
+    job = replace(job, batches=batches)
     job.write()
     transformers.utils.logging.disable_progress_bar()
     for seed, name in enumerate(("policy", "reference")):
-        make_model(shape, tokenizer, seed).save_pretrained(folder / name)
-        tokenizer.save_pretrained(folder / name)
+        make_model(job.shape, tokenizer, seed).save_pretrained(job.folder / name)
+        tokenizer.save_pretrained(job.folder / name)
     return job
 
 

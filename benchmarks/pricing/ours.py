@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from alignkit.asks.table import Table
 from alignkit.data.rows import TokenRow
 from alignkit.determinism import deterministic
 from alignkit.engine.objective import ObjectiveStep
+from alignkit.engine.rollouts import Rollouts
 from alignkit.engine.scoring import Scoring
 from alignkit.loop.accelerator import make_accelerator
 from alignkit.loop.loop import train
@@ -23,7 +25,8 @@ from alignkit.models.pretrained import Pretrained
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Want
 from alignkit.recipe.recipe import Recipe
-from pricing.job import BATCH, ORDER_SEED, Job, Row
+from alignkit.rewards.judge import Judge
+from pricing.job import GROUP, LONGEST, ORDER_SEED, Job, Row
 from pricing.plain import BETA
 from pricing.turns import Turns
 
@@ -33,8 +36,15 @@ METHODS: dict[str, dict[str, Any]] = {
     "dpo": {"losses": [{"name": "dpo", "beta": BETA}]},
     "tidpo weights": {"losses": [{"name": "weighted_dpo", "beta": BETA}], "weighting": HYBRID},
     "tidpo": {"losses": [{"name": "weighted_dpo", "beta": BETA}, TRIPLET], "weighting": HYBRID},
+    "grpo": {
+        "trainer": {"name": "on_policy", "samples_every": None},
+        "rewards": [{"name": "repetition"}],  # its numbers are those of `reward`
+        "sampler": {"name": "generate", "responses": GROUP, "max_new_tokens": LONGEST},
+        "advantage": {"name": "group"},
+        "losses": [{"name": "policy_gradient", "average": "examples"}],
+    },
 }
-"""Sections of a recipe: DPO; the token weights of TI-DPO; all of TI-DPO (recipes/hh/tidpo.yaml)."""
+"""Sections of a recipe: DPO; the token weights of TI-DPO; all of TI-DPO (recipes/hh/tidpo.yaml); GRPO without KL."""
 
 
 class Timed(ObjectiveStep):
@@ -51,13 +61,9 @@ class Timed(ObjectiveStep):
 def run(job: Job, turns: Turns, method: str, *, any_order: bool = False) -> None:
     """Trains for as long as there are turns."""
     recipe, folder = recipe_of(job, method), Path(tempfile.mkdtemp(dir=job.folder))
-    rows = [token_row(row) for row in job.rows]
-    policy, reference = load(job, "policy"), Reference(load(job, "reference").scorer.requires_grad_(False))
-    tables = {ReferenceLogps(): reference_table(policy, reference, rows)}
     accelerator = make_accelerator(recipe.training, folder)
-    live = None if recipe.method().needs.anchor is None else reference
-    del reference
-    step = Timed(Scoring(recipe.method(), policy, live, tables, accelerator.autocast), recipe.sizes())
+    rows = [token_row(row, recipe.method().drawing is not None) for row in job.rows]
+    step = step_of(job, recipe, rows, accelerator.autocast)
     step.turns = turns
     with deterministic(not any_order):
         train(
@@ -73,28 +79,45 @@ def run(job: Job, turns: Turns, method: str, *, any_order: bool = False) -> None
         )
 
 
+def step_of(job: Job, recipe: Recipe, rows: list[TokenRow], autocast: Any) -> Timed:
+    """The step of a run, with the reference log-probs at hand where it needs them."""
+    method, policy = recipe.method(), load(job, "policy")
+    if method.drawing is not None:
+        found = Scoring(method, policy, None, {}, autocast)
+        judge = cast("Judge", lambda samples: [[reward(one.response_ids) for one in samples]])
+        return Timed(found, recipe.sizes(), Rollouts(found, recipe.sizes(), rows, judge))
+    reference = Reference(load(job, "reference").scorer.requires_grad_(False))
+    tables = {ReferenceLogps(): reference_table(policy, reference, rows)}
+    live = None if method.needs.anchor is None else reference
+    return Timed(Scoring(method, policy, live, tables, autocast), recipe.sizes())
+
+
 def recipe_of(job: Job, method: str) -> Recipe:
     """What a user would write."""
     training = {
         "steps": len(job.batches) + 100,  # so that the last window of anchors is a whole one
-        "batch_size": BATCH,
-        "micro_batch_size": BATCH,
+        "batch_size": job.pairs,
+        "micro_batch_size": job.pairs * (GROUP if method == "grpo" else 1),
         "learning_rate": 1e-6,
         "schedule": "constant",
         "warmup": 0.0,
         "save_every": None,
         "precision": "fp32",
     }
-    sections = {"model": {"name": "pretrained", "path": str(job.folder / "policy")}, "data": {"train": "given"}}
-    return Recipe.model_validate(
-        {**sections, "training": training, "trainer": {"name": "preference"}, **METHODS[method]}
-    )
+    model = {"name": "pretrained", "path": str(job.folder / "policy")}
+    sections = {"model": model, "data": {"train": "given"}, "trainer": {"name": "preference"}, "training": training}
+    return Recipe.model_validate(sections | METHODS[method])
 
 
-def token_row(row: Row) -> TokenRow:
-    """As the data pipeline gives it."""
+def reward(ids: Sequence[int]) -> float:
+    """A number that costs nothing and differs within a group."""
+    return float(sum(ids) % 97) / 97
+
+
+def token_row(row: Row, is_prompt: bool) -> TokenRow:
+    """As the data pipeline gives it; of prompts alone where responses are sampled."""
     ids = {name: np.array(row[name], dtype=np.int32) for name in ("prompt", "chosen", "rejected")}
-    return TokenRow(row["index"], row["where"], ids.pop("prompt"), ids)
+    return TokenRow(row["index"], row["where"], ids.pop("prompt"), {} if is_prompt else ids)
 
 
 def load(job: Job, name: str) -> Policy:

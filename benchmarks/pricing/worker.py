@@ -41,10 +41,13 @@ def _ours(method: str, **how: bool) -> Callable[[Job, Turns], None]:
     return run
 
 
-def _trl(job: Job, turns: Turns) -> None:
-    from pricing.trl_side import run
+def _trl(trainer: str) -> Callable[[Job, Turns], None]:
+    def run(job: Job, turns: Turns) -> None:
+        from pricing import trl_side
 
-    run(job, turns)
+        getattr(trl_side, trainer)(job, turns)
+
+    return run
 
 
 VARIANTS: dict[str, Callable[[Job, Turns], None]] = {
@@ -55,7 +58,9 @@ VARIANTS: dict[str, Callable[[Job, Turns], None]] = {
     "alignkit tidpo weights": _ours("tidpo weights"),
     "alignkit tidpo": _ours("tidpo"),
     "any order": _ours("tidpo weights", any_order=True),
-    "trl dpo": _trl,
+    "trl dpo": _trl("dpo"),
+    "alignkit grpo": _ours("grpo"),
+    "trl grpo": _trl("grpo"),
 }
 """Each imports what it needs in its own process: what a library loads counts as memory."""
 
