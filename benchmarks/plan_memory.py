@@ -103,7 +103,7 @@ def watch_build() -> dict[str, float]:
             watched["peak"] = max(watched["peak"], status("VmRSS"))
             time.sleep(0.005)
 
-    def noting(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+    def noting(*args: Any, **options: Any) -> Any:
         if not watched:
             memory = status("VmRSS")
             watched.update(memory=memory, peak=memory, time=time.process_time())

@@ -1,15 +1,12 @@
 """Hands the inputs to TRL's environment, runs it, and writes what is kept under `tests/reference`.
 
-From the repository, `PYTHONPATH=tests .venv/bin/python -m peer.peer_job` records anew.
+From the repository, `PYTHONPATH=tests:benchmarks .venv/bin/python -m peer.peer_job` records anew.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import tempfile
-import venv
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,31 +36,8 @@ from peer.rollout_cases import (
     responses,
     trained,
 )
+from peer_environment import checked, environment
 from torch import Tensor
-
-FIRST = "torch==2.13.0"
-"""Installed alone: a looser requirement among others would let pip pick a build with gigabytes of CUDA."""
-
-PINS = ("trl==1.16.0", "transformers==5.23.0", "accelerate==1.15.0", "datasets==5.2.0", "peft==0.21.2")
-
-
-def environment() -> Path:
-    """Python of an environment with TRL, made on the first call; `ALIGNKIT_PEER_ENV` says where."""
-    folder = Path(os.environ.get("ALIGNKIT_PEER_ENV") or Path.home() / ".cache" / "alignkit-peer" / "trl-1.16")
-    python, stamp = folder / "bin" / "python", folder / "installed"
-    pins = "\n".join((FIRST, *PINS))
-    if not (stamp.is_file() and stamp.read_text() == pins):
-        venv.create(folder, with_pip=True)
-        for wanted in ([FIRST], PINS):
-            pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
-            _run(pip)
-        stamp.write_text(pins)
-    return python
-
-
-def _run(command: list[Any]) -> None:
-    outcome = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    assert outcome.returncode == 0, f"{command}:\n{outcome.stdout[-2000:]}\n{outcome.stderr[-4000:]}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +63,7 @@ def run_peer(folder: Path) -> Peer:
     for moved in {case.moved for case in ROLLOUT_CASES}:
         trained(moved).save_pretrained(given / f"moved_{moved}")
     (given / "job.json").write_text(json.dumps(_job(read_rows())))
-    _run([environment(), "-I", Path(__file__).with_name("trl_side.py"), given, out])
+    checked([environment(), "-I", Path(__file__).with_name("trl_side.py"), given, out])
     names = [case.name for case in (*CASES, *ROLLOUT_CASES)]
     gradients = {name: safetensors.torch.load_file(out / f"{name}.safetensors") for name in names}
     return Peer(json.loads((out / "values.json").read_text()), gradients)
