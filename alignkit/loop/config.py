@@ -33,6 +33,11 @@ class TrainingConfig(Section):
     micro_batch_size: int = Field(8, gt=0, le=MOST)
     """Most examples in one forward pass of one process. Changes memory and speed, never the result."""
 
+    micro_batch_tokens: int | None = Field(None, gt=0, le=MOST)
+    """Most tokens in one forward pass of one process, instead of a number of examples: prompt and responses as they are
+    laid out, padding and the most that an anchor may have included. An example that is longer goes alone. Null cuts
+    by `micro_batch_size`. Either way examples of like lengths go together."""
+
     learning_rate: float | None = Field(None, gt=0)
     """Peak learning rate; null means 5e-7 for all parameters, 5e-6 with LoRA."""
 
@@ -91,7 +96,15 @@ class TrainingConfig(Section):
 
 
 FREE_ON_RESUME = frozenset(
-    {"micro_batch_size", "log_every", "save_every", "keep_checkpoints", "eval_every", "trackers"}
+    {
+        "micro_batch_size",
+        "micro_batch_tokens",
+        "log_every",
+        "save_every",
+        "keep_checkpoints",
+        "eval_every",
+        "trackers",
+    }
 )
 """Keys of `training` that a resumed run may change, because they do not change what is trained."""
 
