@@ -62,6 +62,10 @@ class TrainingConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward pass; auto is bf16 where the accelerator supports it, else fp32."""
 
+    parameters: Literal["fp32", "bf16"] = "fp32"
+    """Number format that trained parameters are held in. bf16 halves model, gradient and copies of the model; the
+    optimizer (AdamW) keeps what bf16 has no room for, so that small updates are not lost. Arithmetic is bf16 then."""
+
     deterministic: bool = True
     """The same bits from the same recipe, seed, machine and number of threads or processes; false lets a GPU use
     operations that add in any order, for models that need one without another form."""
@@ -92,7 +96,21 @@ class TrainingConfig(Section):
                 raise PydanticCustomError(
                     "conflict", "'{key}' belongs to 'adamw'; optimizer is 'rmsprop'", {"key": key}
                 )
+        if self.parameters == "bf16":
+            self._require_bf16()
         return self
+
+    def _require_bf16(self) -> None:
+        if self.optimizer != "adamw":
+            raise PydanticCustomError(
+                "conflict",
+                "'parameters: bf16' needs optimizer 'adamw', got '{optimizer}'",
+                {"optimizer": self.optimizer},
+            )
+        if self.precision == "fp32":
+            raise PydanticCustomError(
+                "conflict", "'parameters: bf16' computes in bf16; precision is 'fp32', give 'auto' or 'bf16'"
+            )
 
 
 FREE_ON_RESUME = frozenset(

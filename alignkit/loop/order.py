@@ -123,6 +123,10 @@ class Share:
         mine = sorted(number for number, taker in dealt if taker == process)
         return cls(tuple(rows[number] for number in mine)) if mine else cls(tuple(rows[:1]), factor=0.0)
 
+    def micro_batches(self, cut: Cut, size: SizeOf) -> list[tuple[TokenRow, ...]]:
+        """The rows as they go through the model."""
+        return cut.by_length(self.rows, size)
+
 
 @dataclass(frozen=True)
 class DataOrder:

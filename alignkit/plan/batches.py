@@ -51,7 +51,7 @@ def micro_batches(rows: Rows, config: TrainingConfig, seed: int, size: SizeOf, n
     order, cut = DataOrder(rows, config.batch_size, seed), Cut(config.micro_batch_size, config.micro_batch_tokens)
     first, later = list[Rows](), list[Rows]()
     for step in range(planned_steps(config, len(rows))):
-        found = cut.by_length(order.share(step, 0, num_processes).rows, size)
+        found = order.share(step, 0, num_processes).micro_batches(cut, size)
         first.append(found[0])
         later += found[1:]
         if len(first) + len(later) >= MOST_LOOKED_AT:

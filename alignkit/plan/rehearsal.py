@@ -105,7 +105,7 @@ def rehearse(
         AlignkitError: the model, the reference or the rows do not fit.
     """
     fake: Any = fake_tensors.FakeTensorMode()
-    needs = recipe.needs()
+    needs, held = recipe.needs(), recipe.training.parameters
     policy = outlined_policy(
         recipe.model,
         tokenizer,
@@ -114,11 +114,14 @@ def rehearse(
         fake=fake,
         template_end=tables.end,
         longest=longest_rows(recipe.method(), recipe.sizes(), tables, tokenizer),
+        parameters=held,
     )
     job = recipe.job(policy.has_adapter)
     kind = reference_kind(job.model, policy.has_adapter, needs) if needs.reference else None
     own = kind in ("copy", "cache")  # a cache needs a model of its own while it is filled, and to measure with
-    other = outlined_scorer(recipe.model, tokenizer, accelerator.device, fake).requires_grad_(False) if own else None
+    other = (
+        outlined_scorer(recipe.model, tokenizer, accelerator.device, fake, held).requires_grad_(False) if own else None
+    )
     config = causal_lm(policy.model).config.get_text_config()
     ledger = Ledger(int(config.vocab_size))
     with fake, ledger:

@@ -72,6 +72,16 @@ def test_the_memory_is_the_run_s(planned, recipe, tmp_path):
     assert memory.token_weights > 0 and planned.plan.left_out == []
 
 
+def test_bf16_parameters_are_planned_as_they_are_held(planned, recipe):
+    """2 bytes a parameter in model, reference and gradient; 4 + 4 + 2 of the optimizer, and a step counter each."""
+    halved = make_plan(load_recipe(recipe, ["training.parameters=bf16"])).plan
+    assert halved.left_out == []
+    parts = halved.memory.parts
+    assert parts["parameters"] == parts["reference"] == 424192 * 2 + 128
+    assert 10 * 424192 < parts["optimizer state"] < 10 * 424192 + 200
+    assert halved.memory.peak < planned.plan.memory.peak
+
+
 def test_the_time_is_the_sum_of_its_stages(planned):
     time = planned.plan.time
     assert 0 < time.total == pytest.approx(sum(time.stages.values()))
