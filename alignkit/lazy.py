@@ -31,6 +31,7 @@ class LazyModule(ModuleType):
 
 __all__ = [
     "accelerate",
+    "adamw",
     "datasets",
     "dispatching",
     "fake_tensors",
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     import tokenizers as tokenizers
     import torch as torch
     import torch._subclasses.fake_tensor as fake_tensors
+    import torch.optim.adamw as adamw
     import torch.utils._python_dispatch as dispatching
     import torch.utils._pytree as pytree
     import torch.utils.flop_counter as flops
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from safetensors import torch as safetensors_torch
 else:
     accelerate = LazyModule("accelerate")
+    adamw = LazyModule("torch.optim.adamw")
     datasets = LazyModule("datasets")
     dispatching = LazyModule("torch.utils._python_dispatch")
     fake_tensors = LazyModule("torch._subclasses.fake_tensor")

@@ -215,6 +215,7 @@ def load_parts(loaded: LoadedRecipe, path: Path, dropped_file: Path | None, bann
         device=accelerator.device,
         template_end=tables.end,
         longest=longest_rows(recipe.method(), recipe.sizes(), tables, tokenizer),
+        parameters=recipe.training.parameters,
     )
     fingerprints = {
         "data": "+".join(report.fingerprint for report in tables.reports),

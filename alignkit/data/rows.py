@@ -66,6 +66,11 @@ class TokenRow:
         return replace(self, responses={name: self.responses[name] for name in self.weighted})
 
     @property
+    def num_tokens(self) -> int:
+        """Tokens of the prompt and all responses."""
+        return len(self.prompt) + sum(map(len, self.responses.values()))
+
+    @property
     def length(self) -> int:
         """Tokens of the prompt and the longest response, if there is any."""
         return len(self.prompt) + max((len(ids) for ids in self.responses.values()), default=0)

@@ -8,6 +8,7 @@ from functools import cached_property
 from alignkit.advantages.base import Advantage
 from alignkit.asks.needs import Needs
 from alignkit.loop.config import TrainingConfig
+from alignkit.loop.order import Cut
 from alignkit.losses.base import Loss
 from alignkit.models.base import ModelSource
 from alignkit.pair_weighting.base import PairWeighting
@@ -77,6 +78,7 @@ class Sizes:
         held_out: held-out rows that are scored.
         samples: held-out prompts that a response is sampled for.
         max_new_tokens: longest of these; tokens.
+        tokens: most tokens of a training step's rows in one forward pass, in the place of a number of rows.
     """
 
     micro_batch: int
@@ -85,6 +87,12 @@ class Sizes:
     held_out: int
     samples: int
     max_new_tokens: int
+    tokens: int | None = None
+
+    @property
+    def cut(self) -> Cut:
+        """How a training step's rows go through the model."""
+        return Cut(self.micro_batch, self.tokens)
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,11 @@ def mean_mismatch(scoring: Scoring, batch: Sequence[TokenRow], sizes: Sizes) -> 
     device = scoring.policy.device
     if len(batch) < 2:
         return torch.zeros((), device=device)
-    size = sizes.micro_batch
     state: Any = accelerate.PartialState()  # mypy cannot tell the types of its attributes
     mine = range(state.process_index, len(batch), state.num_processes)
-    differences = []
-    for start in range(0, len(mine), size):
-        examples = [_joined(batch[i], batch[i - 1], sizes.max_length) for i in mine[start : start + size]]
-        differences.append(_logratios(scoring, examples).flatten())
+    examples = [_joined(batch[i], batch[i - 1], sizes.max_length) for i in mine]
+    parts = sizes.cut.parts([len(one.prompt) + len(one.responses[0]) for one in examples])
+    differences = [_logratios(scoring, examples[part]).flatten() for part in parts]
     totals: list[float] = accelerate.utils.gather_object([_total(differences)])
     return torch.tensor(sum(totals) / len(batch), device=device)
 

@@ -63,6 +63,10 @@ class ObjectiveStep:
         """What the losses are divided by, over the rows of the whole optimizer step."""
         return self.method.view.totals(rows, self.scoring.needs)
 
+    def size(self, row: TokenRow) -> int:
+        """Tokens of a row as it is laid out, an anchor as long as it may become: what every process knows."""
+        return self.scoring.laid.places([row])
+
     def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
         """Draws anchors when a window of them begins, and takes the mean over the batch that KTO compares with."""
         if self.scoring.pool is not None:

@@ -223,10 +223,10 @@ class Rollouts:
 
     def _scores(self, rows: Sequence[TokenRow], *, weigh: bool = False) -> Iterator[tuple[TokenScores, ...]]:
         """The scores of each micro-batch, without gradient."""
-        scoring, size = self._scoring, self._sizes.micro_batch
-        for start in range(0, len(rows), size):
+        scoring = self._scoring
+        for part in self._sizes.cut.parts([scoring.laid.places([row]) for row in rows]):
             with torch.set_grad_enabled(weigh and bool(scoring.needs.attributions)):
-                responses = scoring.score(rows[start : start + size], weigh=weigh).responses
+                responses = scoring.score(rows[part], weigh=weigh).responses
             yield responses
 
     @torch.no_grad()
@@ -235,16 +235,15 @@ class Rollouts:
         if self._is_checked or not self._drawing.sampler.is_exact:
             return
         self._is_checked = bool(drawn)  # a process may have no prompts of the first drawing
-        policy, size = self._scoring.policy, self._sizes.micro_batch
+        policy = self._scoring.policy
         pairs = [(row.prompt, one) for row, several in zip(prompts, drawn, strict=True) for one in several]
         worst = 0.0
         with self._scoring.autocast():
-            for start in range(0, len(pairs), size):
-                part = pairs[start : start + size]
-                batch = policy.collate([Example(prompt, [one.ids]) for prompt, one in part])
+            for part in self._sizes.cut.parts([len(prompt) + len(one.ids) for prompt, one in pairs]):
+                batch = policy.collate([Example(prompt, [one.ids]) for prompt, one in pairs[part]])
                 want = Want(temperature=self._drawing.sampler.temperature)
                 logp_BT = policy.scorer(batch, want).logp_BRT[:, 0].float().cpu().numpy()
-                for b, (_, one) in enumerate(part):
+                for b, (_, one) in enumerate(pairs[part]):
                     found = float(np.abs(logp_BT[b, : len(one.ids)] - one.logp_T).max())
                     worst = max(worst, found, key=lambda value: (value != value, value))
         tolerance = self._scoring.tolerance

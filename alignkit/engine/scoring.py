@@ -19,6 +19,7 @@ from alignkit.lazy import torch
 from alignkit.models.attribution import Attribution
 from alignkit.models.decoding import uniforms
 from alignkit.models.head import Draw, token_logps
+from alignkit.models.laid import Laid
 from alignkit.models.layout import Batch
 from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
@@ -86,6 +87,11 @@ class Scoring:
     def has_live_reference(self) -> bool:
         """Whether each forward pass of the policy goes with one of the reference."""
         return self.reference is not None and self.cache is None and self.needs.reference
+
+    @property
+    def laid(self) -> Laid:
+        """How many tokens rows are in a training step; at most, as anchors may end early."""
+        return Laid(self.policy.layout, 0 if self.needs.anchor is None else self.needs.anchor.longest, ends=False)
 
     @property
     def tolerance(self) -> float:

@@ -163,6 +163,7 @@ def build_scoring(
             separate=False,
             device=accelerator.device,
             longest=longest_rows(method, job.sizes, tables, policy.tokenizer),
+            parameters=job.training.parameters,
         )
         return frozen_copy(fresh)
 

@@ -87,10 +87,13 @@ def start_trackers(accelerator: Accelerator, folder: Path, settings: Mapping[str
 
 def _wants_bf16(config: TrainingConfig) -> bool:
     supported = accelerate.utils.is_bf16_available(ignore_tpu=True)
-    if config.precision == "bf16" and not supported:
-        raise RecipeError([Problem("", "training.precision", "this device has no bf16; give 'fp32' or 'auto'")])
+    for key in ("precision", "parameters"):
+        if getattr(config, key) == "bf16" and not supported:
+            raise RecipeError([Problem("", f"training.{key}", "this device has no bf16; give 'fp32'")])
     # On a CPU bf16 works but is slower than fp32 in most, so only a recipe that says so gets it.
-    return config.precision == "bf16" or (config.precision == "auto" and supported and torch.accelerator.is_available())
+    return "bf16" in (config.precision, config.parameters) or (
+        config.precision == "auto" and supported and torch.accelerator.is_available()
+    )
 
 
 def _check_trackers(config: TrainingConfig) -> None:

@@ -33,6 +33,11 @@ class TrainingConfig(Section):
     micro_batch_size: int = Field(8, gt=0, le=MOST)
     """Most examples in one forward pass of one process. Changes memory and speed, never the result."""
 
+    micro_batch_tokens: int | None = Field(None, gt=0, le=MOST)
+    """Most tokens in one forward pass of one process, instead of a number of examples: prompt and responses as they are
+    laid out, padding and the most that an anchor may have included. An example that is longer goes alone. Null cuts
+    by `micro_batch_size`. Either way examples of like lengths go together."""
+
     learning_rate: float | None = Field(None, gt=0)
     """Peak learning rate; null means 5e-7 for all parameters, 5e-6 with LoRA."""
 
@@ -56,6 +61,10 @@ class TrainingConfig(Section):
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward pass; auto is bf16 where the accelerator supports it, else fp32."""
+
+    parameters: Literal["fp32", "bf16"] = "fp32"
+    """Number format that trained parameters are held in. bf16 halves model, gradient and copies of the model; the
+    optimizer (AdamW) keeps what bf16 has no room for, so that small updates are not lost. Arithmetic is bf16 then."""
 
     deterministic: bool = True
     """The same bits from the same recipe, seed, machine and number of threads or processes; false lets a GPU use
@@ -87,11 +96,33 @@ class TrainingConfig(Section):
                 raise PydanticCustomError(
                     "conflict", "'{key}' belongs to 'adamw'; optimizer is 'rmsprop'", {"key": key}
                 )
+        if self.parameters == "bf16":
+            self._require_bf16()
         return self
+
+    def _require_bf16(self) -> None:
+        if self.optimizer != "adamw":
+            raise PydanticCustomError(
+                "conflict",
+                "'parameters: bf16' needs optimizer 'adamw', got '{optimizer}'",
+                {"optimizer": self.optimizer},
+            )
+        if self.precision == "fp32":
+            raise PydanticCustomError(
+                "conflict", "'parameters: bf16' computes in bf16; precision is 'fp32', give 'auto' or 'bf16'"
+            )
 
 
 FREE_ON_RESUME = frozenset(
-    {"micro_batch_size", "log_every", "save_every", "keep_checkpoints", "eval_every", "trackers"}
+    {
+        "micro_batch_size",
+        "micro_batch_tokens",
+        "log_every",
+        "save_every",
+        "keep_checkpoints",
+        "eval_every",
+        "trackers",
+    }
 )
 """Keys of `training` that a resumed run may change, because they do not change what is trained."""
 

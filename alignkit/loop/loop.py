@@ -22,7 +22,7 @@ from alignkit.loop.checkpoint import CheckpointFolder
 from alignkit.loop.config import TrainingConfig
 from alignkit.loop.metrics import NOTHING, MetricsLog, means
 from alignkit.loop.optimizer import make_optimizer, not_finite, trainable
-from alignkit.loop.order import DataOrder, Share, planned_steps
+from alignkit.loop.order import Cut, DataOrder, Share, planned_steps
 from alignkit.loop.readings import MicroBatch, Reading, ReadMetrics, read_step
 from alignkit.loop.saving import Saver, made_with
 from alignkit.loop.schedule import learning_rate_factor
@@ -261,7 +261,8 @@ class _Loop:
 
     def _accumulate(self, number: int, share: Share, totals: Mapping[str, float]) -> list[MicroBatch]:
         """Adds up the gradient of this process's rows; the last micro-batch exchanges it between processes."""
-        batches = share.micro_batches(self.config.micro_batch_size)
+        cut = Cut(self.config.micro_batch_size, self.config.micro_batch_tokens)
+        batches = share.micro_batches(cut, self.step.size)
         # DDP averages over processes, and the objective is the sum.
         factor = share.factor * self.accelerator.num_processes
         found = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from alignkit.errors import CheckpointError
 from alignkit.lazy import torch
 from alignkit.loop.config import TrainingConfig
+from alignkit.loop.low_precision import SplitAdamW
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,13 +27,15 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], config: TrainingConfi
     values = list(parameters.values())
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(values, lr=config.learning_rate)
-    return torch.optim.AdamW(values, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
+    kind = SplitAdamW if config.parameters == "bf16" else torch.optim.AdamW
+    return kind(values, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """Name of the first tensor that holds a NaN or an infinity; costs about as much as clipping the gradient."""
     with torch.no_grad():
-        norm = float(torch.nn.utils.get_total_norm([tensor.detach() for tensor in tensors.values()]))
+        floats = [tensor.detach() for tensor in tensors.values() if tensor.is_floating_point()]
+        norm = float(torch.nn.utils.get_total_norm(floats))
     if math.isfinite(norm):
         return None
     # Finite values beyond 1e19 have an infinite norm, so only a look at each of them can tell.

@@ -1,4 +1,4 @@
-"""Which rows an optimizer step sees: a function of (seed, step) alone.
+"""Which rows an optimizer step sees, a function of (seed, step) alone, and how they are worked on.
 
 Nothing is stored, so a resume, an evaluation or another number of processes cannot change the order of the data.
 """
@@ -6,9 +6,10 @@ Nothing is stored, so a resume, an evaluation or another number of processes can
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, cycle, pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 from alignkit.data.rows import TokenRow
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
+
+SizeOf = Callable[[TokenRow], int]
+"""Tokens of a row, as it is laid out."""
 
 
 @lru_cache(maxsize=4)  # `prepare` looks ahead, often into the next epoch
@@ -47,8 +51,52 @@ def planned_steps(config: TrainingConfig, num_rows: int, updates: int = 1) -> in
 
 
 def part_of(items: Sequence[T], process: int, num_processes: int) -> Sequence[T]:
-    """The consecutive part of a step's rows that one process works on; sizes differ by at most one row."""
+    """The consecutive part that one process works on; sizes differ by at most one."""
     return items[process * len(items) // num_processes : (process + 1) * len(items) // num_processes]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How many rows go through the model at once.
+
+    Attributes:
+        rows: most of them.
+        tokens: most tokens, padding included, instead; a row that is longer goes alone. None counts rows.
+    """
+
+    rows: int
+    tokens: int | None = None
+
+    def parts(self, sizes: Sequence[int]) -> list[slice]:
+        """Consecutive parts, as few as there can be.
+
+        Args:
+            sizes: tokens of each row, as laid out.
+        """
+        starts, longest = [0][: len(sizes)], 0
+        for place, size in enumerate(sizes):
+            longest, number = max(longest, size), place - starts[-1] + 1
+            is_full = number > self.rows if self.tokens is None else number * longest > self.tokens
+            if is_full and number > 1:
+                starts, longest = [*starts, place], size
+        return [slice(start, stop) for start, stop in pairwise([*starts, len(sizes)])]
+
+    def by_length(self, rows: Sequence[TokenRow], size: SizeOf) -> list[tuple[TokenRow, ...]]:
+        """Rows of like lengths together, the longest first, when no gradient lies beside them yet.
+
+        Args:
+            rows: in any order, which is kept within a part.
+            size: tokens of a row, as laid out.
+        """
+        sizes = [size(row) for row in rows]
+        order = _longest_first(sizes)
+        parts = self.parts([sizes[number] for number in order])
+        return [tuple(rows[number] for number in sorted(order[part])) for part in parts]
+
+
+def _longest_first(sizes: Sequence[int]) -> list[int]:
+    """Places of the sizes, the largest first; of equal ones the earlier first."""
+    return sorted(range(len(sizes)), key=lambda place: -sizes[place])
 
 
 @dataclass(frozen=True)
@@ -65,13 +113,19 @@ class Share:
 
     @classmethod
     def of(cls, rows: Sequence[TokenRow], process: int, num_processes: int) -> Share:
-        """Its part (`part_of`), or a row to keep the others company with."""
-        mine = part_of(rows, process, num_processes)
-        return cls(tuple(mine)) if mine else cls(tuple(rows[:1]), factor=0.0)
+        """Its part, or a row to keep the others company with.
 
-    def micro_batches(self, size: int) -> list[tuple[TokenRow, ...]]:
-        """The rows in their order, `size` at a time."""
-        return [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
+        Numbers of rows differ by at most one, and numbers of tokens by little, as the processes wait for the slowest:
+        the longest rows are dealt to one process after the other, the next ones in the opposite order, and so on.
+        """
+        there, back = range(num_processes), range(num_processes - 1, -1, -1)
+        dealt = zip(_longest_first([row.num_tokens for row in rows]), cycle(chain(there, back)), strict=False)
+        mine = sorted(number for number, taker in dealt if taker == process)
+        return cls(tuple(rows[number] for number in mine)) if mine else cls(tuple(rows[:1]), factor=0.0)
+
+    def micro_batches(self, cut: Cut, size: SizeOf) -> list[tuple[TokenRow, ...]]:
+        """The rows as they go through the model."""
+        return cut.by_length(self.rows, size)
 
 
 @dataclass(frozen=True)

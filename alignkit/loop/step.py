@@ -54,6 +54,10 @@ class TrainingStep(Protocol):
         are logged under their names."""
         ...
 
+    def size(self, row: TokenRow) -> int:
+        """Most tokens that a row of a step is in a forward pass, padding aside: what micro-batches are cut by."""
+        ...
+
     def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
         """Called on every process before optimizer step `step` (from 0), for what is costly (anchors) or looks at the
         whole batch. `batch` are the rows that it trains on, over all processes; `coming` this process's rows of this

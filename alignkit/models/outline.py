@@ -15,6 +15,7 @@ from alignkit.models.head import HeadTransform
 from alignkit.models.layout import Example, Layout, collate
 from alignkit.models.lengths import Longest, notes_on_length, require_length
 from alignkit.models.policy import (
+    Parameters,
     Policy,
     checkpoint_activations,
     known_obstacle_to_sharing,
@@ -39,6 +40,7 @@ def outlined_policy(
     fake: FakeTensorMode,
     template_end: int | None,
     longest: Longest,
+    parameters: Parameters = "fp32",
 ) -> Policy:
     """What `build_policy` gives, without numbers.
 
@@ -50,11 +52,12 @@ def outlined_policy(
         fake: the mode that it will be used in; not entered yet.
         template_end: id that ends the responses of the data; None where that is EOS.
         longest: what the rows will need.
+        parameters: number format of the trained ones.
 
     Raises:
         ModelError: the model cannot be built, or the rows are longer than it takes.
     """
-    scorer = outlined_scorer(source, tokenizer, device, fake)
+    scorer = outlined_scorer(source, tokenizer, device, fake, parameters)
     require_length(causal_lm(scorer.model), longest)
     layout: Layout = "shared"
     if separate or source.layout == "separate" or known_obstacle_to_sharing(scorer, longest):
@@ -72,11 +75,15 @@ def outlined_policy(
 
 
 def outlined_scorer(
-    source: ModelSource, tokenizer: PreTrainedTokenizerBase, device: torch.device, fake: FakeTensorMode
+    source: ModelSource,
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
+    fake: FakeTensorMode,
+    parameters: Parameters = "fp32",
 ) -> Scorer:
     """The module that is trained, without numbers, in evaluation mode; arguments as of `outlined_policy`."""
     with torch.device("meta"):
-        scorer = trainable_scorer(source, source.outline(tokenizer), seed=0)
+        scorer = trainable_scorer(source, source.outline(tokenizer), 0, parameters)
     with fake:
         _give_device(scorer, device)
     config = causal_lm(scorer.model).config.get_text_config()

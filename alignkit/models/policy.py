@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from alignkit.models.scorer import Model
 
+Parameters = Literal["fp32", "bf16"]
+
 
 LOGITS = 2**26
 """Logits that exist at once where a recipe leaves it open; 256 MiB."""
@@ -141,6 +143,7 @@ def build_policy(
     device: torch.device,
     template_end: int | None = None,
     longest: Longest | None = None,
+    parameters: Parameters = "fp32",
 ) -> Policy:
     """Loads the model of `source` and makes it ready for training.
 
@@ -152,13 +155,14 @@ def build_policy(
         device: where the model goes.
         template_end: id that ends the responses of the data; None where that is EOS.
         longest: what the rows will need; None when it is not known, or was checked before.
+        parameters: number format of the trained ones.
 
     Raises:
         ModelError: the model cannot be loaded, or is not one that alignkit scores exactly: it is not causal, changes
             its logits in an unknown way, has fewer positions than the rows need, or dropout that cannot be switched
             off.
     """
-    scorer = trainable_scorer(source, source.load_model(tokenizer, seed), seed).to(device)
+    scorer = trainable_scorer(source, source.load_model(tokenizer, seed), seed, parameters).to(device)
     model = scorer.model
     if longest is not None:
         require_length(causal_lm(model), longest)
@@ -174,13 +178,14 @@ def build_policy(
     return Policy(scorer, layout, tokenizer, isinstance(model, peft.PeftModel), template_end, tuple(notes))
 
 
-def trainable_scorer(source: ModelSource, model: Model, seed: int) -> Scorer:
+def trainable_scorer(source: ModelSource, model: Model, seed: int, parameters: Parameters = "fp32") -> Scorer:
     """Adapter, precision of the trained parameters, dropout off: the module that is trained, in evaluation mode.
 
     Args:
         source: the recipe's `model`.
         model: what the source gave.
         seed: the run's seed.
+        parameters: number format of the trained ones.
 
     Raises:
         ModelError: it cannot be trained so.
@@ -191,7 +196,7 @@ def trainable_scorer(source: ModelSource, model: Model, seed: int) -> Scorer:
                 "model.adapter: the model is an adapter folder already; leave 'adapter' out to train it on"
             )
         model = _with_adapter(model, source.adapter, seed)
-    _prepare_parameters(model)
+    _prepare_parameters(model, parameters)
     switch_off_dropout(model)
     _require_plain_head(model)
     return Scorer(model, head_chunk(source.head_chunk, model)).eval()
@@ -284,11 +289,13 @@ def _require_plain_head(model: Model) -> None:
         )
 
 
-def _prepare_parameters(model: Model) -> None:
-    """Trained parameters in float32: a bf16 weight near 1 cannot move by less than 0.004, so small steps get lost."""
+def _prepare_parameters(model: Model, parameters: Parameters) -> None:
+    """Trained parameters in float32: a bf16 weight near 1 cannot move by less than 0.004, so small steps get lost;
+    or in bf16, for an optimizer that keeps what is lost."""
+    dtype = torch.bfloat16 if parameters == "bf16" else torch.float32
     for parameter in model.parameters():
         if parameter.requires_grad:
-            parameter.data = parameter.data.float()
+            parameter.data = parameter.data.to(dtype)
 
 
 def choose_layout(scorer: Scorer, wanted: str, *, separate: bool, longest: Longest | None = None) -> Layout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -82,8 +83,9 @@ class Plan:
         lengths: part of a training row -> its lengths.
         steps: optimizer steps.
         epochs: passes over the training rows.
-        batch: `size` examples per optimizer step, over all processes; `micro_batch` in one forward pass, and
-            `micro_batches` of them per step and process, `processes` together. With `responses` sampled to each, which
+        batch: `size` examples per optimizer step, over all processes; at most `micro_batch` in one forward pass, and
+            `micro_batches` of them per step and process, `processes` together; `tokens` is the most of a forward pass,
+            0 where examples are counted. With `responses` sampled to each, which
             is 0 otherwise, `size` counts prompts and `micro_batch` what is made of their responses.
         tokens_per_step: mean tokens of a step: `prompt` tokens are read and masked, `response` tokens are in the loss.
         parameters: `total`, adapter included, and `trained`.
@@ -151,8 +153,6 @@ def _plan(
     training, rows = found.job.training, tables.train
     lengths = lengths_of(rows)
     trained, of_each = presumed_rows(found.job.method, rows)
-    share = -(-training.batch_size * of_each // accelerator.num_processes)
-    micro = min(training.micro_batch_size, share)
     responses = sum(len(ids) for row in trained for ids in row.responses.values()) / len(trained) * of_each
     updates, drawing = found.job.method.view.updates, found.job.method.drawing
     steps = planned_steps(training, len(rows), updates)
@@ -172,8 +172,9 @@ def _plan(
         epochs=DataOrder(rows, training.batch_size, loaded.recipe.seed, updates).epochs_after(steps),
         batch={
             "size": training.batch_size,
-            "micro_batch": micro,
-            "micro_batches": -(-share // micro),
+            "micro_batch": max(map(len, found.micro.all)),
+            "micro_batches": math.ceil(found.micro.per_step),
+            "tokens": training.micro_batch_tokens or 0,
             "processes": accelerator.num_processes,
             "responses": drawing.sampler.responses if drawing is not None else 0,
         },

@@ -12,7 +12,7 @@ from alignkit.engine.method import Method
 from alignkit.engine.objective import ObjectiveStep
 from alignkit.lazy import numpy as np
 from alignkit.lazy import torch
-from alignkit.plan.batches import Laid
+from alignkit.models.laid import Laid
 from alignkit.rollouts.pool import AnchorPool, DrawnAnchor
 from alignkit.rollouts.rollout import Group, Rollout
 from alignkit.views.drawing import DrawingTrainer

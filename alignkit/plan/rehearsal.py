@@ -28,12 +28,13 @@ from alignkit.loop.optimizer import make_optimizer, trainable
 from alignkit.loop.order import planned_steps
 from alignkit.models.generation import ROWS
 from alignkit.models.head import Draw
+from alignkit.models.laid import Laid
 from alignkit.models.layout import Batch, Example
 from alignkit.models.outline import outlined_policy, outlined_scorer
 from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scorer, Want, causal_lm
-from alignkit.plan.batches import Laid, Rows, batches, micro_batches
+from alignkit.plan.batches import MicroBatches, Rows, batches, micro_batches
 from alignkit.plan.decoding import decode
 from alignkit.plan.ledger import Ledger, Stage
 from alignkit.plan.presumed import NoMemory, PresumedAnchors, PresumedStep, Zeros, presumed_rows
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-LARGEST, UNWEIGHTED = "training: largest micro-batch", "training: the same without token weights"
+LARGEST, LATER = "training: largest micro-batch", "training: largest micro-batch beside the gradient of an earlier one"
+UNWEIGHTED = "training: the same without token weights"
 CUT = "training: the same with every anchor as long as it may become"
 
 
@@ -62,6 +64,7 @@ class Rehearsed:
         reference: where reference log-probs come from; None where nobody needs them.
         stages: parts of the run.
         sizes: places of the largest micro-batch, width of the model and of its feed-forward layers.
+        micro: the micro-batches that the run makes.
         left_out: what could not be rehearsed, and why.
     """
 
@@ -70,6 +73,7 @@ class Rehearsed:
     reference: str | None
     stages: Sequence[Stage]
     sizes: tuple[int, int, int]
+    micro: MicroBatches
     left_out: Sequence[str]
 
 
@@ -101,7 +105,7 @@ def rehearse(
         AlignkitError: the model, the reference or the rows do not fit.
     """
     fake: Any = fake_tensors.FakeTensorMode()
-    needs = recipe.needs()
+    needs, held = recipe.needs(), recipe.training.parameters
     policy = outlined_policy(
         recipe.model,
         tokenizer,
@@ -110,11 +114,14 @@ def rehearse(
         fake=fake,
         template_end=tables.end,
         longest=longest_rows(recipe.method(), recipe.sizes(), tables, tokenizer),
+        parameters=held,
     )
     job = recipe.job(policy.has_adapter)
     kind = reference_kind(job.model, policy.has_adapter, needs) if needs.reference else None
     own = kind in ("copy", "cache")  # a cache needs a model of its own while it is filled, and to measure with
-    other = outlined_scorer(recipe.model, tokenizer, accelerator.device, fake).requires_grad_(False) if own else None
+    other = (
+        outlined_scorer(recipe.model, tokenizer, accelerator.device, fake, held).requires_grad_(False) if own else None
+    )
     config = causal_lm(policy.model).config.get_text_config()
     ledger = Ledger(int(config.vocab_size))
     with fake, ledger:
@@ -124,7 +131,7 @@ def rehearse(
     width = int(embeddings.weight.shape[-1])
     inner = getattr(config, "intermediate_size", None)
     sizes = (rehearsal.most_places, width, inner if isinstance(inner, int) else 4 * width)
-    return Rehearsed(policy, job, kind, ledger.stages, sizes, rehearsal.left_out)
+    return Rehearsed(policy, job, kind, ledger.stages, sizes, rehearsal.micro, rehearsal.left_out)
 
 
 class _Rehearsal:
@@ -152,12 +159,12 @@ class _Rehearsal:
         self.rows, of_each = presumed_rows(job.method, tables.train)
         self.batch_size = job.training.batch_size * of_each
         self.steps = planned_steps(job.training, len(tables.train), job.method.view.updates)
-        processes = accelerator.num_processes
         training = job.training.model_copy(update={"batch_size": self.batch_size})
-        self.micro = micro_batches(self.rows, training, job.method.seed, processes)
-        self.most_places = self.laid.places(self.laid.largest(self.micro)[0])
-        share = -(-self.batch_size // processes)
-        self.per_step = -(-share // job.training.micro_batch_size)
+        most = replace(self.laid, ends=False)
+        self.micro = micro_batches(
+            self.rows, training, job.method.seed, lambda row: most.places([row]), accelerator.num_processes
+        )
+        self.most_places = self.laid.places(self.laid.largest(self.micro.all)[0])
 
     def _own_reference(self) -> Reference:
         assert self.other is not None
@@ -253,14 +260,15 @@ class _Rehearsal:
 
     def _training(self, scoring: Scoring, optimizer: torch.optim.Optimizer) -> None:
         step = PresumedStep(scoring, self.job.sizes).ready()
-        largest, *others = self.laid.largest(self.micro)
-        if self.per_step > 1:  # beside the gradient of earlier ones
-            self._forward_backward(step, largest[:1])
-        share = self.laid.share_of_largest(self.micro)
-        with self.ledger.measuring(LARGEST, self.steps * self.per_step, share):
+        largest, *others = self.laid.largest(self.micro.first)
+        share = self.laid.mean_places(self.micro.all) / self.laid.places(largest)
+        with self.ledger.measuring(LARGEST, self.steps * self.micro.per_step, share):
             self._forward_backward(step, largest)
+        if self.micro.later:
+            with self.ledger.measuring(LATER):
+                self._forward_backward(step, self.laid.largest(self.micro.later)[0])
         for rows in others:
-            self._forget(optimizer)
+            optimizer.zero_grad()
             with self.ledger.measuring("training: micro-batch with most response tokens"):
                 self._forward_backward(step, rows)
         method, variants = self.job.method, dict[str, Scoring]()
@@ -269,16 +277,11 @@ class _Rehearsal:
         if self.laid.most_anchor:
             variants[CUT] = self._scoring(replace(self.laid, ends=False), method)
         for name, varied in variants.items():
-            self._forget(optimizer)
+            optimizer.zero_grad()
             with self.ledger.measuring(name):
                 self._forward_backward(PresumedStep(varied, self.job.sizes).ready(), largest)
         with self.ledger.measuring("training: update", self.steps):
             self._update(optimizer)
-
-    def _forget(self, optimizer: torch.optim.Optimizer) -> None:
-        """Gives up the gradient where each step has one micro-batch, and none has an earlier one's beside it."""
-        if self.per_step == 1:
-            optimizer.zero_grad()
 
     def _forward_backward(self, step: PresumedStep, rows: Rows) -> None:
         loss, _ = step.loss(rows, 0, step.totals(rows))

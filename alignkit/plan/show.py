@@ -27,7 +27,8 @@ def show(console: Console, planned: Planned) -> None:
     banner.model(name, parameters=plan.parameters["total"], trainable=plan.parameters["trained"])
     for note in plan.notes:
         banner.note(note)
-    batch = Batch(*(plan.batch[key] for key in ("size", "micro_batch", "micro_batches", "processes", "responses")))
+    parts = ("size", "micro_batch", "micro_batches", "processes", "responses", "tokens")
+    batch = Batch(*(plan.batch[key] for key in parts))
     banner.plan(batch, steps=plan.steps, epochs=plan.epochs)
     for name, value in _lines(plan):
         console.print(banner_line(name, value, console.width), soft_wrap=True)

@@ -103,4 +103,5 @@ class Recipe(Section):
             held_out=0 if self.trainer.draws else self.evaluation.looked_at("rows"),
             samples=self.evaluation.looked_at("samples"),
             max_new_tokens=self.evaluation.max_new_tokens,
+            tokens=self.training.micro_batch_tokens,
         )

@@ -39,6 +39,7 @@ class Batch:
         accumulation: forward passes per optimizer step of one process.
         processes: processes that train together.
         responses: sampled responses to each of these, which are prompts then; 0 where the data has the responses.
+        tokens: most of one forward pass, where they are what it is cut by; 0 where examples are.
     """
 
     size: int
@@ -46,13 +47,17 @@ class Batch:
     accumulation: int
     processes: int
     responses: int = 0
+    tokens: int = 0
 
     def __str__(self) -> str:
+        processes = _counted(self.processes, "process", "processes")
+        most = f"at most {self.tokens:,} tokens a pass" if self.tokens else f"at most {self.micro} rows a pass"
         if self.responses:
             prompts = f"{_counted(self.size, 'prompt', 'prompts')} a step, {self.responses} sampled responses each"
-            return f"{prompts}; at most {self.micro} rows a pass, {_counted(self.processes, 'process', 'processes')}"
-        parts = f"{self.micro} x {_counted(self.accumulation, 'pass', 'passes')} x "
-        parts += _counted(self.processes, "process", "processes")
+            return f"{prompts}; {most}, {processes}"
+        if self.tokens:
+            return f"{_counted(self.size, 'example', 'examples')} a step; {most}, {processes}"
+        parts = f"{self.micro} x {_counted(self.accumulation, 'pass', 'passes')} x {processes}"
         # The last pass of a step is smaller when the micro-batch does not divide the batch.
         is_exact = self.micro * self.accumulation * self.processes == self.size
         return f"{_counted(self.size, 'example', 'examples')} a step {'=' if is_exact else '<'} {parts}"

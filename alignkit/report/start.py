@@ -61,7 +61,8 @@ def show_plan(
     if trainer.needs_advantage:
         banner.note("the policy-gradient loss is about 0 by construction; watch reward and its deviation within groups")
     passes = -(-share // micro)
-    banner.plan(Batch(config.batch_size, micro, passes, processes, responses), steps=steps, epochs=epochs)
+    batch = Batch(config.batch_size, micro, passes, processes, responses, config.micro_batch_tokens or 0)
+    banner.plan(batch, steps=steps, epochs=epochs)
 
 
 def model_name(recipe: Recipe) -> str:

@@ -27,6 +27,7 @@ from alignkit.errors import NonFiniteError
 
 FOLDER = Path(sys.argv[-1])
 TWO_PROCESS_ROWS = 17  # batches of 8, 8 and 1: the second process has nothing of the last one
+TWO_PROCESS_TOKENS = 8  # where the processes make as many micro-batches in some steps, and not in others
 BAD_ROW = 15
 KILLS = {
     # name -> (attribute of os, calls of it before the process is killed instead, step of the newest whole checkpoint)
@@ -116,7 +117,9 @@ def kill_at_boundary(name: str) -> None:
     crash_run(name, on_log=lambda number, line: die() if number == 5 else None)
 
 
-def two_processes(name: str, stops_at: int = 0, bad_row: int | None = None, resume: bool = False) -> None:
+def two_processes(
+    name: str, stops_at: int = 0, bad_row: int | None = None, resume: bool = False, **more: object
+) -> None:
     """Two children that train one model with DDP on gloo; a SIGTERM reaches only the second one, at step `stops_at`."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -132,6 +135,7 @@ def two_processes(name: str, stops_at: int = 0, bad_row: int | None = None, resu
             return {"squared": number**2}
 
         values = {"num_rows": TWO_PROCESS_ROWS, "micro_batch_size": 4, "eval_every": 1, "on_eval": on_eval}
+        values |= more
         step = loop_toy.ToyStep(bad_row=bad_row)
         try:
             result, notes, _ = loop_toy.run_toy(FOLDER / name, step, resume=resume, **values)
@@ -155,6 +159,7 @@ if __name__ == "__main__":
     killed_and_resumed("at_a_step_boundary", lambda: kill_at_boundary("at_a_step_boundary"))
     killed_and_resumed("within_a_step", lambda: crash_run("within_a_step", step=DyingStep(noise=True)))
     two_processes("two_by_4")
+    two_processes("two_by_tokens", micro_batch_tokens=TWO_PROCESS_TOKENS)
     two_processes("two_stopped", stops_at=4)
     two_processes("two_stopped", resume=True)
     two_processes("two_bad", bad_row=BAD_ROW)

@@ -86,6 +86,9 @@ class ToyStep:
     def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:
         return {"examples": len(rows), "tokens": sum(len(row.responses["chosen"]) for row in rows)}
 
+    def size(self, row: TokenRow) -> int:
+        return row.num_tokens
+
     def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
         self.prepared.append({key: [row.index for row in rows] for key, rows in coming.items()})
         if step % 3 == 0:

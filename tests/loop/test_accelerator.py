@@ -27,7 +27,7 @@ def test_bf16_where_there_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr("accelerate.utils.is_bf16_available", lambda ignore_tpu: False)
     with pytest.raises(RecipeError) as caught:
         make_accelerator(make_config(precision="bf16"), tmp_path)
-    assert str(caught.value) == "training.precision: this device has no bf16; give 'fp32' or 'auto'"
+    assert str(caught.value) == "training.precision: this device has no bf16; give 'fp32'"
 
 
 def test_accumulation_configured_in_the_launcher(tmp_path, monkeypatch):

@@ -18,6 +18,14 @@ from alignkit.recipe.load import load_recipe
     [
         ({"epochs": 1.0, "steps": 5}, "give either 'epochs' or 'steps', the other one null"),
         ({"optimizer": "rmsprop", "betas": [0.9, 0.95]}, "'betas' belongs to 'adamw'; optimizer is 'rmsprop'"),
+        (
+            {"parameters": "bf16", "optimizer": "rmsprop"},
+            "'parameters: bf16' needs optimizer 'adamw', got 'rmsprop'",
+        ),
+        (
+            {"parameters": "bf16", "precision": "fp32"},
+            "'parameters: bf16' computes in bf16; precision is 'fp32', give 'auto' or 'bf16'",
+        ),
         ({"optimizer": "rmsprop", "weight_decay": 0.1}, "'weight_decay' belongs to 'adamw'; optimizer is 'rmsprop'"),
     ],
 )

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from loop_scenarios import BAD_ROW, CRASHES, TWO_PROCESS_ROWS
-from loop_toy import run_toy, weights_of
+from loop_scenarios import BAD_ROW, CRASHES, TWO_PROCESS_ROWS, TWO_PROCESS_TOKENS
+from loop_toy import ToyStep, make_rows, run_toy, weights_of
 
 from alignkit.loop.metrics import TIMING_KEYS
+from alignkit.loop.order import Cut, DataOrder
 
 pytestmark = pytest.mark.slow  # whole runs in processes of their own; tests/test_run.py has the like in the default run
 
@@ -61,17 +62,27 @@ def test_resumes_where_the_last_whole_checkpoint_is(scenarios, name):
     assert ends_of(scenarios / name)[0]["notes"] == [note]
 
 
-def test_two_processes_train_as_one(scenarios, tmp_path):
-    """2 x 4 = 1 x 8 (sums in another order), the batch of one row that the second process has no part of included."""
+@pytest.mark.parametrize("name", ["two_by_4", "two_by_tokens"])
+def test_two_processes_train_as_one(name, scenarios, tmp_path):
+    """2 x 4 = 1 x 8 (sums in another order), the batch of one row that the second process has no part of included, and
+    where one process makes more micro-batches than the other."""
     _, _, step = run_toy(
         tmp_path, num_rows=TWO_PROCESS_ROWS, eval_every=1, on_eval=lambda number: {"squared": number**2}
     )
-    (end,) = ends_of(scenarios / "two_by_4")
+    (end,) = ends_of(scenarios / name)
     assert end["weights"] == pytest.approx(weights_of(step).flatten().tolist(), abs=1e-6)
-    mine, theirs = log_of(tmp_path), log_of(scenarios / "two_by_4")
+    mine, theirs = log_of(tmp_path), log_of(scenarios / name)
     assert [line["examples"] for line in theirs] == [8, 8, 1, 8, 8, 1, 8]
     for one, two in zip(mine, theirs, strict=True):
         assert two == pytest.approx(one, rel=1e-4, abs=1e-6)
+
+
+def test_two_processes_make_more_and_fewer_micro_batches():
+    """What the test above relies on."""
+    order, cut = DataOrder(make_rows(TWO_PROCESS_ROWS), 8, seed=3), Cut(4, TWO_PROCESS_TOKENS)
+    shares = [[order.share(step, process, 2).rows for process in range(2)] for step in range(7)]
+    numbers = [[len(cut.by_length(rows, ToyStep().size)) for rows in share] for share in shares]
+    assert {one == other for one, other in numbers} == {True, False}
 
 
 def test_a_signal_to_one_process_stops_both_and_they_resume_exactly(scenarios):
@@ -87,12 +98,12 @@ def test_a_signal_to_one_process_stops_both_and_they_resume_exactly(scenarios):
 def test_both_processes_stop_at_the_row_of_one(scenarios):
     """The gradients of both are NaN after the exchange; the message names the process and rows it came from.
 
-    Step 2 has the rows 1, 5, 16, 11 and 8, 7, 15, 14 in its two processes; row i stands in line i + 1.
+    Step 2 has the rows 1, 11, 8, 14 and 5, 16, 7, 15 in its two processes; row i stands in line i + 1.
     """
     assert BAD_ROW == 15
     messages = [(scenarios / "two_bad" / f"error-{rank}.txt").read_text() for rank in range(2)]
     expected = (
-        "step 2: the loss is nan in the micro-batch of toy.jsonl:9, toy.jsonl:8, toy.jsonl:16, toy.jsonl:15 "
+        "step 2: the loss is nan in the micro-batch of toy.jsonl:6, toy.jsonl:17, toy.jsonl:8, toy.jsonl:16 "
         "(process 1); stopped before the optimizer step; last good checkpoint: none"
     )
     assert messages == [expected, expected]

@@ -26,12 +26,13 @@ def log_of(folder):
 
 
 def test_micro_batches_do_not_matter(tmp_path):
-    """1 x 8 = 8 x 1, and 3 + 3 + 2, up to the order of sums; the smaller last batch of 5 rows included."""
-    runs = [run_toy(tmp_path / str(size), micro_batch_size=size)[2] for size in (8, 1, 3)]
+    """1 x 8 = 8 x 1, 3 + 3 + 2, and 10 tokens each, up to the order of sums; the last batch of 5 rows included."""
+    cuts = {"8": {"micro_batch_size": 8}, "1": {"micro_batch_size": 1}, "3": {}, "tokens": {"micro_batch_tokens": 10}}
+    runs = [run_toy(tmp_path / name, **cut)[2] for name, cut in cuts.items()]
     for run in runs[1:]:
         torch.testing.assert_close(weights_of(run), weights_of(runs[0]), rtol=0, atol=1e-6)
-    for size in (1, 3):
-        for one, other in zip(log_of(tmp_path / "8"), log_of(tmp_path / str(size)), strict=True):
+    for size in ("1", "3", "tokens"):
+        for one, other in zip(log_of(tmp_path / "8"), log_of(tmp_path / size), strict=True):
             assert other == pytest.approx(one, rel=1e-4, abs=1e-6)
 
 
@@ -196,7 +197,7 @@ def test_outside_the_loop_a_signal_ends_the_program_at_once(interruptible):
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_optimizer_step(tmp_path):
-    """The third step has the micro-batches (20, 10, 8) and (14, 13) under seed 3; row i stands in line i + 1.
+    """By length the third step has the micro-batches (10, 14, 13) and (20, 8) under seed 3; row i stands in line i + 1.
 
     The weights are still those of a run that was stopped after two steps, and its checkpoint is whole.
     """
@@ -205,7 +206,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimizer_step(tmp_path):
         run_toy(tmp_path / "a", step, save_every=1)
     last_good = tmp_path / "a" / "checkpoints" / "step-00000002"
     assert str(caught.value) == (
-        "step 3: the loss is nan in the micro-batch of toy.jsonl:21, toy.jsonl:11, toy.jsonl:9 (process 0); "
+        "step 3: the loss is nan in the micro-batch of toy.jsonl:21, toy.jsonl:9 (process 0); "
         f"stopped before the optimizer step; last good checkpoint: {last_good}"
     )
     _, _, stopped = run_toy(tmp_path / "b", on_log=_stop_at(2))
@@ -287,7 +288,7 @@ def test_a_weight_that_is_not_finite_is_placed(kind, tmp_path):
         run_toy(tmp_path, kind(), save_every=1, schedule="constant", warmup=0.0)
     last_good = tmp_path / "checkpoints" / "step-00000002"
     assert str(caught.value) == (
-        "step 3: weighting 'x' returned a weight that is infinite, on toy.jsonl:21, toy.jsonl:11, toy.jsonl:9 "
+        "step 3: weighting 'x' returned a weight that is infinite, on toy.jsonl:11, toy.jsonl:15, toy.jsonl:14 "
         f"(process 0); the learning rate of the step before was 0.1; last good checkpoint: {last_good}"
     )
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from itertools import chain
+from operator import attrgetter
 
+import numpy as np
 import pytest
 from loop_toy import make_config, make_rows
 
-from alignkit.loop.order import DataOrder, Share, epoch_order, planned_steps
+from alignkit.data.rows import TokenRow
+from alignkit.loop.order import Cut, DataOrder, Share, epoch_order, planned_steps
 
 ROWS = make_rows(21)
 
@@ -38,23 +41,56 @@ def test_shares_of_the_processes_are_the_batch(num_processes):
     for step in range(3):
         shares = [order.share(step, process, num_processes) for process in range(num_processes)]
         worked = [row for share in shares if share.factor for row in share.rows]
-        assert indices(worked) == indices(order.batch(step))
+        assert sorted(indices(worked)) == sorted(indices(order.batch(step)))
+        sizes = [len(share.rows) for share in shares if share.factor]
+        assert max(sizes) - min(sizes) <= 1
         assert all(share.rows for share in shares)
 
 
 def test_a_process_without_rows_accompanies_the_first_row_at_no_weight():
-    """5 rows over 8 processes: process 0 has rows 0 * 5 // 8 to 1 * 5 // 8, that is none; process 1 has row 0."""
+    """5 rows over 8 processes, of which the last three get none."""
     order = DataOrder(ROWS, 8, seed=3)
     first = order.batch(2)[0]
-    assert order.share(2, 0, 8) == Share((first,), 0.0)
-    assert order.share(2, 1, 8).rows == (first,)
-    assert order.share(2, 1, 8).factor == 1.0
+    assert [len(order.share(2, process, 8).rows) for process in range(8)] == [1] * 8
+    assert [order.share(2, process, 8).factor for process in range(8)] == [1.0] * 5 + [0.0] * 3
+    assert order.share(2, 7, 8) == Share((first,), 0.0)
 
 
-def test_micro_batches_keep_the_order():
-    share = DataOrder(ROWS, 8, seed=3).share(0, 0, 1)
-    assert [len(rows) for rows in share.micro_batches(3)] == [3, 3, 2]
-    assert indices(chain(*share.micro_batches(3))) == indices(share.rows)
+def sized(*sizes: int) -> list[TokenRow]:
+    """Rows of 1 prompt token and `size` - 1 response tokens, numbered from 0."""
+    ids = np.zeros(max(sizes), dtype=np.int32)
+    return [TokenRow(n, f"f:{n}", ids[:1], {"chosen": ids[1:size]}) for n, size in enumerate(sizes)]
+
+
+def test_shares_have_about_as_many_tokens():
+    """By length 90 70 60 50 40 20 go to processes 0 1 2 2 1 0: 110 tokens each; a share keeps the order of the step."""
+    rows = sized(20, 40, 50, 60, 70, 90)
+    shares = [Share.of(rows, process, 3).rows for process in range(3)]
+    assert [indices(share) for share in shares] == [[0, 5], [1, 4], [2, 3]]
+    assert [sum(row.num_tokens for row in share) for share in shares] == [110, 110, 110]
+
+
+def test_micro_batches_hold_rows_of_like_lengths_in_the_order_of_the_step():
+    rows = sized(5, 9, 3, 8, 4, 7)
+    size = attrgetter("num_tokens")
+    assert [indices(part) for part in Cut(2).by_length(rows, size)] == [[1, 3], [0, 5], [2, 4]]
+    assert [indices(part) for part in Cut(4).by_length(rows, size)] == [[0, 1, 3, 5], [2, 4]]
+    assert [indices(part) for part in Cut(6).by_length(rows, size)] == [[0, 1, 2, 3, 4, 5]]
+
+
+def test_tokens_of_a_micro_batch_count_padding():
+    """Of 9 8 7 5 4 3 at most 16 places: 9 alone, as 2 x 9 are 18; 2 x 8; 3 x 5. With 8, 9 goes alone too."""
+    rows = sized(5, 9, 3, 8, 4, 7)
+    size = attrgetter("num_tokens")
+    assert [indices(part) for part in Cut(1, 16).by_length(rows, size)] == [[1], [3, 5], [0, 2, 4]]
+    assert [indices(part) for part in Cut(1, 8).by_length(rows, size)] == [[1], [3], [5], [0], [2, 4]]
+    assert [indices(part) for part in Cut(1, 54).by_length(rows, size)] == [[0, 1, 2, 3, 4, 5]]
+
+
+def test_consecutive_parts_are_as_full_as_they_can_be():
+    assert Cut(2).parts([1, 2, 3]) == [slice(0, 2), slice(2, 3)]
+    assert Cut(2, 6).parts([1, 2, 3, 1]) == [slice(0, 2), slice(2, 4)]  # 3 x 3 would be 9
+    assert Cut(2, 6).parts([]) == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import numpy as np
 
 from alignkit.data.rows import TokenRow
 from alignkit.loop.config import TrainingConfig
-from alignkit.plan.batches import Laid, micro_batches
+from alignkit.models.laid import Laid
+from alignkit.plan.batches import micro_batches
 from alignkit.plan.lengths import Lengths, lengths_of
 
 
@@ -49,7 +50,18 @@ def test_the_largest_is_named_twice_where_another_has_more_responses():
 
 
 def test_micro_batches_are_the_run_s():
+    """Two epochs of 2 + 1 rows, one at a time: the longer one of a step comes first."""
     config = TrainingConfig(steps=4, batch_size=2, micro_batch_size=1)
-    found = micro_batches(ROWS, config, seed=0)
-    assert [len(rows) for rows in found] == [1] * 6  # two epochs of 2 + 1 rows
-    assert {rows[0].index for rows in found[:3]} == {rows[0].index for rows in found[3:]} == {0, 1, 2}
+    found = micro_batches(ROWS, config, 0, lambda row: row.num_tokens)
+    assert [len(rows) for rows in found.all] == [1] * 6
+    assert (len(found.first), len(found.later), found.per_step) == (4, 2, 1.5)
+    first, later = found.first[0][0], found.later[0][0]
+    assert first.num_tokens >= later.num_tokens
+    assert {first.index, later.index, found.first[1][0].index} == {0, 1, 2}
+
+
+def test_micro_batches_are_cut_by_tokens_where_the_run_cuts_so():
+    """Rows of 13, 8 and 15 tokens: 15 alone, then 13 and 8, which are 26 with padding."""
+    config = TrainingConfig(steps=1, batch_size=3, micro_batch_tokens=26)
+    found = micro_batches(ROWS, config, 0, lambda row: row.num_tokens)
+    assert [sorted(row.index for row in rows) for rows in found.all] == [[2], [0, 1]]

@@ -50,7 +50,7 @@ def test_rows_and_steps_are_the_run_s(planned):
     plan = planned.plan
     assert plan.rows == {"train": 40, "held_out": 8}
     assert plan.steps == planned_steps(planned.loaded.recipe.training, 40) == 2
-    assert plan.batch == {"size": 16, "micro_batch": 8, "micro_batches": 2, "processes": 1, "responses": 0}
+    assert plan.batch == {"size": 16, "micro_batch": 8, "micro_batches": 2, "processes": 1, "responses": 0, "tokens": 0}
     cut = [row for row in planned.tables.train if row.length == 44]
     assert 0 < plan.data[0].counts["truncated_response"] <= len(cut)
     assert plan.lengths["total"].max == 44
@@ -70,6 +70,16 @@ def test_the_memory_is_the_run_s(planned, recipe, tmp_path):
     assert memory.parts["parameters"] == memory.parts["reference"] == weights
     assert 2 * 424192 * 4 < memory.parts["optimizer state"] < 2 * 424192 * 4 + 200  # a step counter each
     assert memory.token_weights > 0 and planned.plan.left_out == []
+
+
+def test_bf16_parameters_are_planned_as_they_are_held(planned, recipe):
+    """2 bytes a parameter in model, reference and gradient; 4 + 4 + 2 of the optimizer, and a step counter each."""
+    halved = make_plan(load_recipe(recipe, ["training.parameters=bf16"])).plan
+    assert halved.left_out == []
+    parts = halved.memory.parts
+    assert parts["parameters"] == parts["reference"] == 424192 * 2 + 128
+    assert 10 * 424192 < parts["optimizer state"] < 10 * 424192 + 200
+    assert halved.memory.peak < planned.plan.memory.peak
 
 
 def test_the_time_is_the_sum_of_its_stages(planned):
@@ -136,4 +146,4 @@ def test_responses_that_are_sampled_are_what_a_pass_holds(recipe):
     changes += ["weighting={name: uniform}"]
     changes += ["losses=[{name: policy_gradient}]", "sampler={name: generate, responses: 3, max_new_tokens: 4}"]
     plan = make_plan(load_recipe(recipe, [*changes, "training.batch_size=5", "training.micro_batch_size=4"])).plan
-    assert plan.batch == {"size": 5, "micro_batch": 4, "micro_batches": 4, "processes": 1, "responses": 3}
+    assert plan.batch == {"size": 5, "micro_batch": 4, "micro_batches": 4, "processes": 1, "responses": 3, "tokens": 0}
