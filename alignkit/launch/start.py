@@ -94,6 +94,7 @@ def start(line: Sequence[str], added: Mapping[str, str], placement: Placement, w
     run = _quiet_torchrun()
     with TemporaryDirectory(prefix="alignkit-launch-") as folder:
         told = Path(folder) / "told"
+        before = dict(os.environ)
         os.environ |= {**added, TOLD: str(told), LAUNCHED: wish.words}
         try:
             run(torchrun.parse_args(list(line[3:])))
@@ -106,6 +107,9 @@ def start(line: Sequence[str], added: Mapping[str, str], placement: Placement, w
                 f"{placement.head or 'localhost'}:{placement.port}: the {placement.nodes} nodes do not find each "
                 f"other: {first_line(error)}"
             ) from None
+        finally:
+            os.environ.clear()
+            os.environ |= before
     return 0
 
 

@@ -85,6 +85,8 @@ def job(rank: int, port: int, name: str, arguments: list[str]) -> None:
     sys.stderr = os.fdopen(2, "w", buffering=1)
     if name in FAULTS and FAULTS[name][0] == rank:
         at_call(*FAULTS[name][1:])
+    if name == "another_recipe_in_one" and rank == 1:
+        arguments += ["--set", "training.steps=5"]
     cli.main(arguments)
 
 
@@ -99,7 +101,8 @@ def scenario(name: str, *arguments: str) -> None:
             try:
                 job(rank, port, name, [*COMMAND, str(FOLDER / name), *arguments])
             except SystemExit as stop:
-                os._exit(stop.code if isinstance(stop.code, int) else bool(stop.code))
+                code = stop.code if isinstance(stop.code, int) else bool(stop.code)
+                os._exit(98 if torch.distributed.is_initialized() else code)
             except BaseException:
                 traceback.print_exc()
                 os._exit(99)
@@ -120,4 +123,6 @@ if __name__ == "__main__":
     processes.PATIENCE = 0.5  # nobody fails alike from here on
     for name in FAULTS:
         scenario(name)
+    scenario("another_recipe_in_one")
+    scenario("too_many_for_the_batch", "--set", "training.batch_size=1")
     scenario("fine")

@@ -106,7 +106,7 @@ def interruptible():
     signal.signal(signal.SIGINT, previous)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_saves_and_stops_at_the_boundary_and_the_resumed_run_is_exact(tmp_path, interruptible, number):
     """No `save_every`, so the only checkpoint is the one of step 4; the anchor is of step 3, so it must come back."""
     handler = signal.getsignal(number)
@@ -191,6 +191,17 @@ def test_outside_the_loop_a_signal_ends_the_program_at_once(interruptible):
         os.kill(os.getpid(), signal.SIGINT)
     assert (stopped.value.code, stopped.value.message) == (130, "stopped by SIGINT")
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
+def test_a_scheduler_may_warn_twice():
+    """Slurm signals each process itself and the launcher passes on what it got."""
+    handler = signal.getsignal(signal.SIGUSR1)
+    with Interruptible():
+        with pytest.raises(Interrupted) as stopped:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGUSR1)
+    assert stopped.value.code == 128 + signal.SIGUSR1
+    assert signal.getsignal(signal.SIGUSR1) is handler
 
 
 # --- non-finite ---

@@ -64,9 +64,29 @@ def test_a_mistake_in_all_is_told_once(outcome):
 
 
 def test_the_other_does_not_outlive_a_killed_one(outcome):
-    codes, seconds, _, _ = outcome("killed")
-    assert (codes[0] != 0, codes[1]) == (True, -signal.SIGKILL)
+    codes, seconds, errors, _ = outcome("killed")
+    assert codes == [1, -signal.SIGKILL]
     assert seconds < 10
+    assert errors == "process 1 of 2 is gone: it was killed, as for want of memory, or it crashed\n"
+
+
+def test_another_recipe_in_one_is_refused_before_anything_is_loaded(outcome):
+    codes, _, errors, folder = outcome("another_recipe_in_one")
+    assert codes == [2, 2]
+    assert errors == (
+        "process 1 of 2 has another recipe: training.steps 5, process 0: 4; start all processes with the same files\n"
+    )
+    assert not folder.exists()
+
+
+def test_more_processes_than_rows_of_a_batch_are_refused(outcome):
+    codes, _, errors, folder = outcome("too_many_for_the_batch")
+    assert codes == [2, 2]
+    assert errors == (
+        "--set training.batch_size=1: training.batch_size: expected at least 2, a row for each process of the run, "
+        "got 1; or start fewer\n"
+    )
+    assert not folder.exists()
 
 
 def test_a_signal_to_one_while_measuring_ends_both_with_the_command_that_goes_on(outcome):
