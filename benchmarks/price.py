@@ -85,11 +85,8 @@ def measure(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         if options.on_policy:
             job = made(folder, options, WARM_UP + 6)
             counts = dict.fromkeys(wanted(options.variants, ON_POLICY, pythons), WARM_UP + 6)
-            return "on-policy", of(job, "on-policy") | {
-                "responses": GROUP,
-                "longest": LONGEST,
-                "steps": in_turns(job, counts, pythons),
-            }
+            sampled = {"responses": GROUP, "longest": LONGEST}
+            return "on-policy", of(job, "on-policy") | sampled | {"steps": in_turns(job, counts, pythons)}
         if options.profile:
             job, variant = made(folder, options, WARM_UP + 2), options.profile
             found = in_turns(job, {variant: WARM_UP + 2}, pythons, "operations")[variant]

@@ -148,9 +148,9 @@ def _on_policy(result: Result) -> str:
         lines.append(f"| trl grpo / alignkit grpo | {middle:.2f} ({low:.2f} to {high:.2f}) |")
     prompts = sum(one["prompts"] for one in result["batches"]) / len(result["batches"])
     about = (
-        f"`{result['command']}`: vocabulary {result['vocabulary']:,}, {result['parameters'] / 1e6:.1f} M parameters, 4 "
-        f"prompts of {prompts:.0f} tokens together, {result['responses']} responses of up to {result['longest']} tokens "
-        f"to each; {_where(result)}."
+        f"`{result['command']}`: vocabulary {result['vocabulary']:,}, {result['parameters'] / 1e6:.1f} M parameters, "
+        f"4 prompts of {prompts:.0f} tokens together, {result['responses']} responses of up to {result['longest']} "
+        f"tokens to each; {_where(result)}."
     )
     return "\n".join([about, "", *lines])
 
