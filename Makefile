@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Waiting threads sleep (alignkit sets this too, but tests load torch first); tests never ask the Hub.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test test-slow test-browser test-peer test-editor check clean
+.PHONY: demo test test-slow test-browser test-quant test-peer test-editor check clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -22,11 +22,16 @@ test: check
 
 # The marker given last wins over the one in pyproject.toml.
 test-slow: .venv/installed-dev
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not peer and not editor and not browser"
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not peer and not editor and not browser and not quant"
 
 # Opens pages in Debian's chromium (apt-get install chromium), one after the other.
 test-browser: .venv/installed-dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m browser tests/browser
+
+# Installs the extra `quant` (43 MB); its CPU part is enough.
+test-quant: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[quant]'
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m quant
 
 # Installs TRL in an environment of its own (some 1.5 GB) and compares with it.
 test-peer: .venv/installed-dev
