@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Waiting threads sleep (alignkit sets this too, but tests load torch first); tests never ask the Hub.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test test-slow test-browser test-gpu test-peer test-editor bench bench-gpu check clean
+.PHONY: demo test test-slow test-browser test-gpu test-quant test-peer test-editor bench bench-gpu check clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -22,7 +22,7 @@ test: check
 
 # The marker given last wins over the one in pyproject.toml.
 test-slow: .venv/installed-dev
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not peer and not editor and not browser and not gpu"
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not peer and not editor and not browser and not gpu and not quant"
 
 # Opens pages in Debian's chromium (apt-get install chromium), one after the other.
 test-browser: .venv/installed-dev
@@ -31,6 +31,11 @@ test-browser: .venv/installed-dev
 # Numbers, bits and decoding on the GPU of this machine; ALIGNKIT_GPU_TESTS=cpu tries the tests themselves.
 test-gpu: .venv/installed-dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m gpu tests/gpu
+
+# Installs the extra `quant` (43 MB); its CPU part is enough.
+test-quant: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[quant]'
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m quant
 
 # Installs TRL in an environment of its own (some 1.5 GB) and compares with it.
 test-peer: .venv/installed-dev

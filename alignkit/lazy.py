@@ -32,6 +32,7 @@ class LazyModule(ModuleType):
 __all__ = [
     "accelerate",
     "adamw",
+    "bitsandbytes",
     "datasets",
     "dispatching",
     "fake_tensors",
@@ -60,6 +61,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     import accelerate as accelerate
+    import bitsandbytes as bitsandbytes
     import datasets as datasets
     import huggingface_hub as huggingface_hub
     import huggingface_hub.utils.tqdm as huggingface_hub_bars
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
 else:
     accelerate = LazyModule("accelerate")
     adamw = LazyModule("torch.optim.adamw")
+    bitsandbytes = LazyModule("bitsandbytes")
     datasets = LazyModule("datasets")
     dispatching = LazyModule("torch.utils._python_dispatch")
     fake_tensors = LazyModule("torch._subclasses.fake_tensor")

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 
 from alignkit.lazy import datasets, huggingface_hub_bars, transformers
 
+_TALKATIVE = ("huggingface_hub", "bitsandbytes")
+"""Without a network the one tells of each try; the other of kernels for CPUs that it did not find."""
+
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
@@ -16,15 +19,16 @@ def quiet_libraries() -> Iterator[None]:
 
     Errors still come through, and so do the bars of a download, which may take an hour.
     """
-    ours, hub = transformers.utils.logging, logging.getLogger("huggingface_hub")
-    before = ours.get_verbosity(), hub.level
+    ours, before = transformers.utils.logging, transformers.utils.logging.get_verbosity()
+    levels = {logger: logger.level for logger in map(logging.getLogger, _TALKATIVE)}
     had_bars = ours.is_progress_bar_enabled(), not datasets.are_progress_bars_disabled()
     had_downloads = not huggingface_hub_bars.are_progress_bars_disabled()
     ours.set_verbosity_error()
     ours.disable_progress_bar()  # of loading from the disk; it takes those of downloads along
     huggingface_hub_bars.enable_progress_bars()
     datasets.disable_progress_bars()
-    hub.setLevel(logging.ERROR)  # without a network it tells of each try
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             # peft reads what transformers has renamed; nothing a user could do about it.
@@ -33,8 +37,9 @@ def quiet_libraries() -> Iterator[None]:
             warnings.filterwarnings("ignore", "Could not find a config file in .*gguf", UserWarning)
             yield
     finally:
-        ours.set_verbosity(before[0])
-        hub.setLevel(before[1])
+        ours.set_verbosity(before)
+        for logger, level in levels.items():
+            logger.setLevel(level)
         if had_bars[0]:
             ours.enable_progress_bar()
         if had_bars[1]:

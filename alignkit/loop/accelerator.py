@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from alignkit.errors import Problem, RecipeError
 from alignkit.lazy import accelerate, torch
 from alignkit.loop.config import TrainingConfig
+from alignkit.loop.eight_bit import NEEDED, is_installed
 from alignkit.records.files import one_line
 
 if TYPE_CHECKING:
@@ -25,9 +26,12 @@ def make_accelerator(config: TrainingConfig, folder: Path) -> Accelerator:
         folder: the run folder; trackers that keep local files do so below its `trackers/`.
 
     Raises:
-        RecipeError: the precision or a tracker cannot be had, or the launcher asks for what the loop cannot honour.
+        RecipeError: the precision, the optimizer or a tracker cannot be had, or the launcher asks for what the loop
+            cannot honour.
     """
     _check_trackers(config)
+    if config.optimizer == "adamw_8bit" and not is_installed():
+        raise RecipeError([Problem("", "training.optimizer", f"'{config.optimizer}' {NEEDED}")])
     accelerator = accelerate.Accelerator(
         cpu=not torch.accelerator.is_available(),
         mixed_precision="bf16" if _wants_bf16(config) else "no",

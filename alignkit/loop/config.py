@@ -47,8 +47,9 @@ class TrainingConfig(Section):
     warmup: float = Field(0.1, ge=0, le=1)
     """Share of the steps that the learning rate rises over, from 0 at the first."""
 
-    optimizer: Literal["adamw", "rmsprop"] = "adamw"
-    """AdamW, or RMSprop as DPO's and TI-DPO's released code use."""
+    optimizer: Literal["adamw", "adamw_8bit", "rmsprop"] = "adamw"
+    """AdamW; AdamW whose moments are held in 8 bits (bitsandbytes, extra `quant`); or RMSprop as DPO's and TI-DPO's
+    released code use."""
 
     betas: Annotated[tuple[Decay, Decay], Field(strict=False)] = (0.9, 0.999)
     """Decay rates of the first and second moment, from 0 to below 1; AdamW only."""

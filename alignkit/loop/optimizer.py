@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alignkit.errors import CheckpointError
 from alignkit.lazy import torch
 from alignkit.loop.config import TrainingConfig
+from alignkit.loop.eight_bit import adamw_8bit
 from alignkit.loop.low_precision import SplitAdamW
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], config: TrainingConfi
     values = list(parameters.values())
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(values, lr=config.learning_rate)
+    if config.optimizer == "adamw_8bit":
+        return adamw_8bit(values, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
     kind = SplitAdamW if config.parameters == "bf16" else torch.optim.AdamW
     return kind(values, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
 
@@ -44,11 +47,10 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 
 def optimizer_tensors(optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """Everything the optimizer remembers, as `parameter name/quantity` (`head.weight/exp_avg`)."""
-    state = optimizer.state_dict()["state"]
     return {
-        f"{name}/{quantity}": tensor
-        for index, name in enumerate(parameters)
-        for quantity, tensor in state.get(index, {}).items()
+        f"{name}/{quantity}": torch.as_tensor(value)
+        for name, parameter in parameters.items()
+        for quantity, value in optimizer.state.get(parameter, {}).items()
     }
 
 
@@ -61,12 +63,13 @@ def load_optimizer_tensors(
         CheckpointError: they are of other parameters.
     """
     index = {name: number for number, name in enumerate(parameters)}
-    state: dict[int, dict[str, Tensor]] = {}
+    state: dict[int, dict[str, Any]] = {}
     for key, tensor in tensors.items():
         name, _, quantity = key.rpartition("/")
         if name not in index:
             raise CheckpointError(f"{where}: its optimizer remembers '{name}', which is not trained; start a new run")
-        state.setdefault(index[name], {})[quantity] = tensor
+        is_count = tensor.dtype == torch.int64  # bitsandbytes counts its steps in Python
+        state.setdefault(index[name], {})[quantity] = tensor.item() if is_count else tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

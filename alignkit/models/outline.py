@@ -23,6 +23,7 @@ from alignkit.models.policy import (
     trainable_scorer,
 )
 from alignkit.models.probe import CAPS
+from alignkit.models.quantized import pack_outline
 from alignkit.models.scorer import Scorer, Want, causal_lm
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def outlined_scorer(
         scorer = trainable_scorer(source, source.outline(tokenizer), 0, parameters)
     with fake:
         _give_device(scorer, device)
+        if getattr(causal_lm(scorer.model), "is_loaded_in_4bit", False):
+            pack_outline(scorer)
     config = causal_lm(scorer.model).config.get_text_config()
     caps = [float(value) for name in CAPS if (value := getattr(config, name, None))]
     scorer.transform = HeadTransform(softcap=caps[0] if caps else None)  # the rest of a transform takes no memory

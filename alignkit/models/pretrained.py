@@ -18,6 +18,7 @@ from alignkit.models.base import REFERENCE_ADAPTER, ModelSource
 from alignkit.models.configuration import causal_config, in_file, read_config
 from alignkit.models.gguf import ENDING, load_unpacked, parted, require_gguf
 from alignkit.models.loading import loading, require_place, unreachable
+from alignkit.models.quantized import quantize, require_quantizable
 from alignkit.models.weights import (
     ADAPTER,
     ADAPTER_CONFIG,
@@ -63,6 +64,10 @@ class Pretrained(ModelSource):
     """Number format the frozen weights are held in; auto is the one they are stored in, float32 for those of a GGUF
     file."""
 
+    quantize: Literal["nf4"] | None = None
+    """Hold the frozen weights of linear layers, but the head, in 4 bits (QLoRA): about 0.56 bytes each. Needs an
+    adapter and the extra `quant`; `dtype` is what is computed in."""
+
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     """Attention kernel; null leaves it to transformers, which takes sdpa. Shared prompts need sdpa or eager."""
 
@@ -106,6 +111,8 @@ class Pretrained(ModelSource):
         require_place("model.path", path, self.revision)
         with loading(f"model.path: {self.path} cannot be loaded"):
             folder = None if gguf else adapter_folder(path, self.revision)
+        if self.quantize:
+            require_quantizable(self.quantize, has_adapter=folder is not None or self.adapter is not None)
         if folder is None:
             return self._load_base(path, self.revision, gguf, tokenizer)
         adapter = self._adapter_config(str(folder))
@@ -130,6 +137,8 @@ class Pretrained(ModelSource):
         require_place("model.path", path, self.revision)
         with loading(f"model.path: {self.path} cannot be loaded"):
             adapter_file = None if gguf else stored_file(path, ADAPTER_CONFIG, self.revision)
+        if self.quantize:
+            require_quantizable(self.quantize, has_adapter=adapter_file is not None or self.adapter is not None)
         if adapter_file is None:
             return self._outline_base(path, self.revision, gguf, tokenizer)
         adapter = self._adapter_config(str(adapter_file.parent))
@@ -167,6 +176,8 @@ class Pretrained(ModelSource):
         with loading(f"model.path: {path} cannot be built"):
             model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, **self._options)
         _require_vocabulary(path, gguf, model, tokenizer)
+        if self.quantize:
+            quantize(model, self.quantize)
         outlined: PreTrainedModel = model.eval()
         return outlined
 
@@ -187,6 +198,8 @@ class Pretrained(ModelSource):
     ) -> PreTrainedModel:
         model = self._load_unpacked(path, revision, gguf) if gguf else self._load_stored(path, revision)
         _require_vocabulary(path, gguf, model, tokenizer)
+        if self.quantize:
+            quantize(model, self.quantize)
         loaded: PreTrainedModel = model.eval()
         return loaded
 

@@ -16,6 +16,7 @@ from alignkit.determinism import deterministic
 from alignkit.lazy import torch
 from alignkit.loop.accelerator import make_accelerator, own_state
 from alignkit.loop.order import DataOrder, planned_steps
+from alignkit.models.quantized import count_numbers
 from alignkit.plan.ledger import Stage
 from alignkit.plan.lengths import Lengths, lengths_of
 from alignkit.plan.presumed import presumed_rows
@@ -183,7 +184,7 @@ def _plan(
             "response": responses * training.batch_size,
         },
         parameters={
-            "total": sum(parameter.numel() for parameter in parameters),
+            "total": count_numbers(parameters),
             "trained": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         },
         layout=found.policy.layout,

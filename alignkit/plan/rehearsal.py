@@ -248,7 +248,10 @@ class _Rehearsal:
 
     def _optimizer(self) -> torch.optim.Optimizer:
         parameters = trainable(self.policy.scorer)
-        optimizer = make_optimizer(parameters, self.job.training)
+        with fake_tensors.unset_fake_temporarily():  # bitsandbytes works out what its 256 values stand for
+            optimizer = make_optimizer(parameters, self.job.training)
+        tables: dict[str, Tensor] = getattr(optimizer, "name2qmap", {})
+        tables.update({name: torch.empty(table.shape) for name, table in tables.items()})
         for parameter in parameters.values():
             parameter.grad = torch.zeros_like(parameter)
             self.ledger.see([parameter.grad], "gradients")
@@ -368,4 +371,6 @@ class _Rehearsal:
 
 
 def _held(module: Scorer) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
+    """Parameters, the scales of packed ones, and buffers."""
+    packed = (state for one in module.parameters() if (state := getattr(one, "quant_state", None)) is not None)
+    return [*module.parameters(), *module.buffers(), *(state.absmax for state in packed)]

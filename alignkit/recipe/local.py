@@ -15,6 +15,7 @@ from alignkit.data.files import no_file
 from alignkit.data.naming import sources_of
 from alignkit.data.sources import WORLD
 from alignkit.errors import printable, shown
+from alignkit.loop import eight_bit
 from alignkit.models import gguf
 from alignkit.models.pretrained import Pretrained
 from alignkit.recipe.compose import Misfit
@@ -101,6 +102,11 @@ def _missing_packages(recipe: Recipe) -> Iterator[Misfit]:
             yield ("training", "trackers", number), message
     if isinstance(recipe.model, Pretrained) and (file := _place(recipe.model)[1]) and not gguf.is_installed():
         yield ("model", "gguf_file"), f"{shown(file)} {gguf.NEEDED}"
+    if not eight_bit.is_installed():
+        if isinstance(recipe.model, Pretrained) and recipe.model.quantize:
+            yield ("model", "quantize"), f"'{recipe.model.quantize}' {eight_bit.NEEDED}"
+        if recipe.training.optimizer == "adamw_8bit":
+            yield ("training", "optimizer"), f"'adamw_8bit' {eight_bit.NEEDED}"
     kernel = recipe.model.attn_implementation if isinstance(recipe.model, Pretrained) else None
     if kernel == "flash_attention_2" and not _is_installed(kernel):
         yield ("model", "attn_implementation"), f"'{kernel}' needs the package flash_attn; install it or take 'sdpa'"

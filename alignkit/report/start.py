@@ -12,6 +12,7 @@ from alignkit.engine.setup import Setup
 from alignkit.loop.config import TrainingConfig
 from alignkit.loop.order import DataOrder, planned_steps
 from alignkit.models.policy import Policy
+from alignkit.models.quantized import count_numbers
 from alignkit.recipe.load import LoadedRecipe
 from alignkit.recipe.recipe import Recipe
 from alignkit.report.banner import Banner, Batch, method_line
@@ -45,7 +46,7 @@ def show_plan(
     parameters = list(policy.model.parameters())
     banner.model(
         model_name(loaded.recipe),
-        parameters=sum(p.numel() for p in parameters),
+        parameters=count_numbers(parameters),
         trainable=sum(p.numel() for p in parameters if p.requires_grad),
     )
     processes = accelerator.num_processes

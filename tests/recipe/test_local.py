@@ -111,6 +111,14 @@ LONG = "n" * 300
             ],
         ),
         (
+            PRETRAINED.replace("PATH", "model, quantize: nf4, adapter: {rank: 2}"),
+            ["model.quantize: 'nf4' needs the package bitsandbytes: pip install 'alignkit[quant]'"],
+        ),
+        (
+            "training.optimizer=adamw_8bit",
+            ["training.optimizer: 'adamw_8bit' needs the package bitsandbytes: pip install 'alignkit[quant]'"],
+        ),
+        (
             "training.trackers=[wandb]",
             ["training.trackers.0: tracker 'wandb' is not installed; install its package or remove it from the list"],
         ),
