@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from alignkit.errors import CheckpointError
 from alignkit.lazy import torch
 from alignkit.loop.config import TrainingConfig
+from alignkit.parallel.tensors import first_not_finite, like, piece, total_norm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,11 +33,10 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], config: TrainingConfi
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """Name of the first tensor that holds a NaN or an infinity; costs about as much as clipping the gradient."""
     with torch.no_grad():
-        norm = float(torch.nn.utils.get_total_norm([tensor.detach() for tensor in tensors.values()]))
-    if math.isfinite(norm):
-        return None
-    # Finite values beyond 1e19 have an infinite norm, so only a look at each of them can tell.
-    return next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), None)
+        if math.isfinite(float(total_norm(tensors.values()))):
+            return None
+        # Finite values beyond 1e19 have an infinite norm, so only a look at each of them can tell.
+        return first_not_finite(tensors)
 
 
 def optimizer_tensors(optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -63,7 +63,8 @@ def load_optimizer_tensors(
         name, _, quantity = key.rpartition("/")
         if name not in index:
             raise CheckpointError(f"{where}: its optimizer remembers '{name}', which is not trained; start a new run")
-        state.setdefault(index[name], {})[quantity] = tensor
+        is_shaped = tensor.shape == parameters[name].shape
+        state.setdefault(index[name], {})[quantity] = like(parameters[name], tensor) if is_shaped else tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -83,4 +84,4 @@ def load_parameters(parameters: Mapping[str, nn.Parameter], tensors: Mapping[str
             )
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
+            piece(parameter).copy_(piece(like(parameter, tensors[name])))
