@@ -237,7 +237,7 @@ def prepare(parts: Parts, side: SideRuns, judge: Judge, folder: Path | None = No
     """
     recipe, tables = parts.loaded.recipe, parts.tables
     setup = build_scoring(parts.job, parts.policy, tables, parts.fingerprints, parts.accelerator, side)
-    if recipe.parallel.strategy == "fsdp":
+    if recipe.parallel.strategy == "fsdp" and parts.accelerator.num_processes > 1:  # one process looks into the run
         shard_models(setup.scoring, recipe.parallel, parts.accelerator)
     draws = parts.job.method.drawing is not None
     rollouts = Rollouts(setup.scoring, parts.job.sizes, tables.train, judge, folder) if draws else None

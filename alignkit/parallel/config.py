@@ -57,7 +57,7 @@ class ParallelConfig(Section):
                 "",
                 "parallel.strategy",
                 "'fsdp' cuts the model into pieces for several processes, and there is one; start more "
-                "(torchrun --nproc-per-node 2 -m alignkit run ...), or give 'ddp'",
+                "(alignkit launch RECIPE --processes 2), or give 'ddp'",
             )
         if shard * self.replicate != processes:
             key, given = ("replicate", self.replicate) if self.shard is None else ("shard", self.shard)
