@@ -33,11 +33,11 @@ def piece(tensor: Tensor) -> Tensor:
 
 
 def total_norm(tensors: Iterable[Tensor]) -> Tensor:
-    """Scalar; the Euclidean norm of all numbers in all of them, the same in each process.
+    """Scalar; the Euclidean norm of all floating-point numbers in all of them, the same in each process.
 
     Of tensors that are not spread each process must hold the same, or they count as often as they are held.
     """
-    tensors = list(tensors)
+    tensors = [tensor for tensor in tensors if tensor.is_floating_point()]
     norm = torch.nn.utils.get_total_norm([piece(tensor) for tensor in tensors])
     spread = next(filter(is_spread, tensors), None)
     if spread is None:

@@ -33,7 +33,7 @@ def show(console: Console, planned: Planned) -> None:
         banner.note(note)
     batch = Batch(*(plan.batch[key] for key in ("size", "micro_batch", "micro_batches", "processes", "responses")))
     banner.plan(batch, steps=plan.steps, epochs=plan.epochs)
-    for name, value in (*_lines(plan), *_cut(plan.memory, planned.loaded.recipe.parallel)):
+    for name, value in (*_lines(plan), *cut_lines(plan.memory, planned.loaded.recipe.parallel)):
         console.print(banner_line(name, value, console.width), soft_wrap=True)
     levels = DIGITS if console.options.ascii_only else BARS
     for number, line in enumerate(_histograms(plan.lengths, levels)):
@@ -70,7 +70,7 @@ def _memory(memory: Memory, at_least: str) -> Iterator[tuple[str, str]]:
     yield "", f"the device has {size_of(memory.device)}; libraries and allocator come on top of tensors"
 
 
-def _cut(memory: Memory, parallel: ParallelConfig) -> Iterator[tuple[str, str]]:
+def cut_lines(memory: Memory, parallel: ParallelConfig) -> Iterator[tuple[str, str]]:
     """What becomes of the peak, which is that of a whole model, where the model is cut into pieces."""
     if parallel.strategy != "fsdp":
         return

@@ -6,6 +6,7 @@ other. Every run has a folder of its own; `NAME` is that of two processes, `NAME
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -23,6 +24,9 @@ from accelerate import Accelerator
 from transformers import LlamaForCausalLM, get_scheduler  # noqa: F401
 
 from alignkit.engine.objective import ObjectiveStep
+from alignkit.loop.optimizer import optimizer_tensors
+from alignkit.loop.saving import Saver
+from alignkit.parallel.tensors import piece
 from alignkit.recipe.load import load_recipe
 from alignkit.run import run
 
@@ -94,18 +98,19 @@ def wait(pid: int, expected: int = 0) -> None:
     assert status == expected, f"a child ended with {status}, expected {expected}"
 
 
-def two_processes(job: Callable[[int], None], expected: int = 0) -> None:
-    """Two children with a group of gloo; `job` gets the rank."""
+def processes(number: int, job: Callable[[int], None], expected: int = 0) -> None:
+    """Children with a group of gloo; `job` gets the rank."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
 
     def child(rank: int) -> None:
-        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"}
+        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+        os.environ |= {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number)}
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         job(rank)
 
-    for pid in [in_child(lambda rank=rank: child(rank)) for rank in range(2)]:
+    for pid in [in_child(lambda rank=rank: child(rank)) for rank in range(number)]:
         wait(pid, expected)
 
 
@@ -133,13 +138,55 @@ def alone() -> None:
         train(f"{name}.one", name)
 
 
-def together(_: int) -> None:
+def stopped_and_resumed(name: str, recipe: str, rank: int) -> None:
+    """A signal reaches one process in the first step; both save and stop, and then go on."""
+    real, calls = ObjectiveStep.loss, [0]
+
+    def signalled(step: ObjectiveStep, *arguments: object) -> object:
+        calls[0] += 1
+        if calls[0] == 1 and rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(step, *arguments)  # type: ignore[arg-type]
+
+    ObjectiveStep.loss = signalled  # type: ignore[assignment,method-assign]
+    try:
+        train(name, recipe, FSDP)
+    except SystemExit as stop:
+        assert stop.code == 128 + signal.SIGTERM
+    ObjectiveStep.loss = real  # type: ignore[method-assign]
+    train(name, recipe, FSDP, resume=True)
+
+
+def record_pieces(rank: int) -> None:
+    """Has each save write how many numbers of parameters and of the optimizer's memory this process holds."""
+    real = Saver.save
+
+    def recording(saver: Saver, *arguments: object) -> None:
+        remembered = optimizer_tensors(saver.optimizer, saver.parameters)
+        counts = [
+            (sum(tensor.numel() for tensor in tensors), sum(piece(tensor).numel() for tensor in tensors))
+            for tensors in (saver.parameters.values(), [one for one in remembered.values() if one.dim()])
+        ]
+        (saver.folder.folder.parent / f"pieces-{rank}.json").write_text(json.dumps(counts))
+        real(saver, *arguments)  # type: ignore[arg-type]
+
+    Saver.save = recording  # type: ignore[method-assign]
+
+
+def together(rank: int) -> None:
+    record_pieces(rank)
     Accelerator.end_training = lambda self: None  # type: ignore[method-assign] -- it ends the group as well
     for name in ONLY:
         train(name, name, FSDP, *OWN.get(name, ()))
     if "tidpo" in ONLY:
         train("killed", "tidpo", *KILLED, FSDP, resume=True)
         train("one_to_two", "tidpo", *KILLED, FSDP, resume=True)
+    if "lora" in ONLY:
+        stopped_and_resumed("lora_stopped", "lora", rank)
+
+
+def in_two_groups(_: int) -> None:
+    train("replicated", "dpo", FSDP, "parallel.replicate=2")
 
 
 ONLY = sys.argv[2:] or list(RECIPES)
@@ -151,7 +198,9 @@ if __name__ == "__main__":
     wait(in_child(alone))
     if "tidpo" in ONLY:
         wait(in_child(lambda: killed("one_to_two")), -signal.SIGKILL)
-        two_processes(lambda rank: killed("killed", FSDP), -signal.SIGKILL)
+        processes(2, lambda rank: killed("killed", FSDP), -signal.SIGKILL)
         shutil.copytree(FOLDER / "killed", FOLDER / "two_to_one")
         wait(in_child(lambda: train("two_to_one", "tidpo", *KILLED, resume=True)))
-    two_processes(together)
+    processes(2, together)
+    if "dpo" in ONLY:
+        processes(4, in_two_groups)

@@ -64,6 +64,25 @@ def test_two_processes_with_pieces_train_as_one(runs: Path, name: str) -> None:
     insist_on_the_same(runs / f"{name}.one", runs / name)
 
 
+def test_four_processes_in_two_groups_train_as_one(runs: Path) -> None:
+    insist_on_the_same(runs / "dpo.one", runs / "replicated")
+
+
+def test_each_process_holds_its_pieces_alone(runs: Path) -> None:
+    """Together they hold parameters and the optimizer's memory once; each about half, as layers are cut by rows."""
+    counts = [json.loads((runs / "dpo" / f"pieces-{rank}.json").read_text()) for rank in range(2)]
+    for (whole, first), (same, second) in zip(*counts, strict=True):
+        assert whole == same == first + second > 0
+        assert first == pytest.approx(whole / 2, rel=0.01)
+
+
+def test_a_stopped_adapter_goes_on_bit_for_bit(runs: Path) -> None:
+    """The signal reached one of the two processes."""
+    assert metrics_of(runs / "lora_stopped") == metrics_of(runs / "lora")
+    file = "final/adapter_model.safetensors"
+    assert (runs / "lora_stopped" / file).read_bytes() == (runs / "lora" / file).read_bytes()
+
+
 def test_the_model_is_loadable_by_itself(runs: Path) -> None:
     """All of it is there, tied weights once, in float32."""
     model, info = AutoModelForCausalLM.from_pretrained(runs / "tidpo" / "final", output_loading_info=True)
