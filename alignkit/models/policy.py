@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from alignkit.data.rows import TokenRow
 from alignkit.errors import CheckpointError, ModelError
@@ -17,6 +17,8 @@ from alignkit.models.lengths import Longest, notes_on_length, obstacle_of_window
 from alignkit.models.loading import loading
 from alignkit.models.probe import find_transform, obstacle_to_sharing, require_causal, require_steady
 from alignkit.models.scorer import Scorer, causal_lm
+from alignkit.parallel.sharding import full_state
+from alignkit.parallel.tensors import device_of
 from alignkit.records.files import staged
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 Parameters = Literal["fp32", "bf16"]
 
+ModelState: TypeAlias = "dict[str, Tensor] | None"
+"""Name in the model -> value, whole, on the CPU; None of a model that each process holds whole."""
 
 LOGITS = 2**26
 """Logits that exist at once where a recipe leaves it open; 256 MiB."""
@@ -60,8 +64,8 @@ class Policy:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
-        return next(self.scorer.parameters()).device
+        """Where the model computes."""
+        return device_of(next(self.scorer.parameters()))
 
     @property
     def eos_id(self) -> int:
@@ -85,21 +89,31 @@ class Policy:
         """Lays out examples."""
         return collate(examples, self.layout, self.eos_id, self.device)
 
-    def save(self, folder: Path) -> None:
+    def state(self) -> ModelState:
+        """What `save` and `write` need of a model that is cut into pieces, in the main process; every process takes
+        part. None where it is whole."""
+        found = full_state(self.scorer, trained_only=self.has_adapter)
+        return None if found is None else {name.removeprefix("model."): value for name, value in found.items()}
+
+    def save(self, folder: Path, state: ModelState = None) -> None:
         """Writes model or adapter and tokenizer durably; whole or not at all, as another run may wait for the folder.
+
+        Args:
+            folder: where to.
+            state: of `state`.
 
         Raises:
             RunFolderError: the disk is full, read-only or gone; an older folder of that name is untouched.
         """
         with staged(folder) as staging:
-            self.write(staging)
+            self.write(staging, state)
 
-    def write(self, folder: Path) -> None:
-        """Writes model or adapter and tokenizer."""
+    def write(self, folder: Path, state: ModelState = None) -> None:
+        """Writes model or adapter and tokenizer; `state` is that of `state`."""
         if isinstance(self.model, peft.PeftModel):  # without the frozen copy of the adapter it started from
-            self.model.save_pretrained(str(folder), selected_adapters=[self.model.active_adapter])
+            self.model.save_pretrained(str(folder), selected_adapters=[self.model.active_adapter], state_dict=state)
         else:
-            self.model.save_pretrained(folder)
+            self.model.save_pretrained(folder, state_dict=state)
         self.tokenizer.save_pretrained(folder)
 
     def stored_parameters(self, folder: Path) -> dict[str, Tensor]:
@@ -122,10 +136,11 @@ class Policy:
     def _stored_adapter(self, folder: Path) -> dict[str, Tensor]:
         """By the names that peft gives them in a file, which leave out the adapter's own name."""
         model = self.model
-        named = peft.get_peft_model_state_dict(model, adapter_name=str(model.active_adapter))
-        names = {value.data_ptr(): name for name, value in model.named_parameters()}
+        names = [name for name, _ in model.named_parameters()]
+        numbered = {name: torch.tensor(number) for number, name in enumerate(names)}
+        named = peft.get_peft_model_state_dict(model, numbered, adapter_name=str(model.active_adapter))
         stored = safetensors_torch.load_file(folder / "adapter_model.safetensors")
-        return {names[value.data_ptr()]: stored[key] for key, value in named.items() if value.data_ptr() in names}
+        return {names[int(number)]: stored[key] for key, number in named.items()}
 
 
 def _stored_model(folder: Path) -> dict[str, Tensor]:

@@ -102,10 +102,18 @@ class AnchorPool:
             "anchor.reference": torch.cat([anchor.reference_T for anchor in drawn]),
         }
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Puts `state` back."""
+    def lacks(self, step: int, rows: Sequence[TokenRow]) -> bool:
+        """Whether `refresh` and `complete` will draw."""
+        return step % self.anchor.refresh_every == 0 or any(row.index not in self._drawn for row in rows)
+
+    def load_state(self, *states: Mapping[str, Tensor]) -> None:
+        """Puts `state` back; those of several processes together."""
+        self._drawn = {}
+        for state in states:
+            self._add(state)
+
+    def _add(self, state: Mapping[str, Tensor]) -> None:
         if "anchor.rows" not in state:
-            self._drawn = {}
             return
         lengths = state["anchor.lengths"].tolist()
         pieces = zip(
@@ -114,4 +122,4 @@ class AnchorPool:
             state["anchor.reference"].split(lengths),  # type: ignore[no-untyped-call]
             strict=True,
         )
-        self._drawn = {row: DrawnAnchor(ids.numpy(), reference_T.clone()) for row, ids, reference_T in pieces}
+        self._drawn |= {row: DrawnAnchor(ids.numpy(), reference_T.clone()) for row, ids, reference_T in pieces}
