@@ -84,11 +84,11 @@ if TYPE_CHECKING:
     import tokenizers as tokenizers
     import torch as torch
     import torch._subclasses.fake_tensor as fake_tensors
-    import torch.optim.adamw as adamw
     import torch.distributed.checkpoint.state_dict as checkpoint_state
     import torch.distributed.device_mesh as device_mesh
     import torch.distributed.fsdp as fsdp
     import torch.distributed.tensor as distributed_tensor
+    import torch.optim.adamw as adamw
     import torch.utils._python_dispatch as dispatching
     import torch.utils._pytree as pytree
     import torch.utils.flop_counter as flops
