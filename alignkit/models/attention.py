@@ -66,7 +66,7 @@ def attention(
     states = [state.transpose(1, 2).flatten(2).squeeze(0) for state in (query, key, value)]
     window, scaling = options.get("sliding_window"), options.get("scaling")
     output_NF = packed_pass.attend(module, states, (query.shape[1], key.shape[1]), window=window, scaling=scaling)
-    return output_NF.unflatten(-1, (query.shape[1], -1))[None], None
+    return output_NF.view(1, len(output_NF), query.shape[1], -1), None
 
 
 class Pass:
@@ -166,8 +166,8 @@ def _attend(
 ) -> Tensor:
     """[M, F] the attention of a table, padding included."""
     num_heads, num_key_heads = heads
-    query = query_SLF.unflatten(-1, (num_heads, -1)).transpose(1, 2)
-    key, value = (table.unflatten(-1, (num_key_heads, -1)).transpose(1, 2) for table in (key_SKG, value_SKG))
+    query = query_SLF.view(*query_SLF.shape[:2], num_heads, -1).transpose(1, 2)
+    key, value = (table.view(*table.shape[:2], num_key_heads, -1).transpose(1, 2) for table in (key_SKG, value_SKG))
     repeats = num_heads // num_key_heads
     if repeats > 1 and mask is not None and query.device.type != "cpu":  # which no fast kernel there takes together
         key, value, repeats = *(state.repeat_interleave(repeats, dim=1) for state in (key, value)), 1

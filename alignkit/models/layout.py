@@ -140,9 +140,10 @@ def collate(examples: Sequence[Example], layout: Layout, pad_id: int, device: to
     attention = _shared_attention(segments) if layout == "shared" else segments >= 0
     mask, row, within, predictor = places
     tables = (laid.place, laid.place[:, :, 0], _prompt_places(prompt_mask_BP, laid))
-    packed = [_packed(laid.ids_XL, table, device) for table in tables]
+    response, first, prompt = (_packed(laid.ids_XL, table, device) for table in tables)
+    places_BRT = (mask.bool(), row, within, predictor)
     packing = None if laid.lengths is None else pack(*laid.lengths, device)
-    return Batch(ids, positions, attention, mask.bool(), row, within, predictor, prompt_mask, *packed, packing)
+    return Batch(ids, positions, attention, *places_BRT, prompt_mask, response, first, prompt, packing)
 
 
 class _Laid(NamedTuple):

@@ -36,7 +36,7 @@ class Tables:
     def of(self, values_NF: Tensor) -> list[Tensor]:
         """[S, L, F] each, of values at the places of the row."""
         parts = lookup(self.place_M, values_NF).split([s * length for s, length in self.shapes])  # type: ignore[no-untyped-call]
-        return [part.unflatten(0, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        return [part.view(*shape, -1) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def lookup(index: Tensor, values_NF: Tensor) -> Tensor:
 
 def starts(lengths: ndarray) -> ndarray:
     """Where each of several sequences begins that lie one after the other."""
-    return lengths.cumsum() - lengths
+    begins: ndarray = lengths.cumsum() - lengths
+    return begins
 
 
 def pack(prompts: ndarray, responses: ndarray, prompt_R: ndarray, device: torch.device | str) -> Packing:
@@ -98,9 +99,7 @@ def pack(prompts: ndarray, responses: ndarray, prompt_R: ndarray, device: torch.
     )
 
 
-def _segments(
-    lengths: ndarray, before: ndarray, prompt: ndarray, own: ndarray, device: torch.device | str
-) -> Segments:
+def _segments(lengths: ndarray, before: ndarray, prompt: ndarray, own: ndarray, device: torch.device | str) -> Segments:
     """Segments of `lengths` tokens after `before` others.
 
     Args:

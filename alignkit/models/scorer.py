@@ -115,6 +115,7 @@ class Scorer(torch.nn.Module):
         *earlier, last_XLD = batch.passes(causal_lm(self.model).get_input_embeddings()(batch.ids_XL))
         if want.attributions and not last_XLD.requires_grad:
             last_XLD = last_XLD.detach().requires_grad_()  # a frozen embedding (LoRA, reference)
+        last_XLD = last_XLD.view_as(last_XLD)  # a node of its own: the one that splits leads to the earlier pass too
         # A copy where gradients are taken: some decoders (CTRL) scale their input in place.
         hidden_XLD = self._hidden(batch, [*earlier, last_XLD.clone() if want.attributions else last_XLD])
         predictions = replace(self._predictions(hidden_XLD, batch.packed.predictor_N), temperature=want.temperature)

@@ -38,6 +38,9 @@ class Laid:
     def shape(self, rows: Rows) -> tuple[int, int]:
         """(X, L) of the model's input, padding included."""
         sizes = [[*map(len, row.responses.values()), *([self.anchor(row)] if self.most_anchor else [])] for row in rows]
+        if self.layout == "packed":
+            prompts = {row.prompt.tobytes(): len(row.prompt) for row in rows}  # equal ones lie there once
+            return 1, sum(prompts.values()) + sum(map(sum, sizes))
         if self.layout == "shared":
             return len(rows), max(len(row.prompt) + sum(size) for row, size in zip(rows, sizes, strict=True))
         longest = max(len(row.prompt) + max(size) for row, size in zip(rows, sizes, strict=True))
