@@ -38,16 +38,20 @@ BATCH, NUM_BATCHES, WARM_UP = 4, 16, 2
 SOURCE = Scratch(name="scratch", layers=4, width=256, heads=4, vocab_size=8192)
 VARIANTS = {
     "dpo, separate": ("separate", "uniform", True),
-    "dpo": ("shared", "uniform", True),
-    "tidpo weights": ("shared", "hybrid", True),
+    "dpo, shared": ("shared", "uniform", True),
+    "dpo": ("packed", "uniform", True),
+    "tidpo weights, shared": ("shared", "hybrid", True),
+    "tidpo weights": ("packed", "hybrid", True),
     "tidpo weights, separate": ("separate", "hybrid", True),
-    "tidpo weights, any order": ("shared", "hybrid", False),
+    "tidpo weights, any order": ("packed", "hybrid", False),
 }
 """name -> layout, weighting, whether algorithms are deterministic."""
 
 RATIOS = (
     ("tidpo weights", "dpo"),
+    ("tidpo weights, shared", "dpo, shared"),
     ("tidpo weights, separate", "dpo, separate"),
+    ("dpo", "dpo, shared"),
     ("dpo", "dpo, separate"),
     ("tidpo weights", "dpo, separate"),
     ("tidpo weights", "tidpo weights, any order"),

@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from alignkit.data.rows import TokenRow
 from alignkit.errors import CheckpointError, ModelError
 from alignkit.lazy import peft, safetensors, safetensors_torch, torch, transformers
+from alignkit.models.attention import NAME
 from alignkit.models.base import LoRA, ModelSource
 from alignkit.models.layout import Batch, Example, Layout, collate
 from alignkit.models.lengths import Longest, notes_on_length, obstacle_of_window, require_length
 from alignkit.models.loading import loading
-from alignkit.models.probe import find_transform, obstacle_to_sharing, require_causal, require_steady
+from alignkit.models.probe import (
+    find_transform,
+    obstacle_to_packing,
+    obstacle_to_sharing,
+    require_causal,
+    require_steady,
+)
 from alignkit.models.scorer import Scorer, causal_lm
 from alignkit.parallel.sharding import full_state
 from alignkit.parallel.tensors import device_of
@@ -183,10 +190,10 @@ def build_policy(
         require_length(causal_lm(model), longest)
     scorer.transform = find_transform(scorer)
     require_causal(scorer)
-    layout = choose_layout(scorer, source.layout, separate=separate, longest=longest)
     if source.gradient_checkpointing:
         checkpoint_activations(scorer)
         require_steady(scorer)
+    layout = choose_layout(scorer, source.layout, separate=separate, longest=longest)
     notes = [] if longest is None else notes_on_length(causal_lm(model), longest)
     if source.adapter is not None and source.adapter.targets == "all-linear":
         notes += notes_on_adapter(model)
@@ -314,7 +321,8 @@ def _prepare_parameters(model: Model, parameters: Parameters) -> None:
 
 
 def choose_layout(scorer: Scorer, wanted: str, *, separate: bool, longest: Longest | None = None) -> Layout:
-    """`shared` where the model can take such a mask, tried on a few tokens; `separate` otherwise.
+    """`packed` where the model's attention can be told what to look at, else `shared` where it takes such a mask, both
+    tried on a few tokens; `separate` otherwise.
 
     Args:
         scorer: a model that has passed the other checks.
@@ -323,21 +331,26 @@ def choose_layout(scorer: Scorer, wanted: str, *, separate: bool, longest: Longe
         longest: what the rows need; None when it is not known.
 
     Raises:
-        ModelError: `shared` was asked for and the model cannot.
+        ModelError: `packed` or `shared` was asked for and the model cannot.
     """
     if separate or wanted == "separate":
         return "separate"
-    obstacle = known_obstacle_to_sharing(scorer, longest) or obstacle_to_sharing(scorer)
-    if obstacle is None:
-        return "shared"
-    if wanted == "shared":
-        raise ModelError(f"model.layout: shared rows do not work with this model: {obstacle}; use auto or separate")
+    if wanted != "shared":
+        obstacle = obstacle_to_packing(scorer, longest)
+        if obstacle is None:
+            return "packed"
+    if wanted != "packed":
+        obstacle = known_obstacle_to_sharing(scorer, longest) or obstacle_to_sharing(scorer)
+        if obstacle is None:
+            return "shared"
+    if wanted != "auto":
+        raise ModelError(f"model.layout: {wanted} rows do not work with this model: {obstacle}; use auto or separate")
     return "separate"
 
 
 def known_obstacle_to_sharing(scorer: Scorer, longest: Longest | None) -> str | None:
     """Why a model's configuration keeps responses apart; None where it does not, and only trying tells the rest."""
     config = causal_lm(scorer.model).config.get_text_config()
-    if config._attn_implementation not in ("sdpa", "eager"):
+    if config._attn_implementation not in ("sdpa", "eager", NAME):
         return f"{config._attn_implementation} attention takes no custom mask"
-    return obstacle_of_window(config, longest)
+    return obstacle_of_window(config, None if longest is None else longest.shared)

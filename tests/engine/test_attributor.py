@@ -12,7 +12,7 @@ from alignkit.models.attribution import Attribution
 from alignkit.models.reference import Reference
 
 LOG_RATIO = Attribution("log_ratio")
-LAYOUTS = pytest.mark.parametrize("layout", ["shared", "separate"])
+LAYOUTS = pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
 
 
 def of(**gradient):

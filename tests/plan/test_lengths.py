@@ -37,6 +37,7 @@ def test_each_part_of_a_row_has_its_lengths():
 def test_the_shape_of_a_batch_is_that_of_its_layout():
     assert Laid("shared").shape(ROWS) == (3, 15)  # 7 + 4 + 4
     assert Laid("separate").shape(ROWS) == (6, 11)
+    assert Laid("packed").shape([*ROWS, ROWS[0]]) == (1, 13 + 23 + 9)  # the same prompt once
     # An anchor ends where the row's longest response does: 6, 5 and 4 tokens, of at most 5; 4 + 6 + 3 + 5 = 18.
     assert Laid("shared", 5).shape(ROWS) == (3, 19)
     assert Laid("shared", 5, ends=False).shape(ROWS) == (3, 20)

@@ -57,7 +57,7 @@ def test_rows_and_steps_are_the_run_s(planned):
     assert plan.lengths["total"].max == 44
     mean = sum(len(row.prompt) for row in planned.tables.train) / 40
     assert plan.tokens_per_step["prompt"] == pytest.approx(16 * mean)
-    assert (plan.parameters, plan.layout, plan.reference) == ({"total": 424192, "trained": 424192}, "shared", "copy")
+    assert (plan.parameters, plan.layout, plan.reference) == ({"total": 424192, "trained": 424192}, "packed", "copy")
 
 
 def test_the_memory_is_the_run_s(planned, recipe, tmp_path):
