@@ -51,12 +51,15 @@ def main() -> None:
     parser.add_argument("--cases", default="", help='only those whose name has this, such as "0.5 B, full, 1024"')
     parser.add_argument("--steps", type=int, default=4, help="timed steps")
     parser.add_argument("--tiny", action="store_true", help="tiny models, also without a GPU")
+    parser.add_argument("--check", action="store_true", help="only say whether there is a GPU")
     parser.add_argument("--trl", type=Path, help="Python of an environment with TRL; by default that of `make bench`")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/gpu.json", help="JSON file")
     options = parser.parse_args()
     if not (options.tiny or torch.cuda.is_available()):
         print("there is no GPU that torch can use; --tiny tries the benchmark itself on the CPU", file=sys.stderr)
         sys.exit(2)
+    if options.check:
+        return
     found = measure(options)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(found) + "\n")
