@@ -262,7 +262,7 @@ class _Loop:
     def _accumulate(self, number: int, share: Share, totals: Mapping[str, float]) -> list[MicroBatch]:
         """Adds up the gradient of this process's rows; the last micro-batch exchanges it between processes."""
         cut = Cut(self.config.micro_batch_size, self.config.micro_batch_tokens)
-        batches = share.micro_batches(cut, self.step.size)
+        batches = share.micro_batches(cut, self.step.meter)
         # DDP averages over processes, and the objective is the sum.
         factor = share.factor * self.accelerator.num_processes
         found = []

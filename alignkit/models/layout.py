@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy import ndarray
     from torch import Tensor
 
-Layout = Literal["shared", "separate"]
+Layout = Literal["packed", "shared", "separate"]
 
 
 @dataclass(frozen=True)
