@@ -49,7 +49,7 @@ def parts_of(cut: Cut | None, rows: Sequence[TokenRow], step: ObjectiveStep) -> 
     """The micro-batches of a step."""
     if cut is None:
         return [rows[start : start + 8] for start in range(0, len(rows), 8)]
-    return [*cut.by_length(rows, step.size)]
+    return [*cut.by_length(rows, step.meter)]
 
 
 def main(path: str) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alignkit.data.rows import TokenRow
 from alignkit.engine.method import Sizes
 from alignkit.engine.scoring import Scoring
 from alignkit.lazy import accelerate, torch
-from alignkit.models.layout import Example
 from alignkit.models.scorer import Want
 
 if TYPE_CHECKING:
@@ -31,17 +31,17 @@ def mean_mismatch(scoring: Scoring, batch: Sequence[TokenRow], sizes: Sizes) -> 
         return torch.zeros((), device=device)
     state: Any = accelerate.PartialState()  # mypy cannot tell the types of its attributes
     mine = range(state.process_index, len(batch), state.num_processes)
-    examples = [_joined(batch[i], batch[i - 1], sizes.max_length) for i in mine]
-    parts = sizes.cut.parts([len(one.prompt) + len(one.responses[0]) for one in examples])
-    differences = [_logratios(scoring, examples[part]).flatten() for part in parts]
+    rows = [_joined(batch[i], batch[i - 1], sizes.max_length) for i in mine]
+    parts = sizes.cut.parts(rows, scoring.laid.meter)
+    differences = [_logratios(scoring, rows[part]).flatten() for part in parts]
     totals: list[float] = accelerate.utils.gather_object([_total(differences)])
     return torch.tensor(sum(totals) / len(batch), device=device)
 
 
-def _joined(row: TokenRow, before: TokenRow, max_length: int) -> Example:
+def _joined(row: TokenRow, before: TokenRow, max_length: int) -> TokenRow:
     """The row's prompt with the other's response, cut where the two together would be longer than any row."""
     response = next(iter(before.responses.values()))
-    return Example(row.prompt, [response[: max(1, max_length - len(row.prompt))]])
+    return replace(row, responses={"mismatched": response[: max(1, max_length - len(row.prompt))]})
 
 
 def _total(parts: Sequence[Tensor]) -> float:
@@ -53,10 +53,10 @@ def _total(parts: Sequence[Tensor]) -> float:
 
 
 @torch.no_grad()
-def _logratios(scoring: Scoring, examples: Sequence[Example]) -> Tensor:
+def _logratios(scoring: Scoring, rows: Sequence[TokenRow]) -> Tensor:
     """[B, R, T] nats."""
     assert scoring.reference is not None, "mismatched responses are scored by a live reference"
-    batch = scoring.policy.collate(examples)
+    batch = scoring.policy.batch(rows)
     with scoring.autocast():
         policy_BRT = scoring.policy.scorer(batch, Want()).logp_BRT
         reference_BRT = scoring.reference.score(batch, Want()).logp_BRT

@@ -17,6 +17,7 @@ from alignkit.engine.scoring import Scoring
 from alignkit.errors import ModelError
 from alignkit.lazy import torch
 from alignkit.loop.step import Metrics, StepRows
+from alignkit.models.laid import Meter
 from alignkit.models.policy import ModelState
 from alignkit.scores import View
 
@@ -64,9 +65,9 @@ class ObjectiveStep:
         """What the losses are divided by, over the rows of the whole optimizer step."""
         return self.method.view.totals(rows, self.scoring.needs)
 
-    def size(self, row: TokenRow) -> int:
-        """Tokens of a row as it is laid out, an anchor as long as it may become: what every process knows."""
-        return self.scoring.laid.places([row])
+    def meter(self) -> Meter:
+        """Counts rows as they are laid out, an anchor as long as it may become: what every process knows."""
+        return self.scoring.laid.meter()
 
     def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
         """Draws anchors when a window of them begins, and takes the mean over the batch that KTO compares with."""

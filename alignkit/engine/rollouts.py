@@ -26,7 +26,6 @@ from alignkit.lazy import accelerate, torch
 from alignkit.lazy import numpy as np
 from alignkit.loop.order import part_of
 from alignkit.loop.step import StepRows
-from alignkit.models.layout import Example
 from alignkit.models.scorer import Want
 from alignkit.rewards.base import Sample
 from alignkit.rewards.judge import Judge, Tally
@@ -228,7 +227,7 @@ class Rollouts:
     def _scores(self, rows: Sequence[TokenRow], *, weigh: bool = False) -> Iterator[tuple[TokenScores, ...]]:
         """The scores of each micro-batch, without gradient."""
         scoring = self._scoring
-        for part in self._sizes.cut.parts([scoring.laid.places([row]) for row in rows]):
+        for part in self._sizes.cut.parts(rows, scoring.laid.meter):
             with torch.set_grad_enabled(weigh and bool(scoring.needs.attributions)):
                 responses = scoring.score(rows[part], weigh=weigh).responses
             yield responses
@@ -240,14 +239,15 @@ class Rollouts:
             return
         self._is_checked = bool(drawn)  # a process may have no prompts of the first drawing
         policy = self._scoring.policy
-        pairs = [(row.prompt, one) for row, several in zip(prompts, drawn, strict=True) for one in several]
+        several = [one for of_row in drawn for one in of_row]
+        rows = [_row(row, one.ids) for row, of_row in zip(prompts, drawn, strict=True) for one in of_row]
         worst = 0.0
         with self._scoring.autocast():
-            for part in self._sizes.cut.parts([len(prompt) + len(one.ids) for prompt, one in pairs]):
-                batch = policy.collate([Example(prompt, [one.ids]) for prompt, one in pairs[part]])
+            for part in self._sizes.cut.parts(rows, self._scoring.laid.meter):
+                batch = policy.batch(rows[part])
                 want = Want(temperature=self._drawing.sampler.temperature)
                 logp_BT = policy.scorer(batch, want).logp_BRT[:, 0].float().cpu().numpy()
-                for b, (_, one) in enumerate(pairs[part]):
+                for b, one in enumerate(several[part]):
                     found = float(np.abs(logp_BT[b, : len(one.ids)] - one.logp_T).max())
                     worst = max(worst, found, key=lambda value: (value != value, value))
         tolerance = self._scoring.tolerance

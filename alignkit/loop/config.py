@@ -36,7 +36,7 @@ class TrainingConfig(Section):
     micro_batch_tokens: int | None = Field(None, gt=0, le=MOST)
     """Most tokens in one forward pass of one process, instead of a number of examples: prompt and responses as they are
     laid out, padding and the most that an anchor may have included. An example that is longer goes alone. Null cuts
-    by `micro_batch_size`. Either way examples of like lengths go together."""
+    by `micro_batch_size`. Either way examples of one prompt and of like lengths go together."""
 
     learning_rate: float | None = Field(None, gt=0)
     """Peak learning rate; null means 5e-7 for all parameters, 5e-6 with LoRA."""

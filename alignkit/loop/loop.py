@@ -269,15 +269,13 @@ class _Loop:
         All processes must go through a model that is cut into pieces equally often: one that has fewer keeps the others
         company with its last.
         """
-        cut, processes = (
-            Cut(self.config.micro_batch_size, self.config.micro_batch_tokens),
-            self.accelerator.num_processes,
-        )
-        mine = [Share(rows, share.factor) for rows in share.micro_batches(cut, self.step.size)]
+        cut = Cut(self.config.micro_batch_size, self.config.micro_batch_tokens)
+        processes = self.accelerator.num_processes
+        mine = [Share(rows, share.factor) for rows in share.micro_batches(cut, self.step.meter)]
         if not is_sharded(self.step.module):
             return mine
         shares = (Share.of(batch, process, processes) for process in range(processes))
-        most = max(len(one.micro_batches(cut, self.step.size)) for one in shares)
+        most = max(len(one.micro_batches(cut, self.step.meter)) for one in shares)
         return mine + [Share(mine[-1].rows, factor=0.0)] * (most - len(mine))
 
     def _accumulate(self, number: int, parts: Sequence[Share], totals: Mapping[str, float]) -> list[MicroBatch]:

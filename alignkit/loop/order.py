@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SizeOf = Callable[[TokenRow], int]
-"""Tokens of a row, as it is laid out."""
+Meter = Callable[[TokenRow], int]
+"""Called with one row after the other, tells how many tokens all of them are together as they are laid out."""
 
 
 @lru_cache(maxsize=4)  # `prepare` looks ahead, often into the next epoch
@@ -67,36 +67,40 @@ class Cut:
     rows: int
     tokens: int | None = None
 
-    def parts(self, sizes: Sequence[int]) -> list[slice]:
+    def parts(self, rows: Sequence[TokenRow], meter: Callable[[], Meter]) -> list[slice]:
         """Consecutive parts, as few as there can be.
 
         Args:
-            sizes: tokens of each row, as laid out.
+            rows: in their order.
+            meter: gives one that begins at 0.
         """
-        starts, longest = [0][: len(sizes)], 0
-        for place, size in enumerate(sizes):
-            longest, number = max(longest, size), place - starts[-1] + 1
-            is_full = number > self.rows if self.tokens is None else number * longest > self.tokens
+        starts, together = [0][: len(rows)], meter()
+        for place, row in enumerate(rows):
+            number, tokens = place - starts[-1] + 1, together(row)
+            is_full = number > self.rows if self.tokens is None else tokens > self.tokens
             if is_full and number > 1:
-                starts, longest = [*starts, place], size
-        return [slice(start, stop) for start, stop in pairwise([*starts, len(sizes)])]
+                starts, together = [*starts, place], meter()
+                together(row)
+        return [slice(start, stop) for start, stop in pairwise([*starts, len(rows)])]
 
-    def by_length(self, rows: Sequence[TokenRow], size: SizeOf) -> list[tuple[TokenRow, ...]]:
+    def by_length(self, rows: Sequence[TokenRow], meter: Callable[[], Meter]) -> list[tuple[TokenRow, ...]]:
         """Rows of like lengths together, the longest first, when no gradient lies beside them yet.
 
         Args:
             rows: in any order, which is kept within a part.
-            size: tokens of a row, as laid out.
+            meter: gives one that begins at 0.
         """
-        sizes = [size(row) for row in rows]
-        order = _longest_first(sizes)
-        parts = self.parts([sizes[number] for number in order])
-        return [tuple(rows[number] for number in sorted(order[part])) for part in parts]
+        order = list(chain.from_iterable(_by_prompt(rows)))
+        parts = self.parts([rows[place] for place in order], meter)
+        return [tuple(rows[place] for place in sorted(order[part])) for part in parts]
 
 
-def _longest_first(sizes: Sequence[int]) -> list[int]:
-    """Places of the sizes, the largest first; of equal ones the earlier first."""
-    return sorted(range(len(sizes)), key=lambda place: -sizes[place])
+def _by_prompt(rows: Sequence[TokenRow]) -> list[list[int]]:
+    """Places of the rows, those of one prompt together, which may be computed once for all of them; longest first."""
+    groups: dict[bytes, list[int]] = {}
+    for place in sorted(range(len(rows)), key=lambda place: -rows[place].num_tokens):
+        groups.setdefault(rows[place].prompt.tobytes(), []).append(place)
+    return list(groups.values())
 
 
 @dataclass(frozen=True)
@@ -115,17 +119,20 @@ class Share:
     def of(cls, rows: Sequence[TokenRow], process: int, num_processes: int) -> Share:
         """Its part, or a row to keep the others company with.
 
-        Numbers of rows differ by at most one, and numbers of tokens by little, as the processes wait for the slowest:
-        the longest rows are dealt to one process after the other, the next ones in the opposite order, and so on.
+        The processes wait for the slowest, so each gets about as many tokens: the longest rows are dealt to one process
+        after the other, the next ones in the opposite order, and so on. Rows of one prompt stay together where there
+        are as many prompts for each process; otherwise the numbers of rows differ by at most one.
         """
-        there, back = range(num_processes), range(num_processes - 1, -1, -1)
-        dealt = zip(_longest_first([row.num_tokens for row in rows]), cycle(chain(there, back)), strict=False)
-        mine = sorted(number for number, taker in dealt if taker == process)
-        return cls(tuple(rows[number] for number in mine)) if mine else cls(tuple(rows[:1]), factor=0.0)
+        groups = _by_prompt(rows)
+        if len(groups) % num_processes:
+            groups = [[place] for place in sorted(range(len(rows)), key=lambda place: -rows[place].num_tokens)]
+        dealt = zip(groups, cycle(chain(range(num_processes), reversed(range(num_processes)))), strict=False)
+        mine = sorted(place for group, taker in dealt if taker == process for place in group)
+        return cls(tuple(rows[place] for place in mine)) if mine else cls(tuple(rows[:1]), factor=0.0)
 
-    def micro_batches(self, cut: Cut, size: SizeOf) -> list[tuple[TokenRow, ...]]:
+    def micro_batches(self, cut: Cut, meter: Callable[[], Meter]) -> list[tuple[TokenRow, ...]]:
         """The rows as they go through the model."""
-        return cut.by_length(self.rows, size)
+        return cut.by_length(self.rows, meter)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ The engine (`alignkit.engine.objective.ObjectiveStep`) is the implementation; te
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -54,8 +54,9 @@ class TrainingStep(Protocol):
         are logged under their names."""
         ...
 
-    def size(self, row: TokenRow) -> int:
-        """Most tokens that a row of a step is in a forward pass, padding aside: what micro-batches are cut by."""
+    def meter(self) -> Callable[[TokenRow], int]:
+        """Counts, beginning at 0, the tokens of a forward pass as one row after the other is added to it; at most,
+        where that is not known: every process must count the same. Micro-batches are cut by it."""
         ...
 
     def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:

@@ -31,6 +31,9 @@ class Laid:
     def shape(self, rows: Sequence[TokenRow]) -> tuple[int, int]:
         """(X, L) of the model's input, padding included."""
         sizes = [[*map(len, row.responses.values()), *([self.anchor(row)] if self.most_anchor else [])] for row in rows]
+        if self.layout == "packed":
+            prompts = {row.prompt.tobytes(): len(row.prompt) for row in rows}  # equal ones lie there once
+            return 1, sum(prompts.values()) + sum(map(sum, sizes))
         if self.layout == "shared":
             return len(rows), max(len(row.prompt) + sum(size) for row, size in zip(rows, sizes, strict=True))
         longest = max(len(row.prompt) + max(size) for row, size in zip(rows, sizes, strict=True))
@@ -53,3 +56,28 @@ class Laid:
     def mean_places(self, batches: Sequence[Sequence[TokenRow]]) -> float:
         """Of a batch, in the mean."""
         return sum(map(self.places, batches)) / len(batches)
+
+    def meter(self) -> Meter:
+        """Counts the places of rows that are called one after the other."""
+        return Meter(self)
+
+
+class Meter:
+    """`Laid.places` of all rows that it was called with.
+
+    Args:
+        laid: how they are laid out.
+    """
+
+    def __init__(self, laid: Laid) -> None:
+        self._laid = laid
+        self._prompts: set[bytes] = set()
+        self._rows = self._longest = self._sum = 0
+
+    def __call__(self, row: TokenRow) -> int:
+        """Places of this row and those before it."""
+        prompt, places = row.prompt.tobytes(), self._laid.places([row])
+        self._rows, self._longest = self._rows + 1, max(self._longest, places)
+        self._sum += places - (len(row.prompt) if prompt in self._prompts else 0)
+        self._prompts.add(prompt)
+        return self._sum if self._laid.layout == "packed" else self._rows * self._longest

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from alignkit.data.rows import TokenRow
 from alignkit.loop.config import TrainingConfig
-from alignkit.loop.order import Cut, DataOrder, SizeOf, planned_steps
+from alignkit.loop.order import Cut, DataOrder, Meter, planned_steps
 
 MOST_LOOKED_AT = 20_000
 """Micro-batches that are looked at; a longer run makes more of the same kind."""
@@ -38,20 +38,22 @@ class MicroBatches:
         return len(self.all) / len(self.first)
 
 
-def micro_batches(rows: Rows, config: TrainingConfig, seed: int, size: SizeOf, num_processes: int = 1) -> MicroBatches:
+def micro_batches(
+    rows: Rows, config: TrainingConfig, seed: int, meter: Callable[[], Meter], num_processes: int = 1
+) -> MicroBatches:
     """The micro-batches that a run makes.
 
     Args:
         rows: the training rows.
         config: how the loop runs.
         seed: of the order.
-        size: tokens of a row, as laid out.
+        meter: counts tokens, as laid out.
         num_processes: of which the first is looked at.
     """
     order, cut = DataOrder(rows, config.batch_size, seed), Cut(config.micro_batch_size, config.micro_batch_tokens)
     first, later = list[Rows](), list[Rows]()
     for step in range(planned_steps(config, len(rows))):
-        found = order.share(step, 0, num_processes).micro_batches(cut, size)
+        found = order.share(step, 0, num_processes).micro_batches(cut, meter)
         first.append(found[0])
         later += found[1:]
         if len(first) + len(later) >= MOST_LOOKED_AT:

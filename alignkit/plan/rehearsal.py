@@ -160,10 +160,8 @@ class _Rehearsal:
         self.batch_size = job.training.batch_size * of_each
         self.steps = planned_steps(job.training, len(tables.train), job.method.view.updates)
         training = job.training.model_copy(update={"batch_size": self.batch_size})
-        most = replace(self.laid, ends=False)
-        self.micro = micro_batches(
-            self.rows, training, job.method.seed, lambda row: most.places([row]), accelerator.num_processes
-        )
+        most, processes = replace(self.laid, ends=False), accelerator.num_processes
+        self.micro = micro_batches(self.rows, training, job.method.seed, most.meter, processes)
         self.most_places = self.laid.places(self.laid.largest(self.micro.all)[0])
 
     def _own_reference(self) -> Reference:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,17 @@ def make_rows(number: int) -> tuple[TokenRow, ...]:
         )
         for index in range(number)
     )
+
+
+class Padded:
+    """Rows of a batch times the longest of them."""
+
+    def __init__(self) -> None:
+        self.rows = self.longest = 0
+
+    def __call__(self, row: TokenRow) -> int:
+        self.rows, self.longest = self.rows + 1, max(self.longest, row.num_tokens)
+        return self.rows * self.longest
 
 
 class Bigram(nn.Module):
@@ -86,8 +97,8 @@ class ToyStep:
     def totals(self, rows: Sequence[TokenRow]) -> dict[str, float]:
         return {"examples": len(rows), "tokens": sum(len(row.responses["chosen"]) for row in rows)}
 
-    def size(self, row: TokenRow) -> int:
-        return row.num_tokens
+    def meter(self) -> Callable[[TokenRow], int]:
+        return Padded()
 
     def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
         self.prepared.append({key: [row.index for row in rows] for key, rows in coming.items()})

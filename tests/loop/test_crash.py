@@ -81,7 +81,7 @@ def test_two_processes_make_more_and_fewer_micro_batches():
     """What the test above relies on."""
     order, cut = DataOrder(make_rows(TWO_PROCESS_ROWS), 8, seed=3), Cut(4, TWO_PROCESS_TOKENS)
     shares = [[order.share(step, process, 2).rows for process in range(2)] for step in range(7)]
-    numbers = [[len(cut.by_length(rows, ToyStep().size)) for rows in share] for share in shares]
+    numbers = [[len(cut.by_length(rows, ToyStep().meter)) for rows in share] for share in shares]
     assert {one == other for one, other in numbers} == {True, False}
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
-from operator import attrgetter
 
 import numpy as np
 import pytest
-from loop_toy import make_config, make_rows
+from loop_toy import Padded, make_config, make_rows
 
 from alignkit.data.rows import TokenRow
 from alignkit.loop.order import Cut, DataOrder, Share, epoch_order, planned_steps
@@ -56,10 +56,11 @@ def test_a_process_without_rows_accompanies_the_first_row_at_no_weight():
     assert order.share(2, 7, 8) == Share((first,), 0.0)
 
 
-def sized(*sizes: int) -> list[TokenRow]:
-    """Rows of 1 prompt token and `size` - 1 response tokens, numbered from 0."""
+def sized(*sizes: int, prompts: Sequence[int] | None = None) -> list[TokenRow]:
+    """Rows of 1 prompt token, by default each another one, and `size` - 1 response tokens; numbered from 0."""
     ids = np.zeros(max(sizes), dtype=np.int32)
-    return [TokenRow(n, f"f:{n}", ids[:1], {"chosen": ids[1:size]}) for n, size in enumerate(sizes)]
+    first = [np.array([token]) for token in prompts or range(len(sizes))]
+    return [TokenRow(n, f"f:{n}", first[n], {"chosen": ids[1:size]}) for n, size in enumerate(sizes)]
 
 
 def test_shares_have_about_as_many_tokens():
@@ -72,25 +73,34 @@ def test_shares_have_about_as_many_tokens():
 
 def test_micro_batches_hold_rows_of_like_lengths_in_the_order_of_the_step():
     rows = sized(5, 9, 3, 8, 4, 7)
-    size = attrgetter("num_tokens")
-    assert [indices(part) for part in Cut(2).by_length(rows, size)] == [[1, 3], [0, 5], [2, 4]]
-    assert [indices(part) for part in Cut(4).by_length(rows, size)] == [[0, 1, 3, 5], [2, 4]]
-    assert [indices(part) for part in Cut(6).by_length(rows, size)] == [[0, 1, 2, 3, 4, 5]]
+    assert [indices(part) for part in Cut(2).by_length(rows, Padded)] == [[1, 3], [0, 5], [2, 4]]
+    assert [indices(part) for part in Cut(4).by_length(rows, Padded)] == [[0, 1, 3, 5], [2, 4]]
+    assert [indices(part) for part in Cut(6).by_length(rows, Padded)] == [[0, 1, 2, 3, 4, 5]]
 
 
 def test_tokens_of_a_micro_batch_count_padding():
     """Of 9 8 7 5 4 3 at most 16 places: 9 alone, as 2 x 9 are 18; 2 x 8; 3 x 5. With 8, 9 goes alone too."""
     rows = sized(5, 9, 3, 8, 4, 7)
-    size = attrgetter("num_tokens")
-    assert [indices(part) for part in Cut(1, 16).by_length(rows, size)] == [[1], [3, 5], [0, 2, 4]]
-    assert [indices(part) for part in Cut(1, 8).by_length(rows, size)] == [[1], [3], [5], [0], [2, 4]]
-    assert [indices(part) for part in Cut(1, 54).by_length(rows, size)] == [[0, 1, 2, 3, 4, 5]]
+    assert [indices(part) for part in Cut(1, 16).by_length(rows, Padded)] == [[1], [3, 5], [0, 2, 4]]
+    assert [indices(part) for part in Cut(1, 8).by_length(rows, Padded)] == [[1], [3], [5], [0], [2, 4]]
+    assert [indices(part) for part in Cut(1, 54).by_length(rows, Padded)] == [[0, 1, 2, 3, 4, 5]]
 
 
 def test_consecutive_parts_are_as_full_as_they_can_be():
-    assert Cut(2).parts([1, 2, 3]) == [slice(0, 2), slice(2, 3)]
-    assert Cut(2, 6).parts([1, 2, 3, 1]) == [slice(0, 2), slice(2, 4)]  # 3 x 3 would be 9
-    assert Cut(2, 6).parts([]) == []
+    rows = sized(2, 3, 4, 2)
+    assert Cut(2).parts(rows[:3], Padded) == [slice(0, 2), slice(2, 3)]
+    assert Cut(2, 8).parts(rows, Padded) == [slice(0, 2), slice(2, 4)]  # 3 x 4 would be 12
+    assert Cut(2, 8).parts([], Padded) == []
+
+
+def test_rows_of_one_prompt_stay_together():
+    """In a micro-batch, where the prompt may be computed once, and in a share: two prompts for two processes. Of three
+    prompts the rows are dealt: by length 9 8 7 6 5 4 to processes 0 1 1 0 0 1."""
+    rows = sized(9, 7, 5, 8, 6, 4, prompts=[1, 1, 1, 2, 2, 2])
+    assert [indices(part) for part in Cut(3).by_length(rows, Padded)] == [[0, 1, 2], [3, 4, 5]]
+    assert [indices(Share.of(rows, process, 2).rows) for process in range(2)] == [[0, 1, 2], [3, 4, 5]]
+    apart = sized(9, 7, 5, 8, 6, 4, prompts=[1, 1, 1, 2, 2, 3])
+    assert [indices(Share.of(apart, process, 2).rows) for process in range(2)] == [[0, 2, 4], [1, 3, 5]]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,14 @@ def test_the_shape_of_a_batch_is_that_of_its_layout():
     assert Laid("shared", 5).predicted(ROWS) == 23 + 5 + 5 + 4
 
 
+def test_rows_are_counted_one_after_the_other():
+    several = [*ROWS, ROWS[0]]
+    for layout in ("packed", "shared", "separate"):
+        laid = Laid(layout, 5, ends=False)
+        count = laid.meter()
+        assert [count(one) for one in several] == [laid.places(several[:number]) for number in (1, 2, 3, 4)]
+
+
 def test_the_largest_is_named_twice_where_another_has_more_responses():
     long, wide = [row(0, 1, 9, 9)], [row(1, 30, 1, 1)]
     assert Laid("shared").largest([long, wide]) == [wide, long]
@@ -53,7 +61,7 @@ def test_the_largest_is_named_twice_where_another_has_more_responses():
 def test_micro_batches_are_the_run_s():
     """Two epochs of 2 + 1 rows, one at a time: the longer one of a step comes first."""
     config = TrainingConfig(steps=4, batch_size=2, micro_batch_size=1)
-    found = micro_batches(ROWS, config, 0, lambda row: row.num_tokens)
+    found = micro_batches(ROWS, config, 0, Laid("shared").meter)
     assert [len(rows) for rows in found.all] == [1] * 6
     assert (len(found.first), len(found.later), found.per_step) == (4, 2, 1.5)
     first, later = found.first[0][0], found.later[0][0]
@@ -64,5 +72,5 @@ def test_micro_batches_are_the_run_s():
 def test_micro_batches_are_cut_by_tokens_where_the_run_cuts_so():
     """Rows of 13, 8 and 15 tokens: 15 alone, then 13 and 8, which are 26 with padding."""
     config = TrainingConfig(steps=1, batch_size=3, micro_batch_tokens=26)
-    found = micro_batches(ROWS, config, 0, lambda row: row.num_tokens)
+    found = micro_batches(ROWS, config, 0, Laid("shared").meter)
     assert [sorted(row.index for row in rows) for rows in found.all] == [[2], [0, 1]]
