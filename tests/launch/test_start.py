@@ -93,5 +93,5 @@ def test_an_end_is_told_where_no_process_has(monkeypatch, capsys, exitcode, is_t
 def test_two_processes_do_not_share_a_gpu(monkeypatch):
     monkeypatch.setattr("torch.accelerator.device_count", lambda: 2)
     placement = Placement(3)
-    with pytest.raises(LaunchError, match=r"^--processes 3: expected at most 2, one to each GPU that is here$"):
+    with pytest.raises(LaunchError, match=r"^--processes 3: expected at most 2, one to each GPU of this machine$"):
         start.start(start.words(placement, []), {}, placement, start.Wish())
