@@ -189,11 +189,12 @@ def _likeliest(logits_NV: Tensor, count: int) -> Tensor:
     if vocabulary < 8 * count:
         return _largest(logits_NV, count)
     missing = -vocabulary % width
-    blocks_NCW = torch.nn.functional.pad(logits_NV, (0, missing), value=-torch.inf).unflatten(-1, (-1, width))
+    blocks_NCW = torch.nn.functional.pad(logits_NV, (0, missing), value=-torch.inf).view(len(logits_NV), -1, width)
     block_NK = _largest(blocks_NCW.amax(-1), count).sort(dim=-1).values
     ids_NK = (block_NK[..., None] * width + torch.arange(width, device=logits_NV.device)).flatten(1)
     chosen_NKW = blocks_NCW.gather(1, block_NK[..., None].expand(-1, -1, width))
-    return ids_NK.gather(-1, _largest(chosen_NKW.flatten(1), count))
+    found_NK: Tensor = ids_NK.gather(-1, _largest(chosen_NKW.flatten(1), count))
+    return found_NK
 
 
 def _largest(values_NV: Tensor, count: int) -> Tensor:
