@@ -29,6 +29,10 @@ Sampled = tuple["ndarray", "ndarray"]
 READ_TOGETHER = 8_192
 """Most tokens, padding included, that are read in one forward pass."""
 
+DRAWN_TOGETHER = 2**20
+"""Most probabilities that exist at once: what is larger than a few megabytes the host's memory allocator asks for anew
+each time, which takes five times as long as the draw."""
+
 TOKENS_PER_LOOK = 8
 """On an accelerator, tokens between two looks at which rows have ended; each look waits for the device."""
 
@@ -70,6 +74,13 @@ def padded(prompts: Sequence[ndarray], pad_id: int) -> tuple[ndarray, ndarray]:
 
 def drawn(draw: Draw, logits_NV: Tensor, uniform_N: Tensor) -> tuple[Tensor, Tensor]:
     """[N] tokens, and their log-probs at the draw's temperature, before its top-k and top-p."""
+    number = max(1, DRAWN_TOGETHER // logits_NV.shape[-1])
+    parts = zip(logits_NV.split(number), uniform_N.split(number), strict=True)  # type: ignore[no-untyped-call]
+    tokens, logps = zip(*(_drawn(draw, *part) for part in parts), strict=True)
+    return torch.cat(tokens), torch.cat(logps)
+
+
+def _drawn(draw: Draw, logits_NV: Tensor, uniform_N: Tensor) -> tuple[Tensor, Tensor]:
     probability_NV = draw.probabilities(logits_NV)
     token_N = draw.among(probability_NV, uniform_N) if draw.top_k is None else draw(logits_NV, uniform_N)
     return token_N, probability_NV.gather(-1, token_N[:, None]).squeeze(-1).log()
@@ -198,7 +209,7 @@ class Decoding:
         per_look = 1 if device.type == "cpu" else TOKENS_PER_LOOK
         for t in range(self.max_new_tokens):
             broken = broken | is_broken(logits_NV)
-            if self.with_logps:
+            if self.with_logps or self.draw.top_k is None:
                 token_N, logp_BT[row_N, t] = drawn(self.draw, logits_NV, rows.uniform_NT[:, t])
             else:
                 token_N = self.draw(logits_NV, rows.uniform_NT[:, t])
