@@ -29,10 +29,14 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], config: TrainingConfi
     values = list(parameters.values())
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(values, lr=config.learning_rate)
+    settings: dict[str, Any] = {"lr": config.learning_rate, "betas": config.betas, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw_8bit":
-        return adamw_8bit(values, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
-    kind = SplitAdamW if config.parameters == "bf16" else torch.optim.AdamW
-    return kind(values, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
+        return adamw_8bit(values, **settings)
+    if config.parameters == "bf16":
+        return SplitAdamW(values, **settings)
+    # One pass over parameters, gradients and moments instead of one for each operation, and no copies of them.
+    fused = all(value.device.type in ("cpu", "cuda") for value in values)
+    return torch.optim.AdamW(values, fused=fused or None, **settings)
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
