@@ -55,7 +55,7 @@ def insist_on_the_same(one: Path, other: Path) -> None:
         first, second = (weights_of(folder / part) for folder in (one, other))
         assert first.keys() == second.keys()
         for name, tensor in first.items():
-            torch.testing.assert_close(second[name], tensor, rtol=0, atol=1e-5)
+            torch.testing.assert_close(second[name], tensor, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["dpo", "tidpo", "lora", "recomputed", "kto", "grpo", "offload"])
@@ -110,6 +110,6 @@ def test_another_number_of_processes_goes_on(runs: Path, name: str) -> None:
         assert shared == pytest.approx(single, rel=1e-3, abs=1e-5)
     weights = weights_of(runs / name / "final")
     for key, tensor in weights_of(runs / "tidpo" / "final").items():
-        torch.testing.assert_close(weights[key], tensor, rtol=0, atol=1e-5)
+        torch.testing.assert_close(weights[key], tensor, rtol=0, atol=1e-4)
     record = json.loads((runs / name / "run.json").read_text())
     assert "parallel.strategy" in record["resumed"][0]["changes"]
