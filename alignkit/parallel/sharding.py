@@ -38,7 +38,7 @@ def shard(
     sizes = {"replicate": config.replicate} if config.replicate > 1 else {}
     sizes["shard"] = config.shard or processes // config.replicate
     mesh = device_mesh.init_device_mesh(device.type, tuple(sizes.values()), mesh_dim_names=tuple(sizes))
-    precision = fsdp.MixedPrecisionPolicy(torch.bfloat16 if bf16 else None, torch.float32 if bf16 else None)
+    precision = fsdp.MixedPrecisionPolicy(torch.bfloat16 if bf16 else None, torch.float32)
     offload = fsdp.CPUOffloadPolicy(pin_memory=device.type != "cpu") if config.offload else fsdp.OffloadPolicy()
     _insist(module, layers)
     try:
