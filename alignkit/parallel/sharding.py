@@ -63,14 +63,14 @@ def _insist(module: nn.Module, layers: Sequence[nn.Module]) -> None:
 
 
 def units(module: nn.Module) -> list[FSDPModule]:
-    """The units of a module, itself among them; none of one that is not cut."""
-    # Nobody has to load what cuts modules to see that one is not.
-    return [one for one in module.modules() if hasattr(one, "set_reshard_after_forward")]  # type: ignore[misc]
+    """The units of a module, itself first; none of one that is not cut."""
+    return [one for one in module.modules() if is_sharded(one)] if is_sharded(module) else []  # type: ignore[misc]
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether `shard` was called with it."""
-    return bool(units(module))
+    """Whether a module is a unit, such as one that `shard` was called with."""
+    # Nobody has to load what cuts modules to see that one is not.
+    return hasattr(module, "set_reshard_after_forward")
 
 
 def _settle(module: nn.Module) -> None:
