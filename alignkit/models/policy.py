@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from alignkit.data.rows import TokenRow
 from alignkit.errors import CheckpointError, ModelError
@@ -17,7 +17,7 @@ from alignkit.models.lengths import Longest, notes_on_length, obstacle_of_window
 from alignkit.models.loading import loading
 from alignkit.models.probe import find_transform, obstacle_to_sharing, require_causal, require_steady
 from alignkit.models.scorer import Scorer, causal_lm
-from alignkit.parallel.sharding import full_state
+from alignkit.parallel.sharding import ModelState, full_state
 from alignkit.parallel.tensors import device_of
 from alignkit.records.files import staged
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from alignkit.models.scorer import Model
-
-ModelState: TypeAlias = "dict[str, Tensor] | None"
-"""Name in the model -> value, whole, on the CPU; None of a model that each process holds whole."""
 
 
 @dataclass(frozen=True)

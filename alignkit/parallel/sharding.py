@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alignkit.errors import ModelError
 from alignkit.lazy import checkpoint_state, device_mesh, fsdp, torch
@@ -17,6 +17,9 @@ from alignkit.parallel.config import ParallelConfig
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.distributed.fsdp import FSDPModule
+
+ModelState: TypeAlias = "dict[str, Tensor] | None"
+"""Name of a parameter or buffer -> value, whole, on the CPU; None of a module that each process holds whole."""
 
 
 def shard(
@@ -125,7 +128,7 @@ def _whole(module: nn.Module) -> Iterator[None]:
         _settle(module)
 
 
-def full_state(module: nn.Module, *, trained_only: bool) -> dict[str, Tensor] | None:
+def full_state(module: nn.Module, *, trained_only: bool) -> ModelState:
     """All parameters and buffers of a module by name, whole, on the CPU of the main process; every process takes part.
 
     Args:
