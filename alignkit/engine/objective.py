@@ -18,7 +18,7 @@ from alignkit.errors import ModelError
 from alignkit.lazy import torch
 from alignkit.loop.step import Metrics, StepRows
 from alignkit.models.laid import Meter
-from alignkit.models.policy import ModelState
+from alignkit.parallel.sharding import ModelState
 from alignkit.scores import View
 
 if TYPE_CHECKING:

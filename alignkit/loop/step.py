@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from alignkit.data.rows import TokenRow
+from alignkit.parallel.sharding import ModelState
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -83,11 +84,11 @@ class TrainingStep(Protocol):
         """Puts `state` back; several where another number of processes goes on, those of all the processes before."""
         ...
 
-    def model_state(self) -> dict[str, Tensor] | None:
+    def model_state(self) -> ModelState:
         """What `save_model` needs beside the plain module, in the main process: called on every process before it."""
         ...
 
-    def save_model(self, folder: Path, state: dict[str, Tensor] | None) -> None:
+    def save_model(self, folder: Path, state: ModelState) -> None:
         """Writes the plain module to `folder`, which does not exist yet, so that it can be loaded by itself."""
         ...
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 from alignkit.data.rows import TokenRow
 from alignkit.errors import CheckpointError, ModelError
@@ -24,7 +24,7 @@ from alignkit.models.probe import (
     require_steady,
 )
 from alignkit.models.scorer import Scorer, causal_lm
-from alignkit.parallel.sharding import full_state
+from alignkit.parallel.sharding import ModelState, full_state
 from alignkit.parallel.tensors import device_of
 from alignkit.records.files import staged
 
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from alignkit.models.scorer import Model
 
 Parameters = Literal["fp32", "bf16"]
-
-ModelState: TypeAlias = "dict[str, Tensor] | None"
-"""Name in the model -> value, whole, on the CPU; None of a model that each process holds whole."""
 
 LOGITS = 2**26
 """Logits that exist at once where a recipe leaves it open; 256 MiB."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alignkit.errors import ModelError
 from alignkit.lazy import checkpoint_state, device_mesh, fsdp, torch
@@ -17,6 +17,9 @@ from alignkit.parallel.config import ParallelConfig
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.distributed.fsdp import FSDPModule
+
+ModelState: TypeAlias = "dict[str, Tensor] | None"
+"""Name of a parameter or buffer -> value, whole, on the CPU; None of a module that each process holds whole."""
 
 
 def shard(
@@ -38,7 +41,7 @@ def shard(
     sizes = {"replicate": config.replicate} if config.replicate > 1 else {}
     sizes["shard"] = config.shard or processes // config.replicate
     mesh = device_mesh.init_device_mesh(device.type, tuple(sizes.values()), mesh_dim_names=tuple(sizes))
-    precision = fsdp.MixedPrecisionPolicy(torch.bfloat16 if bf16 else None, torch.float32 if bf16 else None)
+    precision = fsdp.MixedPrecisionPolicy(torch.bfloat16 if bf16 else None, torch.float32)
     offload = fsdp.CPUOffloadPolicy(pin_memory=device.type != "cpu") if config.offload else fsdp.OffloadPolicy()
     _insist(module, layers)
     try:
@@ -63,14 +66,14 @@ def _insist(module: nn.Module, layers: Sequence[nn.Module]) -> None:
 
 
 def units(module: nn.Module) -> list[FSDPModule]:
-    """The units of a module, itself among them; none of one that is not cut."""
-    # Nobody has to load what cuts modules to see that one is not.
-    return [one for one in module.modules() if hasattr(one, "set_reshard_after_forward")]  # type: ignore[misc]
+    """The units of a module, itself first; none of one that is not cut."""
+    return [one for one in module.modules() if is_sharded(one)] if is_sharded(module) else []  # type: ignore[misc]
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether `shard` was called with it."""
-    return bool(units(module))
+    """Whether a module is a unit, such as one that `shard` was called with."""
+    # Nobody has to load what cuts modules to see that one is not.
+    return hasattr(module, "set_reshard_after_forward")
 
 
 def _settle(module: nn.Module) -> None:
@@ -125,7 +128,7 @@ def _whole(module: nn.Module) -> Iterator[None]:
         _settle(module)
 
 
-def full_state(module: nn.Module, *, trained_only: bool) -> dict[str, Tensor] | None:
+def full_state(module: nn.Module, *, trained_only: bool) -> ModelState:
     """All parameters and buffers of a module by name, whole, on the CPU of the main process; every process takes part.
 
     Args:

@@ -73,9 +73,10 @@ def gathered(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
 
 
 def _whole(tensor: DTensor) -> Tensor:
-    on_device: DTensor = tensor.to(tensor.device_mesh.device_type)  # type: ignore[assignment]
+    sent = torch.int32 if tensor.dtype == torch.int16 else tensor.dtype  # no backend sends int16
+    on_device: DTensor = tensor.to(tensor.device_mesh.device_type, sent)  # type: ignore[assignment]
     whole: Tensor = on_device.full_tensor()
-    return whole.cpu()
+    return whole.to("cpu", tensor.dtype)
 
 
 def like(tensor: Tensor, whole: Tensor) -> Tensor:

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from numpy import ndarray
 
     import alignkit.models.scorer as scorer
-    from alignkit.models.policy import ModelState, Policy
+    from alignkit.models.policy import Policy
     from alignkit.models.scorer import Model
+    from alignkit.parallel.sharding import ModelState
 else:
     scorer = LazyModule("alignkit.models.scorer")
 

@@ -55,13 +55,20 @@ def insist_on_the_same(one: Path, other: Path) -> None:
         first, second = (weights_of(folder / part) for folder in (one, other))
         assert first.keys() == second.keys()
         for name, tensor in first.items():
-            torch.testing.assert_close(second[name], tensor, rtol=0, atol=1e-5)
+            torch.testing.assert_close(second[name], tensor, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["dpo", "tidpo", "lora", "recomputed", "kto", "grpo", "offload"])
 def test_two_processes_with_pieces_train_as_one(runs: Path, name: str) -> None:
     """Attribution, anchors and rollouts, live reference and adapter off, KL and samples, clipping, short batches."""
     insist_on_the_same(runs / f"{name}.one", runs / name)
+
+
+def test_in_bf16_the_gradient_is_that_of_one_process(runs: Path) -> None:
+    """bf16 copies of the pieces instead of operations that cast: the same, up to what 8 bits of a number say."""
+    (one, after_one), (other, after_other) = (metrics_of(runs / name) for name in ("half.one", "half"))
+    assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=5e-3)
+    assert after_other["loss"] == pytest.approx(after_one["loss"], rel=2e-2)
 
 
 def test_four_processes_in_two_groups_train_as_one(runs: Path) -> None:
@@ -110,6 +117,6 @@ def test_another_number_of_processes_goes_on(runs: Path, name: str) -> None:
         assert shared == pytest.approx(single, rel=1e-3, abs=1e-5)
     weights = weights_of(runs / name / "final")
     for key, tensor in weights_of(runs / "tidpo" / "final").items():
-        torch.testing.assert_close(weights[key], tensor, rtol=0, atol=1e-5)
+        torch.testing.assert_close(weights[key], tensor, rtol=0, atol=1e-4)
     record = json.loads((runs / name / "run.json").read_text())
     assert "parallel.strategy" in record["resumed"][0]["changes"]
