@@ -28,8 +28,13 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], config: TrainingConfi
         return torch.optim.RMSprop(values, lr=config.learning_rate)
     # One pass over parameters, gradients and moments instead of one for each operation, and no copies of them.
     fused = all(value.device.type in ("cpu", "cuda") for value in values)
-    decays = {"betas": config.betas, "weight_decay": config.weight_decay}
-    return torch.optim.AdamW(values, lr=config.learning_rate, fused=fused or None, **decays)
+    return torch.optim.AdamW(
+        values,
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=fused or None,
+    )
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
