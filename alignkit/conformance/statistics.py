@@ -64,11 +64,13 @@ def _leaves_the_reference(statistic: Statistic) -> Iterator[str]:
 
 
 def _has_finite_gradients(statistic: Statistic) -> Iterator[str]:
-    """has finite gradients, where it has any"""
+    """has finite gradients, where it has any, and says so where it has none"""
     logits_NV = _logits(0, 20.0).requires_grad_()
     found_N = _reduced(statistic, logits_NV, _logits(1, 20.0))
     if found_N.requires_grad and not torch.isfinite(torch.autograd.grad(found_N.sum(), [logits_NV])[0]).all():
         yield "its gradient by the logits is not finite"
+    if found_N.requires_grad and not statistic.has_gradient:
+        yield "says 'has_gradient = False', which cuts the gradient that it has; leave it out, or detach the logits"
 
 
 def _is_a_key(statistic: Statistic) -> Iterator[str]:

@@ -373,9 +373,19 @@ class Leaky(Statistic):
         return (vocabulary.logits_NV - vocabulary._reference_logits_NV).square().sum(-1)
 
 
+class Cut(Statistic):
+    """surprise at the likeliest token, nats."""
+
+    has_gradient = False
+
+    def reduce(self, vocabulary):
+        return vocabulary.logp_NV.amax(-1).neg()
+
+
 @pytest.mark.parametrize(
     ("cls", "sentence"),
     [
+        (Cut, "says 'has_gradient = False', which cuts the gradient that it has; "),
         (Future, "value at position 0 without the positions before and after it: "),
         (Unbounded, "gives -"),
         (Leaky, "a gradient flows into the reference; read it as vocabulary.reference_NV"),

@@ -161,6 +161,12 @@ class TestBuildPolicy:
             policy_of(peft.get_peft_model(llama(), config))
 
 
+def test_a_chunk_of_the_head_is_sized_by_the_vocabulary() -> None:
+    """256 MiB of float32 logits, unless the recipe says how many tokens."""
+    assert policy_of(llama()).scorer.head_chunk == 2**26 // VOCABULARY
+    assert policy_of(llama(), head_chunk=3).scorer.head_chunk == 3
+
+
 def test_dropout_is_off_in_training_mode_too() -> None:
     """Modules, attention's own probability, whole layers that OPT skips, what Falcon reads from its configuration, and
     the noise of Mixtral's router."""
