@@ -41,6 +41,23 @@ test-quant: .venv/installed-dev
 test-peer: .venv/installed-dev
 	$(BIN)/python -m pytest -m peer tests/peer
 
+# The price of a step beside TRL, which it installs as test-peer does; some 30 minutes of one core, then docs/performance.md.
+bench: .venv/installed-dev
+	$(BIN)/python benchmarks/peer_environment.py
+	for vocabulary in 8192 131072; do for what in "" --memory; do \
+		$(BIN)/python benchmarks/price.py --vocabulary $$vocabulary $$what || exit 1; done; done
+	$(BIN)/python benchmarks/price.py --on-policy
+	for curve in prompt response pairs vocabulary parameters; do \
+		$(BIN)/python benchmarks/price.py --curve $$curve || exit 1; done
+	$(BIN)/python benchmarks/pricing/page.py
+
+# The same for a GPU: DPO, TI-DPO and GRPO of 0.5 and 3 billion parameters.
+bench-gpu: .venv/installed-dev
+	$(BIN)/python benchmarks/gpu.py --check
+	$(BIN)/python benchmarks/peer_environment.py
+	$(BIN)/python benchmarks/gpu.py
+	$(BIN)/python benchmarks/pricing/page.py
+
 # Installs yaml-language-server with npm (some 30 MB) and asks it about recipes; needs node.
 test-editor: .venv/installed-dev
 	$(BIN)/python -m pytest -m editor tests/editor

@@ -132,7 +132,7 @@ class ServerError(AlignkitError, OSError):
 
 
 class LaunchError(AlignkitError, ValueError):
-    """The processes of a run cannot be started, or not together."""
+    """The processes of a run cannot be started, do not find each other, or do not work on the same thing."""
 
 
 class CheckpointError(AlignkitError, OSError):

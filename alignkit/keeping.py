@@ -131,8 +131,9 @@ class Keeper:
 
     def save(self, prepared: Prepared, before: Mapping[str, float]) -> None:
         """Saves the model, with a card that does not know yet what came of it."""
+        state = prepared.parts.policy.state()
         if self.folder:
-            prepared.parts.policy.save(self.folder.final)
+            prepared.parts.policy.save(self.folder.final, state)
             write_card(self.folder.final, _card(prepared.parts, self.folder, before))
 
     def finish(self, prepared: Prepared, before: Mapping[str, float], after: Mapping[str, float]) -> None:

@@ -33,10 +33,14 @@ __all__ = [
     "accelerate",
     "adamw",
     "bitsandbytes",
+    "checkpoint_state",
     "datasets",
+    "device_mesh",
     "dispatching",
+    "distributed_tensor",
     "fake_tensors",
     "flops",
+    "fsdp",
     "hub_errors",
     "huggingface_hub",
     "huggingface_hub_bars",
@@ -80,6 +84,10 @@ if TYPE_CHECKING:
     import tokenizers as tokenizers
     import torch as torch
     import torch._subclasses.fake_tensor as fake_tensors
+    import torch.distributed.checkpoint.state_dict as checkpoint_state
+    import torch.distributed.device_mesh as device_mesh
+    import torch.distributed.fsdp as fsdp
+    import torch.distributed.tensor as distributed_tensor
     import torch.optim.adamw as adamw
     import torch.utils._python_dispatch as dispatching
     import torch.utils._pytree as pytree
@@ -91,10 +99,14 @@ else:
     accelerate = LazyModule("accelerate")
     adamw = LazyModule("torch.optim.adamw")
     bitsandbytes = LazyModule("bitsandbytes")
+    checkpoint_state = LazyModule("torch.distributed.checkpoint.state_dict")
     datasets = LazyModule("datasets")
+    device_mesh = LazyModule("torch.distributed.device_mesh")
     dispatching = LazyModule("torch.utils._python_dispatch")
+    distributed_tensor = LazyModule("torch.distributed.tensor")
     fake_tensors = LazyModule("torch._subclasses.fake_tensor")
     flops = LazyModule("torch.utils.flop_counter")
+    fsdp = LazyModule("torch.distributed.fsdp")
     hub_errors = LazyModule("huggingface_hub.errors")
     huggingface_hub = LazyModule("huggingface_hub")
     huggingface_hub_bars = LazyModule("huggingface_hub.utils.tqdm")

@@ -35,6 +35,8 @@ def quiet_libraries() -> Iterator[None]:
             warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
             # A base in a GGUF file has none; its vocabulary is never changed.
             warnings.filterwarnings("ignore", "Could not find a config file in .*gguf", UserWarning)
+            # Scores are views; nothing here writes into them.
+            warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
             yield
     finally:
         ours.set_verbosity(before)

@@ -9,7 +9,7 @@ from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -22,7 +22,7 @@ from alignkit.data.tokenising import template_fingerprint
 from alignkit.determinism import deterministic
 from alignkit.engine.objective import ObjectiveStep
 from alignkit.engine.rollouts import Rollouts
-from alignkit.engine.setup import build_scoring, longest_rows
+from alignkit.engine.setup import build_scoring, longest_rows, shard_models
 from alignkit.engine.workbench import SideRuns
 from alignkit.evaluation.evaluate import Evaluation
 from alignkit.keeping import Keeper, Whole, keeping
@@ -131,7 +131,7 @@ def _real_run(
             return path
         progress = partial(Progress, display=display)
         side = SideRuns(path / "contrast", keeper.begin, keeper.note, progress, keeper.goes_on_with)
-        _check_drawing(loaded.recipe)
+        _check_before(loaded.recipe)
         show_begun(console, loaded, str(path))
         parts = load_parts(loaded, path, path / "dropped.jsonl" if keeper.folder else None, Banner(console))
         try:
@@ -155,7 +155,7 @@ def _real_run(
 def _dry_run(console: Console, loaded: LoadedRecipe) -> None:
     """The plan and a row first, then what can be checked on a few rows."""
     same_work(loaded)
-    _check_drawing(loaded.recipe)
+    _check_before(loaded.recipe)
     show_begun(console, loaded, "none: dry run")
     parts = load_parts(loaded, Path("."), None, Banner(console))
     console.print(preview(parts.tables.train[0], parts.policy.tokenizer))
@@ -181,8 +181,11 @@ def _settings(loaded: LoadedRecipe | LoadedPipeline) -> dict[str, object]:
     return {dotted(key): value for key, value in leaves(loaded.tree())}
 
 
-def _check_drawing(recipe: Recipe) -> None:
-    """What draws and scores responses is asked before data and model are loaded, which may take long."""
+def _check_before(recipe: Recipe) -> None:
+    """The processes, and what draws and scores responses, are asked before data and model are loaded, which may take
+    long."""
+    state: Any = accelerate.PartialState()  # mypy cannot tell the types of its attributes
+    recipe.parallel.check(state.num_processes, recipe.training.batch_size)
     recipe.evaluation.check()
     for reward in recipe.rewards:
         reward.check()
@@ -258,6 +261,8 @@ def prepare(parts: Parts, side: SideRuns, judge: Judge, folder: Path | None = No
     """
     recipe, tables = parts.loaded.recipe, parts.tables
     setup = build_scoring(parts.job, parts.policy, tables, parts.fingerprints, parts.accelerator, side)
+    if recipe.parallel.strategy == "fsdp" and parts.accelerator.num_processes > 1:  # one process looks into the run
+        shard_models(setup.scoring, recipe.parallel, parts.accelerator)
     draws = parts.job.method.drawing is not None
     rollouts = Rollouts(setup.scoring, parts.job.sizes, tables.train, judge, folder) if draws else None
     step = ObjectiveStep(setup.scoring, parts.job.sizes, rollouts)

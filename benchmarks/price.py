@@ -25,7 +25,7 @@ from typing import Any
 
 import peer_environment
 from pricing.curves import CURVES, curve
-from pricing.job import GROUP, LONGEST, WARM_UP, Job, Shape, sizes
+from pricing.job import GROUP, WARM_UP, Job, Shape, sizes
 from pricing.machine import machine, versions
 from pricing.making import real_job
 from pricing.tables import markdown
@@ -85,7 +85,7 @@ def measure(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         if options.on_policy:
             job = made(folder, options, WARM_UP + 6)
             counts = dict.fromkeys(wanted(options.variants, ON_POLICY, pythons), WARM_UP + 6)
-            sampled = {"responses": GROUP, "longest": LONGEST}
+            sampled = {"responses": GROUP, "longest": job.longest}
             return "on-policy", of(job, "on-policy") | sampled | {"steps": in_turns(job, counts, pythons)}
         if options.profile:
             job, variant = made(folder, options, WARM_UP + 2), options.profile

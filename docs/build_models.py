@@ -39,9 +39,10 @@ What is tried, each exactly and in the precision of the run:
 - **Head.** Hidden states before the LM head are those of the model's own forward pass, and a known vector in place of
   the head's output comes out bent as the configuration says (a cap, a factor). Otherwise the model is refused.
 - **Causality.** The hidden states of a prompt have no gradient by later tokens.
-- **Shared rows.** One response's hidden states have no gradient by the other response, positions can restart after the
-  prompt, and log-probs agree with the model's own. Otherwise each response gets its own row (`layout: separate`): the
-  same numbers, the prompt computed once per response.
+- **Packed rows.** The hidden states of a prompt or response have no gradient by others, positions can restart after the
+  prompt, log-probs agree with the model's own, and each layer tells its attention window. Otherwise **shared rows** are
+  tried in the same way, a mask over a prompt and its responses; otherwise each response gets its own row
+  (`layout: separate`): the same numbers, with padding, the prompt computed once per response.
 - **Sampling.** Decoding token by token says what the forward pass says, alone, beside a prompt of the same length, and
   beside a longer one, whose padding has no gradient. Otherwise prompts of equal length are decoded together, or one by
   one.
@@ -57,10 +58,10 @@ Rows longer than a table of positions, than the original length of `longrope` or
 the reach of sparse attention are refused before training with both lengths. Rotary models take rows beyond
 `max_position_embeddings`, with a note.
 
-Below, {count} model types, each with random weights, two layers and a width of 32. "up to its window": rows are shared
-where the longest of them, with all its responses, fits the attention window. Lengths are those of the tiny models or
-the defaults of their configurations. LoRA is `adapter: {}`, which adapts all linear layers that peft finds; a run on a
-mixture of experts says which ones those are.
+Below, {count} model types, each with random weights, two layers and a width of 32. "up to its window": rows are packed
+or shared where the longest of them (of shared ones, with all its responses) fits the attention window. Lengths are
+those of the tiny models or the defaults of their configurations. LoRA is `adapter: {}`, which adapts all linear layers
+that peft finds; a run on a mixture of experts says which ones those are.
 
 | model type | rows | LoRA | sampling: decoded together | notes |
 |---|---|---|---|---|
@@ -336,11 +337,12 @@ def row(name: str) -> Row:
 
 
 def _rows(found: Policy) -> tuple[str, list[str]]:
-    if found.layout == "shared":
-        return "shared", []
+    if found.layout != "separate":
+        return found.layout, []
     fitting = Longest(12, "data.max_length", 12)
-    if choose_layout(found.scorer, "auto", separate=False, longest=fitting) == "shared":
-        return "shared up to its window", []
+    layout = choose_layout(found.scorer, "auto", separate=False, longest=fitting)
+    if layout != "separate":
+        return f"{layout} up to its window", []
     try:
         choose_layout(found.scorer, "shared", separate=False, longest=fitting)
     except ModelError as error:

@@ -85,7 +85,7 @@ def move(model: torch.nn.Module, seed: int = 0, size: float = 0.1) -> Any:
     return model
 
 
-def policy(model: Any, layout: str = "shared", head_chunk: int = 4096) -> Policy:
+def policy(model: Any, layout: str = "packed", head_chunk: int = 4096) -> Policy:
     scorer = Scorer(model, head_chunk).eval()
     tokenizer = SimpleNamespace(
         eos_token_id=EOS,
@@ -110,7 +110,7 @@ def row(index: int, num_prompt: int, num_chosen: int, num_rejected: int) -> Toke
     return TokenRow(index, f"toy.jsonl:{index + 1}", prompt, {"chosen": chosen, "rejected": rejected})
 
 
-def batch(rows: Sequence[TokenRow], layout: str = "shared", num_anchor: int = 0) -> Batch:
+def batch(rows: Sequence[TokenRow], layout: str = "packed", num_anchor: int = 0) -> Batch:
     """The rows laid out, with an anchor of `num_anchor` tokens each when that is not 0."""
     anchors = [[(r.prompt[0] + np.arange(num_anchor)) % EOS] if num_anchor else [] for r in rows]
     examples = [Example(r.prompt, [*r.responses.values(), *a]) for r, a in zip(rows, anchors, strict=True)]
@@ -157,7 +157,7 @@ def scoring(
     of: Recipe,
     model: Any,
     reference: Any = None,
-    layout: str = "shared",
+    layout: str = "packed",
     tables: Any = None,
     autocast: Any = nullcontext,
 ) -> Scoring:

@@ -120,7 +120,7 @@ def prepared(of: Recipe, folder: Path) -> tuple[ObjectiveStep, list[TokenRow]]:
     needs = of.needs()
     if needs.gold:
         train = [replace(row, responses={**row.responses, "gold": row.responses["chosen"][::-1]}) for row in train]
-    layout = "separate" if needs.full_sequence else "shared"
+    layout = "separate" if needs.full_sequence else "packed"
     start = replace(policy(llama(), layout), tokenizer=Words())
     live = frozen_copy(start)
     tools = replace(bench(start.model, train, folder, of), policy=start, reference=lambda: live)

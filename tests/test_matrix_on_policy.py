@@ -63,7 +63,7 @@ def outcome(folder: Path, *overrides: str, sampler: Any = None) -> str | list[tu
         of = load_recipe(folder / "recipe.yaml", overrides).recipe
     except RecipeError as error:
         return str(error)
-    layout = "separate" if of.needs().full_sequence else "shared"
+    layout = "separate" if of.needs().full_sequence else "packed"
     step = step_of(of, large, every=prompts(2), sampler=sampler, layout=layout)
     optimizer = torch.optim.SGD(step.module.parameters(), lr=1e-3)
     found = []

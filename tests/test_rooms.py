@@ -22,6 +22,7 @@ ROOMS = (
         "rollouts",
         "models",
         "loop",
+        "parallel",
         "data",
         "world",
         "progress",

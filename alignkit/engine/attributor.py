@@ -165,12 +165,15 @@ class Memory:
             "importance.shares": torch.cat([share_N for _, share_N in kept]),
         }
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Puts `state` back."""
+    def load_state(self, *states: Mapping[str, Tensor]) -> None:
+        """Puts `state` back; of those of several processes what is newest."""
         self._kept = {}
-        if "importance.keys" in state:
+        for state in states:
+            if "importance.keys" not in state:
+                continue
             pieces = torch.split(state["importance.shares"], state["importance.lengths"].tolist())
             steps = state["importance.steps"].tolist()
             for (number, index), step, share_N in zip(state["importance.keys"].tolist(), steps, pieces, strict=True):
-                self._kept[number, index] = (step, share_N)
+                if step >= self._kept.get((number, index), (step, None))[0]:
+                    self._kept[number, index] = (step, share_N)
         self._latest = set(self._kept)  # a checkpoint may lie before the exchange of its last step

@@ -18,6 +18,7 @@ from alignkit.errors import ModelError
 from alignkit.lazy import torch
 from alignkit.loop.step import Metrics, StepRows
 from alignkit.models.laid import Meter
+from alignkit.parallel.sharding import ModelState
 from alignkit.scores import View
 
 if TYPE_CHECKING:
@@ -70,13 +71,16 @@ class ObjectiveStep:
 
     def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
         """Draws anchors when a window of them begins, and takes the mean over the batch that KTO compares with."""
-        if self.scoring.pool is not None:
-            with self.scoring.autocast():
-                self.scoring.pool.refresh(step, [row for rows in coming.values() for row in rows])
-                self.scoring.pool.complete(step, coming[step])
         self.scoring.attributor.memory.exchange(step)
-        if self.scoring.needs.mismatched:
-            self._mismatch = mean_mismatch(self.scoring, batch, self.sizes)
+        pool = self.scoring.pool
+        draws = pool is not None and pool.lacks(step, coming[step])
+        with self.scoring.whole(draws or self.scoring.needs.mismatched):
+            if pool is not None:
+                with self.scoring.autocast():
+                    pool.refresh(step, [row for rows in coming.values() for row in rows])
+                    pool.complete(step, coming[step])
+            if self.scoring.needs.mismatched:
+                self._mismatch = mean_mismatch(self.scoring, batch, self.sizes)
 
     def loss(self, rows: Sequence[TokenRow], step: int, totals: Mapping[str, float]) -> tuple[Tensor, Metrics]:
         """Objective of one micro-batch, divided by the step's global totals, and its metrics."""
@@ -107,17 +111,21 @@ class ObjectiveStep:
         rollouts = self.rollouts.state() if self.rollouts else {}
         return anchors | rollouts | self.scoring.attributor.memory.state()
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Puts them back."""
+    def load_state(self, *states: Mapping[str, Tensor]) -> None:
+        """Puts them back; each process of before may know of other anchors and importances."""
         if self.scoring.pool:
-            self.scoring.pool.load_state(state)
+            self.scoring.pool.load_state(*states)
         if self.rollouts:
-            self.rollouts.load_state(state)
-        self.scoring.attributor.memory.load_state(state)
+            self.rollouts.load_state(states[0])
+        self.scoring.attributor.memory.load_state(*states)
 
-    def save_model(self, folder: Path) -> None:
+    def model_state(self) -> ModelState:
+        """The numbers of a model that is cut into pieces, in the main process."""
+        return self.scoring.policy.state()
+
+    def save_model(self, folder: Path, state: ModelState = None) -> None:
         """Writes model or adapter and tokenizer to a new folder."""
-        self.scoring.policy.write(folder)
+        self.scoring.policy.write(folder, state)
 
     def stored_parameters(self, folder: Path) -> Mapping[str, Tensor]:
         """The trained parameters in what `save_model` wrote."""

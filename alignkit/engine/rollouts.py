@@ -93,18 +93,22 @@ class Rollouts:
         self._drawing.sampler.begin(self._scoring.policy, step)
         counts = self._tally.state()
         try:
-            drawn = self._groups(step, 0, batch)
-            alive = self._refilled(step, batch, drawn)
+            with self._scoring.whole():
+                self._draw(step, batch)
         except AlignkitError:
             self._tally.load_state(counts)  # the checkpoint of a run that stops here; it goes on with this drawing
             raise
-        compared = self._with_advantages(alive)
+        seconds = time.perf_counter() - started
+        return replace(self._kept, metrics={**self._kept.metrics, "rollout_seconds": seconds})
+
+    def _draw(self, step: int, batch: Sequence[TokenRow]) -> None:
+        """What is kept from now on, and written for a user."""
+        drawn = self._groups(step, 0, batch)
+        compared = self._with_advantages(self._refilled(step, batch, drawn))
         rows = self._remembering(self._view.rows(compared))
         self._kept = StepRows(rows, metrics_of(drawn, self._titles, self._is_dropped))
         known = {group.seed: group for group in compared}
         self._write(step, [known.get(group.seed, group) for group in drawn])
-        seconds = time.perf_counter() - started
-        return replace(self._kept, metrics={**self._kept.metrics, "rollout_seconds": seconds})
 
     # --- drawing ---
 

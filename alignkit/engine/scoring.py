@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from alignkit.asks.values import TokenValues
 from alignkit.data.rows import TokenRow
 from alignkit.engine.attributor import Against, Attributor, score_reference
 from alignkit.engine.method import Method
-from alignkit.lazy import torch
+from alignkit.lazy import accelerate, torch
 from alignkit.models.attribution import Attribution
 from alignkit.models.decoding import uniforms
 from alignkit.models.head import Draw, token_logps
@@ -25,6 +25,7 @@ from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scored, Want
 from alignkit.models.statistics import Statistic
+from alignkit.parallel.sharding import is_sharded, whole
 from alignkit.rollouts.base import ResponseAnchor, TokenAnchor
 from alignkit.rollouts.pool import AnchorPool
 from alignkit.scores import RowScores, Span, TokenScores
@@ -83,6 +84,15 @@ class Scoring:
         assert self.reference is not None, "anchors are scored by a live reference"
         return AnchorPool(self.needs.anchor, self.policy, self.reference, self.method.seed)
 
+    @contextmanager
+    def whole(self, wanted: bool = True) -> Iterator[None]:
+        """Policy and live reference whole in each process, where they are cut and any process wants it: for what
+        processes do differently often. Entered by all of them together."""
+        models = [self.policy.scorer, *([] if self.reference is None else [self.reference.scorer])]
+        is_wanted = is_sharded(models[0]) and any(accelerate.utils.gather_object([wanted]))
+        with whole(models) if is_wanted else nullcontext():
+            yield
+
     @property
     def has_live_reference(self) -> bool:
         """Whether each forward pass of the policy goes with one of the reference."""
@@ -124,7 +134,9 @@ class Scoring:
         with self.autocast():
             pool = None if step is None else self.pool
             batch = self.policy.batch(rows, [pool[row].ids for row in rows] if pool else ())
-            wanted = self.attributor.wanted(rows, step) if asks and self.needs.attributions else frozenset()
+            # Processes that share the work of a backward pass must all make it, whoever's rows are due.
+            due = None if step is None or is_sharded(self.policy.scorer) else step
+            wanted = self.attributor.wanted(rows, due) if asks and self.needs.attributions else frozenset()
             reads = self.needs.reference_logits or any(statistic.reads_reference for statistic in also)
             reference, against = self._reference(rows, batch, wanted, reads=reads)
             want = self._want(rows, step, batch, reference if reads else None, wanted)

@@ -17,9 +17,12 @@ from alignkit.engine.workbench import SideRuns, Workbench
 from alignkit.errors import ModelError
 from alignkit.loop.order import planned_steps, rows_in_order
 from alignkit.models.base import ModelSource
+from alignkit.models.layers import decoder_layers
 from alignkit.models.lengths import Longest
 from alignkit.models.policy import Policy, build_policy
 from alignkit.models.reference import Reference, frozen_copy
+from alignkit.parallel.config import ParallelConfig
+from alignkit.parallel.sharding import is_sharded, shard
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -182,3 +185,20 @@ def build_scoring(
     scoring = Scoring(method, policy, reference, found, accelerator.autocast)
     again = reload if reference is None else lambda: reference
     return Setup(scoring, None if kind is None else again, looked_up, [])
+
+
+def shard_models(scoring: Scoring, config: ParallelConfig, accelerator: Accelerator) -> None:
+    """Cuts policy and live reference into pieces, when all is computed that is known before training.
+
+    Args:
+        scoring: of the method.
+        config: how many pieces.
+        accelerator: says what they compute with.
+
+    Raises:
+        ModelError: a model cannot be cut.
+    """
+    for scorer in (scoring.policy.scorer, *([] if scoring.reference is None else [scoring.reference.scorer])):
+        if not is_sharded(scorer):
+            bf16 = accelerator.mixed_precision == "bf16"
+            shard(scorer, decoder_layers(scorer.model), config, accelerator.device, bf16=bf16)

@@ -108,7 +108,8 @@ class Evaluation:
         """name -> value, as in `eval.json`; the randomness is the same at every `step`, so changes are the policy's.
 
         Benchmarks are asked before and after training only."""
-        return self._measured(self._scene()).summary
+        with self.scoring.whole():
+            return self._measured(self._scene()).summary
 
     def measure(self, tokens: int = 0) -> Measured:
         """Scores rows, samples responses and asks benchmarks, on all processes together.
@@ -116,6 +117,10 @@ class Evaluation:
         Args:
             tokens: rows whose tokens are looked at too, from the first.
         """
+        with self.scoring.whole():
+            return self._all_measured(tokens)
+
+    def _all_measured(self, tokens: int) -> Measured:
         scene = self._scene()
         subject = Subject(self.scoring.policy, self.config.batch_size, self.scoring.autocast)
         items = {one.title: put(one, subject, self.accelerator).lines for one in self.config.benchmarks}
@@ -129,7 +134,8 @@ class Evaluation:
 
     def tokens(self, most: int) -> Records:
         """What is known of the tokens of the first rows, and nothing else."""
-        return self._tokens(self._scene(), most)
+        with self.scoring.whole():
+            return self._tokens(self._scene(), most)
 
     def _scene(self) -> Scene:
         return Scene(self.scoring, self.config, self.reference, self.on_world, self.rollouts)

@@ -124,9 +124,10 @@ def _of_slurm(wish: Wish, environment: Mapping[str, str], devices: Devices) -> P
         )
     if _number(environment, "SLURM_STEP_NUM_TASKS", 1) > nodes:
         raise LaunchError("srun has started several tasks a node; one launcher a node is enough: --ntasks-per-node=1")
-    if nodes > 1 and not is_step and environment.get("ENVIRONMENT") == "BATCH":
+    is_one = environment.get("ENVIRONMENT") == "BATCH" or "SLURM_NODEID" not in environment  # sbatch's, salloc's shell
+    if nodes > 1 and not is_step and is_one:
         raise LaunchError(
-            f"the allocation has {nodes} nodes, and this is the first one alone; start it with srun, or give --nodes 1"
+            f"the allocation has {nodes} nodes, and this is one shell of it; start it with srun, or give --nodes 1"
         )
     rank = _number(environment, "SLURM_NODEID", 0)
     processes = _processes(wish.processes, _number(environment, "SLURM_GPUS_ON_NODE", 0), devices)

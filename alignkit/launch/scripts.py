@@ -57,8 +57,11 @@ def job(recipe: str, options: Sequence[str], output: Path | None, nodes: int, gp
         time: as Slurm writes it.
 
     Raises:
-        LaunchError: `time` is none.
+        LaunchError: `time` is none, or an option cannot stand in a file of lines.
     """
+    for word in (recipe, *options):
+        if not word.isprintable():
+            raise LaunchError(f"--write: {shown(word)}: a line end or control character cannot stand in a job file")
     if not _TIME.fullmatch(time):
         raise LaunchError(f"--time {shown(time)}: expected hours:minutes:seconds or days-hours, such as {TIME}")
     stem = re.sub(r"[^\w.-]+", "-", Path(recipe.rpartition(":")[2]).name.removesuffix(".yaml").removesuffix(".yml"))

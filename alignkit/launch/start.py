@@ -16,7 +16,7 @@ from alignkit.data.raw import first_line
 from alignkit.errors import LaunchError
 from alignkit.folder import LAUNCHED
 from alignkit.launch.placement import Placement, Wish
-from alignkit.lazy import LazyModule
+from alignkit.lazy import LazyModule, torch
 from alignkit.loop.processes import TOLD
 from alignkit.loop.threads import THREADS, threads
 
@@ -89,9 +89,14 @@ def start(line: Sequence[str], added: Mapping[str, str], placement: Placement, w
         The exit code: 0, that of the process that failed first, or 128 + the number of a signal.
 
     Raises:
-        LaunchError: the nodes did not find each other.
+        LaunchError: the nodes did not find each other, or this one has too few accelerators.
     """
     run = _quiet_torchrun()
+    devices = torch.accelerator.device_count()
+    if 0 < devices < placement.processes:
+        raise LaunchError(
+            f"--processes {placement.processes}: expected at most {devices}, one to each GPU of this machine"
+        )
     with TemporaryDirectory(prefix="alignkit-launch-") as folder:
         told = Path(folder) / "told"
         before = dict(os.environ)

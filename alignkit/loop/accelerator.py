@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,8 +124,14 @@ def _check_launcher(accelerator: Accelerator) -> None:
             f"accelerate is configured with gradient_accumulation_steps={accelerator.gradient_accumulation_steps}; "
             "leave it at 1 and give training.batch_size and training.micro_batch_size"
         )
-    if engine in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "XLA"):
+    # On a CPU accelerate forgets that it was asked for one of these, and trains with plain data parallelism.
+    asked = [name for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM") if _is_on(f"ACCELERATE_USE_{name}")]
+    if asked or engine in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "XLA"):
         raise RecipeError(
-            f"accelerate is configured for {engine}, whose sharded parameters the checkpoints cannot hold; "
-            "launch with plain data parallelism (accelerate launch --multi_gpu)"
+            f"accelerate is configured for {asked[0] if asked else engine}, which this loop does not drive; start "
+            "plain processes (torchrun, accelerate launch --multi_gpu), and give parallel.strategy: fsdp to cut a model"
         )
+
+
+def _is_on(variable: str) -> bool:
+    return os.environ.get(variable, "false").lower() in ("1", "true", "yes")

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from alignkit.errors import AlignkitError, shown
+from alignkit.errors import LaunchError, shown
 from alignkit.lazy import accelerate
 from alignkit.records.lock import holder
 from alignkit.records.versions import versions
@@ -24,10 +24,6 @@ MOST: Final = 3
 
 SECONDS: Final = 10.0
 """How long a file that another machine wrote may take to be seen here."""
-
-
-class DisagreementError(AlignkitError, ValueError):
-    """The processes of a run do not work on the same thing."""
 
 
 def num_processes() -> int:
@@ -45,7 +41,7 @@ def alike(what: str, facts: Callable[[], Mapping[str, object]], advice: str) -> 
         advice: what to do about a difference.
 
     Raises:
-        DisagreementError: naming the first process that differs, and in what.
+        LaunchError: naming the first process that differs, and in what.
     """
     if num_processes() < 2:
         return
@@ -59,14 +55,14 @@ def alike(what: str, facts: Callable[[], Mapping[str, object]], advice: str) -> 
                 for name in found[:MOST]
             )
             more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
-            raise DisagreementError(f"process {rank} of {len(everyone)} has another {what}: {listed}{more}; {advice}")
+            raise LaunchError(f"process {rank} of {len(everyone)} has another {what}: {listed}{more}; {advice}")
 
 
 def same_program() -> None:
     """Refuses processes with other versions or another code of alignkit.
 
     Raises:
-        DisagreementError: naming the process.
+        LaunchError: naming the process.
     """
     alike("installation", lambda: {**versions(), "alignkit's code": _code()}, "install the same on every machine")
 
@@ -78,7 +74,7 @@ def same_folder(path: Path) -> None:
         path: the folder, as the main process calls it.
 
     Raises:
-        DisagreementError: naming the first process that does not find in it what the main one has written.
+        LaunchError: naming the first process that does not find in it what the main one has written.
     """
     if num_processes() < 2:
         return
@@ -90,7 +86,7 @@ def same_folder(path: Path) -> None:
     blind: list[str | None] = accelerate.utils.gather_object([None if is_seen else socket.gethostname()])
     for rank, host in enumerate(blind):
         if host is not None:
-            raise DisagreementError(
+            raise LaunchError(
                 f"{path}: process {rank} of {len(blind)} on host {shown(host)} does not see this run folder as process "
                 "0 does; give an --output on a disk that all machines share, and start all in the same folder"
             )

@@ -28,6 +28,8 @@ from alignkit.loop.saving import Saver, made_with
 from alignkit.loop.schedule import learning_rate_factor
 from alignkit.loop.signals import Interrupted, StopRequest
 from alignkit.loop.step import TrainingStep
+from alignkit.parallel.sharding import is_sharded, reshard
+from alignkit.parallel.tensors import clip_grad_norm
 from alignkit.seeds import derive
 
 if TYPE_CHECKING:
@@ -105,8 +107,12 @@ def train(
         Interrupted: a signal came after the last moment at which all processes could have agreed on it.
     """
     order = DataOrder(rows, config.batch_size, seed, step.updates)
-    plain, parameters = step.module, trainable(step.module)
-    step.module, optimizer = accelerator.prepare(plain, make_optimizer(parameters, config))
+    plain = step.module
+    reshard(plain)
+    parameters = trainable(plain)
+    optimizer = make_optimizer(parameters, config)
+    if not is_sharded(plain):
+        step.module, optimizer = accelerator.prepare(plain, optimizer)
     saver = Saver(
         CheckpointFolder(folder / "checkpoints", config.keep_checkpoints),
         step,
@@ -219,11 +225,9 @@ class _Loop:
         with self._located(number, batch):
             self.step.prepare(number, batch, self._coming(number, share))
         totals = self.step.totals(batch)
-        micro_batches = self._accumulate(number, share, totals)
-        max_norm = self.config.max_grad_norm or math.inf
-        norm: Tensor = self.accelerator.clip_grad_norm_(self.parameters.values(), max_norm)
-        readings, grad_norm = read_step(micro_batches, norm)
-        reports: list[_Report] = self._gather(self._report(number, readings, counts=bool(share.factor)))
+        micro_batches = self._accumulate(number, self._parts(batch, share), totals)
+        readings, grad_norm = read_step(micro_batches, self._clip())
+        reports: list[_Report] = self._gather(self._report(number, readings))
         self._check_finite(number, batch, reports, grad_norm)
         lr = self._update(number, batch)
         return {
@@ -259,26 +263,48 @@ class _Loop:
         later = {step: self.order.share(step, process, processes).rows for step in range(number + 1, end)}
         return {number: share.rows, **later}
 
-    def _accumulate(self, number: int, share: Share, totals: Mapping[str, float]) -> list[MicroBatch]:
-        """Adds up the gradient of this process's rows; the last micro-batch exchanges it between processes."""
+    def _parts(self, batch: Sequence[TokenRow], share: Share) -> list[Share]:
+        """The micro-batches of this process.
+
+        All processes must go through a model that is cut into pieces equally often: one that has fewer keeps the others
+        company with its last.
+        """
         cut = Cut(self.config.micro_batch_size, self.config.micro_batch_tokens)
-        batches = share.micro_batches(cut, self.step.meter)
-        # DDP averages over processes, and the objective is the sum.
-        factor = share.factor * self.accelerator.num_processes
+        processes = self.accelerator.num_processes
+        mine = [Share(rows, share.factor) for rows in share.micro_batches(cut, self.step.meter)]
+        if not is_sharded(self.step.module):
+            return mine
+        shares = (Share.of(batch, process, processes) for process in range(processes))
+        most = max(len(one.micro_batches(cut, self.step.meter)) for one in shares)
+        return mine + [Share(mine[-1].rows, factor=0.0)] * (most - len(mine))
+
+    def _accumulate(self, number: int, parts: Sequence[Share], totals: Mapping[str, float]) -> list[MicroBatch]:
+        """Adds up the gradient of this process's rows; the last micro-batch exchanges it between processes."""
+        processes = self.accelerator.num_processes
         found = []
-        for place, rows in enumerate(batches):
+        for place, part in enumerate(parts):
             torch.manual_seed(derive(self.seed, "forward", number, self.accelerator.process_index, place))
-            is_last = place == len(batches) - 1
-            with self._located(number, rows), nullcontext() if is_last else self.accelerator.no_sync(self.step.module):
+            exchanges = place == len(parts) - 1 or is_sharded(self.step.module)
+            no_sync = nullcontext() if exchanges else self.accelerator.no_sync(self.step.module)
+            with self._located(number, part.rows), no_sync:
                 with postponed() as required:
-                    loss, metrics = self.step.loss(rows, number, totals)
-                self.accelerator.backward(loss * factor)
-            found.append(MicroBatch(rows, loss.detach() * share.factor, metrics, required))
+                    loss, metrics = self.step.loss(part.rows, number, totals)
+                # What exchanges gradients averages over processes, and the objective is the sum.
+                self.accelerator.backward(loss * part.factor * processes)
+            found.append(MicroBatch(part.rows, loss.detach() * part.factor, metrics if part.factor else {}, required))
         return found
 
-    def _report(self, number: int, readings: Sequence[Reading], *, counts: bool) -> _Report:
+    def _clip(self) -> Tensor:
+        """Clips the gradient; gives the norm that it had."""
+        max_norm, parameters = self.config.max_grad_norm or math.inf, self.parameters.values()
+        if is_sharded(self.step.module):
+            return clip_grad_norm(parameters, max_norm)
+        norm: Tensor = self.accelerator.clip_grad_norm_(parameters, max_norm)
+        return norm
+
+    def _report(self, number: int, readings: Sequence[Reading]) -> _Report:
         problems = [problem for reading in readings for problem in self._problems(number, reading)]
-        metrics = [reading.metrics for reading in readings] if counts else []
+        metrics = [reading.metrics for reading in readings]
         return _Report(sum(reading.loss for reading in readings), metrics, problems[0] if problems else None)
 
     def _problems(self, number: int, reading: Reading) -> Iterator[str]:

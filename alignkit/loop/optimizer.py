@@ -11,6 +11,7 @@ from alignkit.lazy import torch
 from alignkit.loop.config import TrainingConfig
 from alignkit.loop.eight_bit import adamw_8bit
 from alignkit.loop.low_precision import SplitAdamW
+from alignkit.parallel.tensors import first_not_finite, like, piece, total_norm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,21 +29,23 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], config: TrainingConfi
     values = list(parameters.values())
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(values, lr=config.learning_rate)
+    settings: dict[str, Any] = {"lr": config.learning_rate, "betas": config.betas, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw_8bit":
-        return adamw_8bit(values, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
-    kind = SplitAdamW if config.parameters == "bf16" else torch.optim.AdamW
-    return kind(values, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
+        return adamw_8bit(values, **settings)
+    if config.parameters == "bf16":
+        return SplitAdamW(values, **settings)
+    # One pass over parameters, gradients and moments instead of one for each operation, and no copies of them.
+    fused = all(value.device.type in ("cpu", "cuda") for value in values)
+    return torch.optim.AdamW(values, fused=fused or None, **settings)
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """Name of the first tensor that holds a NaN or an infinity; costs about as much as clipping the gradient."""
     with torch.no_grad():
-        floats = [tensor.detach() for tensor in tensors.values() if tensor.is_floating_point()]
-        norm = float(torch.nn.utils.get_total_norm(floats))
-    if math.isfinite(norm):
-        return None
-    # Finite values beyond 1e19 have an infinite norm, so only a look at each of them can tell.
-    return next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), None)
+        if math.isfinite(float(total_norm(tensors.values()))):
+            return None
+        # Finite values beyond 1e19 have an infinite norm, so only a look at each of them can tell.
+        return first_not_finite(tensors)
 
 
 def optimizer_tensors(optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -68,8 +71,12 @@ def load_optimizer_tensors(
         name, _, quantity = key.rpartition("/")
         if name not in index:
             raise CheckpointError(f"{where}: its optimizer remembers '{name}', which is not trained; start a new run")
-        is_count = tensor.dtype == torch.int64  # bitsandbytes counts its steps in Python
-        state.setdefault(index[name], {})[quantity] = tensor.item() if is_count else tensor
+        if tensor.dtype == torch.int64:  # bitsandbytes counts its steps in Python
+            value: Tensor | int | float = tensor.item()
+        else:
+            is_shaped = tensor.shape == parameters[name].shape
+            value = like(parameters[name], tensor) if is_shaped else tensor
+        state.setdefault(index[name], {})[quantity] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -89,4 +96,4 @@ def load_parameters(parameters: Mapping[str, nn.Parameter], tensors: Mapping[str
             )
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
+            piece(parameter).copy_(piece(like(parameter, tensors[name])))

@@ -142,20 +142,24 @@ class _Peers:
     def _watch(self) -> None:
         """Ends this process when another one has failed, wherever it is stuck; a thread of its own."""
         while not self._leaving.wait(POLL):
-            try:
-                if self.store.check(["code"]):
-                    code = int(self.store.get("code"))
-                    self.store.add("left", 1)
-                    self._leave_watching(code)
-            except RuntimeError:
-                pass
-            lost = self._lost()
-            if lost is not None and not self._leaving.is_set():
+            code = self._code()
+            lost = self._lost() if code is None else None
+            if self._leaving.is_set():
+                return
+            if lost is not None:
                 self._leave_lost(lost)
+            if code is not None:
+                _leave(code)
 
-    def _leave_watching(self, code: int) -> None:
-        if not self._leaving.is_set():
-            _leave(code)
+    def _code(self) -> int | None:
+        """The exit code of a process that has failed and told; counts this one as leaving with it."""
+        try:
+            if self.store.check(["code"]):
+                self.store.add("left", 1)
+                return int(self.store.get("code"))
+        except RuntimeError:  # `_lost` says what this means
+            pass
+        return None
 
     # --- a process that is gone without a word: killed, as for want of memory, or crashed ---
 

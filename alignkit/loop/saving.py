@@ -26,13 +26,20 @@ from alignkit.loop.config import FREE_ON_RESUME, SCHEDULE, TrainingConfig
 from alignkit.loop.metrics import LogMark
 from alignkit.loop.schedule import check_rates
 from alignkit.loop.step import TrainingStep
+from alignkit.parallel.tensors import gathered
 from alignkit.records.files import Record, json_text, read_record
 from alignkit.records.versions import versions
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim import Optimizer
+
+STEP_STATE = "step-state-{}.safetensors"
+"""What the step keeps beside the model, a file of each process."""
+
+PROCESSES = "processes"
+"""A checkpoint says how many made it; another number may go on with it."""
 
 
 class State(Record):
@@ -99,10 +106,12 @@ class Saver:
         with self.folder.writing(done) as staging:
             write_tensors(staging / self._state_file(), self.step.state())
         self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
+        is_main = self.accelerator.is_main_process
+        model, remembered = self.step.model_state(), gathered(remembered, keep=is_main)
+        if is_main:
             assert log is not None
             with self.folder.writing(done) as staging:
-                self.step.save_model(staging / MODEL)
+                self.step.save_model(staging / MODEL, model)
                 write_tensors(staging / OPTIMIZER, remembered)
                 state = State(step=done, epoch=epoch, log=log, made_with={**self.made_with}, versions=versions())
                 (staging / STATE).write_text(json_text(state.model_dump()), encoding="utf-8")
@@ -125,13 +134,21 @@ class Saver:
         optimizer.load_parameters(self.parameters, parameters, path)
         remembered = read_tensors(path / OPTIMIZER)
         optimizer.load_optimizer_tensors(self.optimizer, self.parameters, remembered, path)
-        self.step.load_state(read_tensors(path / self._state_file()))
+        self.step.load_state(*self._step_states(path, state))
         now = versions()
         if changed := sorted(name for name in now if state.versions.get(name) != now[name]):
             listed = ", ".join(f"{name} {state.versions.get(name, 'none')}, now {now[name]}" for name in changed)
             self._note(f"{path}: made with {listed}; the last bits may differ")
         self._note(f"resuming after step {state.step} from {path}")
         return state
+
+    def _step_states(self, path: Path, state: State) -> list[dict[str, Tensor]]:
+        """This process's own, or those of all where there were more or fewer of them."""
+        before, now = state.made_with.get(PROCESSES), self.accelerator.num_processes
+        if before == now:
+            return [read_tensors(path / self._state_file())]
+        self._note(f"{path}: made by {before} processes, now {now}; the last bits may differ")
+        return [read_tensors(file) for file in sorted(path.glob(STEP_STATE.format("*")))]
 
     def _read_state(self, path: Path) -> State:
         try:
@@ -143,9 +160,9 @@ class Saver:
                 f"{path / STATE}: says step {state.step}, which is not the folder's; "
                 "remove the folder to resume from an older checkpoint, or start a new run"
             )
-        schedule = {f"training.{key}" for key in SCHEDULE}
+        apart = {PROCESSES, *(f"training.{key}" for key in SCHEDULE)}
         before, now = (
-            {key: value for key, value in facts.items() if key not in schedule}
+            {key: value for key, value in facts.items() if key not in apart}
             for facts in (state.made_with, self.made_with)
         )
         check_same(path, before, now)
@@ -169,7 +186,7 @@ class Saver:
         return path
 
     def _state_file(self) -> str:
-        return f"step-state-{self.accelerator.process_index:05d}.safetensors"
+        return STEP_STATE.format(f"{self.accelerator.process_index:05d}")
 
     def _note(self, text: str) -> None:
         if self.accelerator.is_main_process:
@@ -181,6 +198,6 @@ def made_with(
 ) -> dict[str, Any]:
     """Everything that decides what is trained, as it reads back from JSON."""
     training = {f"training.{key}": value for key, value in config if key not in FREE_ON_RESUME}
-    facts = {**fingerprint, **training, "seed": seed, "rows": num_rows, "processes": num_processes}
+    facts = {**fingerprint, **training, "seed": seed, "rows": num_rows, PROCESSES: num_processes}
     same: dict[str, Any] = json.loads(json.dumps(facts))
     return same

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from alignkit.data.rows import TokenRow
+from alignkit.parallel.sharding import ModelState
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -79,11 +80,15 @@ class TrainingStep(Protocol):
         """Tensors, beside parameters and optimizer, that an exact resume needs (the anchors in use); CPU."""
         ...
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Puts `state` back."""
+    def load_state(self, *states: Mapping[str, Tensor]) -> None:
+        """Puts `state` back; several where another number of processes goes on, those of all the processes before."""
         ...
 
-    def save_model(self, folder: Path) -> None:
+    def model_state(self) -> ModelState:
+        """What `save_model` needs beside the plain module, in the main process: called on every process before it."""
+        ...
+
+    def save_model(self, folder: Path, state: ModelState) -> None:
         """Writes the plain module to `folder`, which does not exist yet, so that it can be loaded by itself."""
         ...
 

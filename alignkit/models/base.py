@@ -42,8 +42,9 @@ class ModelSource(Component):
     reference: Literal["auto", "adapter_off", "copy", "cache"] = "auto"
     """Where reference log-probs come from; auto: the adapter switched off, else the cheapest that serves the losses."""
 
-    layout: Literal["auto", "shared", "separate"] = "auto"
-    """`shared` computes each prompt once, `separate` gives each response its own row; auto shares where it can."""
+    layout: Literal["auto", "packed", "shared", "separate"] = "auto"
+    """`packed` puts a micro-batch into one row without padding, each prompt once; `shared` gives each prompt a row with
+    its responses, `separate` each response; auto takes the first of these that the model allows."""
 
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""

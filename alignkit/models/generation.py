@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from inspect import signature
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alignkit.errors import NonFiniteError
 from alignkit.lazy import numpy as np
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
     from alignkit.models.scorer import Model
 
-ROWS, PLACES = 256, 65_536
-"""Most responses that are decoded together, and most tokens of prompts and responses, padding included. Decoding is
-bound by memory traffic, so many at once cost little more than one."""
+ROWS = 256
+"""Most responses that are decoded together: decoding is bound by memory traffic, so many cost little more than one."""
+
+MEMORY = 4 * 2**30
+"""Most bytes that what the model keeps of their tokens may take."""
 
 
 def sample(
@@ -114,7 +116,7 @@ def _sampled(
     found: dict[int, Sampled] = {}
     with as_decoder(language_model) as decoder:
         decoding = Decoding(decoder, draw, eos_id, max_new_tokens, with_logps)
-        for start, stop in decoded_together([len(read[owner_of[b]]) for b in order], max_new_tokens):
+        for start, stop in decoded_together(language_model, [len(read[owner_of[b]]) for b in order], max_new_tokens):
             mine = order[start:stop]
             first, last = owner_of[mine[0]], owner_of[mine[-1]]
             responses = decoding.run(
@@ -124,20 +126,32 @@ def _sampled(
     return [found[b] for b in range(len(owners))]
 
 
-def decoded_together(lengths: Sequence[int], max_new_tokens: int) -> Iterator[tuple[int, int]]:
+def decoded_together(model: PreTrainedModel, lengths: Sequence[int], max_new_tokens: int) -> Iterator[tuple[int, int]]:
     """Where runs of responses start and stop that are decoded together.
 
     Args:
+        model: decodes them.
         lengths: of their prompts, ascending; tokens.
         max_new_tokens: longest response; tokens.
     """
-    start = 0
+    start, per_token = 0, _bytes_per_token(model)
     for place, length in enumerate(lengths):
         number = place - start + 1
-        if number > 1 and (number > ROWS or number * (length + max_new_tokens) > PLACES):
+        if number > 1 and (number > ROWS or number * (length + max_new_tokens) * per_token > MEMORY):
             yield start, place
             start = place
     yield start, len(lengths)
+
+
+def _bytes_per_token(model: PreTrainedModel) -> int:
+    """Of keys and values in all layers; 0 where the configuration does not say how wide they are."""
+    config: Any = model.config.get_text_config()
+    names = ("num_hidden_layers", "num_attention_heads", "hidden_size")
+    layers, heads, hidden = (getattr(config, name, None) for name in names)
+    if not (isinstance(layers, int) and isinstance(heads, int) and isinstance(hidden, int)):
+        return 0
+    width = getattr(config, "head_dim", None) or hidden // heads
+    return int(2 * layers * (getattr(config, "num_key_value_heads", None) or heads) * width * model.dtype.itemsize)
 
 
 def _has_rows(model: PreTrainedModel) -> bool:

@@ -224,15 +224,17 @@ def _likeliest(logits_NV: Tensor, count: int) -> Tensor:
     They lie in the blocks with the `count` largest maxima, so that the vocabulary is looked through once.
     """
     vocabulary = logits_NV.shape[-1]
-    width = 2 ** max(0, round(math.log2(vocabulary / count) / 2))  # about as many maxima as tokens in those blocks
     if vocabulary < 8 * count:
         return _largest(logits_NV, count)
-    missing = -vocabulary % width
-    blocks_NCW = torch.nn.functional.pad(logits_NV, (0, missing), value=-torch.inf).unflatten(-1, (-1, width))
+    width = 2 ** round(math.log2(vocabulary / count) / 2)  # about as many maxima as tokens in those blocks
+    if missing := -vocabulary % width:
+        logits_NV = torch.nn.functional.pad(logits_NV, (0, missing), value=-torch.inf)
+    blocks_NCW = logits_NV.view(len(logits_NV), -1, width)
     block_NK = _largest(blocks_NCW.amax(-1), count).sort(dim=-1).values
     ids_NK = (block_NK[..., None] * width + torch.arange(width, device=logits_NV.device)).flatten(1)
     chosen_NKW = blocks_NCW.gather(1, block_NK[..., None].expand(-1, -1, width))
-    return ids_NK.gather(-1, _largest(chosen_NKW.flatten(1), count))
+    found_NK: Tensor = ids_NK.gather(-1, _largest(chosen_NKW.flatten(1), count))
+    return found_NK
 
 
 def _largest(values_NV: Tensor, count: int) -> Tensor:

@@ -68,6 +68,8 @@ def _without_rounding(size_BRS: Tensor, scale_BRS: Tensor) -> Tensor:
 
 def _placed(size_XL: Tensor, batch: Batch, num_responses: int, full_sequence: bool) -> Tensor:
     """[B, R, S] sizes at the tokens of each response, the prompt's before them if asked for."""
+    # Of a packed row, the sizes begin behind the prompts.
+    size_XL = torch.nn.functional.pad(size_XL, (batch.ids_XL.shape[1] - size_XL.shape[1], 0))
     size_BRT = size_XL[batch.row_BRT, batch.place_BRT].masked_fill(~batch.mask_BRT, 0.0)[:, :num_responses]
     if not full_sequence:
         return size_BRT

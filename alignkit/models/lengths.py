@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ class Longest:
     Attributes:
         tokens: most tokens of a prompt with one response, read from the data or sampled.
         key: the recipe's key that bounds it.
-        shared: most tokens of a prompt with all its responses.
+        shared: most tokens of a prompt with all its responses, in one row.
     """
 
     tokens: int
@@ -35,11 +35,19 @@ _SPARSE = ("keep_window_size", "index_topk")
 """What configurations call the number of tokens that attention picks when there are more."""
 
 
-def obstacle_of_window(config: PretrainedConfig, longest: Longest | None) -> str | None:
-    """Why local attention keeps rows apart; None where no row reaches beyond its window, so that it does nothing."""
+def obstacle_of_window(config: PretrainedConfig, longest: int | None, kept: Sequence[str] = ()) -> str | None:
+    """Why local attention keeps responses apart; None where nothing reaches beyond its window, so that it does nothing.
+
+    Args:
+        config: of the model.
+        longest: most tokens that lie in one row of a mask; None when it is not known.
+        kept: names of windows that stay in force.
+    """
     for name in (*_WINDOWS, *_SPARSE):  # longer than made-up rows, so not seen by trying
         window = getattr(config, name, None)
-        if window and getattr(config, "use_sliding_window", True) and not (longest and longest.shared <= window):
+        if name in kept or not window or not getattr(config, "use_sliding_window", True):
+            continue
+        if longest is None or longest > window:
             return f"its attention window of {window} tokens would be dropped"
     return None
 

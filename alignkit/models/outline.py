@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from alignkit.lazy import numpy as np
 from alignkit.lazy import peft, torch
+from alignkit.models.attention import let_not_pack
 from alignkit.models.base import ModelSource
 from alignkit.models.head import HeadTransform
 from alignkit.models.layout import Example, Layout, collate
@@ -22,7 +23,7 @@ from alignkit.models.policy import (
     notes_on_adapter,
     trainable_scorer,
 )
-from alignkit.models.probe import CAPS
+from alignkit.models.probe import CAPS, obstacle_of_packed_window
 from alignkit.models.quantized import pack_outline
 from alignkit.models.scorer import Scorer, Want, causal_lm
 
@@ -60,13 +61,9 @@ def outlined_policy(
     """
     scorer = outlined_scorer(source, tokenizer, device, fake, parameters)
     require_length(causal_lm(scorer.model), longest)
-    layout: Layout = "shared"
-    if separate or source.layout == "separate" or known_obstacle_to_sharing(scorer, longest):
-        layout = "separate"
-    elif source.layout == "auto":
-        layout = "separate" if _takes(scorer, "separate", fake) and not _takes(scorer, "shared", fake) else "shared"
-    is_presumed = layout == "shared" and source.layout == "auto"
-    notes = ["shared rows are presumed; a run tries whether the model takes them"] if is_presumed else []
+    layout = "separate" if separate else _presumed_layout(scorer, source.layout, longest, fake)
+    is_presumed = layout != "separate" and source.layout == "auto"
+    notes = [f"{layout} rows are presumed; a run tries whether the model takes them"] if is_presumed else []
     notes += notes_on_length(causal_lm(scorer.model), longest)
     if source.adapter is not None and source.adapter.targets == "all-linear":
         notes += notes_on_adapter(scorer.model)
@@ -93,6 +90,30 @@ def outlined_scorer(
     caps = [float(value) for name in CAPS if (value := getattr(config, name, None))]
     scorer.transform = HeadTransform(softcap=caps[0] if caps else None)  # the rest of a transform takes no memory
     return scorer
+
+
+def _presumed_layout(scorer: Scorer, wanted: str, longest: Longest, fake: FakeTensorMode) -> Layout:
+    """What `choose_layout` gives, as far as configuration and shapes tell."""
+    if wanted in ("packed", "auto") and _packs(scorer, longest, fake):
+        return "packed"
+    if wanted == "separate" or known_obstacle_to_sharing(scorer, longest):
+        return "separate"
+    is_apart = wanted == "auto" and _takes(scorer, "separate", fake) and not _takes(scorer, "shared", fake)
+    return "separate" if is_apart else "shared"
+
+
+def _packs(scorer: Scorer, longest: Longest, fake: FakeTensorMode) -> bool:
+    """Whether rows can be packed."""
+    model = causal_lm(scorer.model)
+    if model.config._attn_implementation != "sdpa":
+        return False
+    if _takes(scorer, "packed", fake):
+        with fake:
+            obstacle = obstacle_of_packed_window(scorer, longest)
+        if obstacle is None:
+            return True
+    let_not_pack(model)
+    return False
 
 
 def _takes(scorer: Scorer, layout: Layout, fake: FakeTensorMode) -> bool:

@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Literal
 from alignkit.data.rows import TokenRow
 from alignkit.errors import CheckpointError, ModelError
 from alignkit.lazy import peft, safetensors, safetensors_torch, torch, transformers
+from alignkit.models.attention import NAME
 from alignkit.models.base import LoRA, ModelSource
 from alignkit.models.layout import Batch, Example, Layout, collate
 from alignkit.models.lengths import Longest, notes_on_length, obstacle_of_window, require_length
 from alignkit.models.loading import loading
-from alignkit.models.probe import find_transform, obstacle_to_sharing, require_causal, require_steady
+from alignkit.models.probe import (
+    find_transform,
+    obstacle_to_packing,
+    obstacle_to_sharing,
+    require_causal,
+    require_steady,
+)
 from alignkit.models.scorer import Scorer, causal_lm
+from alignkit.parallel.sharding import ModelState, full_state
+from alignkit.parallel.tensors import device_of
 from alignkit.records.files import staged
 
 if TYPE_CHECKING:
@@ -27,7 +36,6 @@ if TYPE_CHECKING:
     from alignkit.models.scorer import Model
 
 Parameters = Literal["fp32", "bf16"]
-
 
 LOGITS = 2**26
 """Logits that exist at once where a recipe leaves it open; 256 MiB."""
@@ -60,8 +68,8 @@ class Policy:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
-        return next(self.scorer.parameters()).device
+        """Where the model computes."""
+        return device_of(next(self.scorer.parameters()))
 
     @property
     def eos_id(self) -> int:
@@ -85,21 +93,31 @@ class Policy:
         """Lays out examples."""
         return collate(examples, self.layout, self.eos_id, self.device)
 
-    def save(self, folder: Path) -> None:
+    def state(self) -> ModelState:
+        """What `save` and `write` need of a model that is cut into pieces, in the main process; every process takes
+        part. None where it is whole."""
+        found = full_state(self.scorer, trained_only=self.has_adapter)
+        return None if found is None else {name.removeprefix("model."): value for name, value in found.items()}
+
+    def save(self, folder: Path, state: ModelState = None) -> None:
         """Writes model or adapter and tokenizer durably; whole or not at all, as another run may wait for the folder.
+
+        Args:
+            folder: where to.
+            state: of `state`.
 
         Raises:
             RunFolderError: the disk is full, read-only or gone; an older folder of that name is untouched.
         """
         with staged(folder) as staging:
-            self.write(staging)
+            self.write(staging, state)
 
-    def write(self, folder: Path) -> None:
-        """Writes model or adapter and tokenizer."""
+    def write(self, folder: Path, state: ModelState = None) -> None:
+        """Writes model or adapter and tokenizer; `state` is that of `state`."""
         if isinstance(self.model, peft.PeftModel):  # without the frozen copy of the adapter it started from
-            self.model.save_pretrained(str(folder), selected_adapters=[self.model.active_adapter])
+            self.model.save_pretrained(str(folder), selected_adapters=[self.model.active_adapter], state_dict=state)
         else:
-            self.model.save_pretrained(folder)
+            self.model.save_pretrained(folder, state_dict=state)
         self.tokenizer.save_pretrained(folder)
 
     def stored_parameters(self, folder: Path) -> dict[str, Tensor]:
@@ -122,10 +140,11 @@ class Policy:
     def _stored_adapter(self, folder: Path) -> dict[str, Tensor]:
         """By the names that peft gives them in a file, which leave out the adapter's own name."""
         model = self.model
-        named = peft.get_peft_model_state_dict(model, adapter_name=str(model.active_adapter))
-        names = {value.data_ptr(): name for name, value in model.named_parameters()}
+        names = [name for name, _ in model.named_parameters()]
+        numbered = {name: torch.tensor(number) for number, name in enumerate(names)}
+        named = peft.get_peft_model_state_dict(model, numbered, adapter_name=str(model.active_adapter))
         stored = safetensors_torch.load_file(folder / "adapter_model.safetensors")
-        return {names[value.data_ptr()]: stored[key] for key, value in named.items() if value.data_ptr() in names}
+        return {names[int(number)]: stored[key] for key, number in named.items()}
 
 
 def _stored_model(folder: Path) -> dict[str, Tensor]:
@@ -168,10 +187,10 @@ def build_policy(
         require_length(causal_lm(model), longest)
     scorer.transform = find_transform(scorer)
     require_causal(scorer)
-    layout = choose_layout(scorer, source.layout, separate=separate, longest=longest)
     if source.gradient_checkpointing:
         checkpoint_activations(scorer)
         require_steady(scorer)
+    layout = choose_layout(scorer, source.layout, separate=separate, longest=longest)
     notes = [] if longest is None else notes_on_length(causal_lm(model), longest)
     if source.adapter is not None and source.adapter.targets == "all-linear":
         notes += notes_on_adapter(model)
@@ -299,7 +318,8 @@ def _prepare_parameters(model: Model, parameters: Parameters) -> None:
 
 
 def choose_layout(scorer: Scorer, wanted: str, *, separate: bool, longest: Longest | None = None) -> Layout:
-    """`shared` where the model can take such a mask, tried on a few tokens; `separate` otherwise.
+    """`packed` where the model's attention can be told what to look at, else `shared` where it takes such a mask, both
+    tried on a few tokens; `separate` otherwise.
 
     Args:
         scorer: a model that has passed the other checks.
@@ -308,21 +328,26 @@ def choose_layout(scorer: Scorer, wanted: str, *, separate: bool, longest: Longe
         longest: what the rows need; None when it is not known.
 
     Raises:
-        ModelError: `shared` was asked for and the model cannot.
+        ModelError: `packed` or `shared` was asked for and the model cannot.
     """
     if separate or wanted == "separate":
         return "separate"
-    obstacle = known_obstacle_to_sharing(scorer, longest) or obstacle_to_sharing(scorer)
-    if obstacle is None:
-        return "shared"
-    if wanted == "shared":
-        raise ModelError(f"model.layout: shared rows do not work with this model: {obstacle}; use auto or separate")
+    if wanted != "shared":
+        obstacle = obstacle_to_packing(scorer, longest)
+        if obstacle is None:
+            return "packed"
+    if wanted != "packed":
+        obstacle = known_obstacle_to_sharing(scorer, longest) or obstacle_to_sharing(scorer)
+        if obstacle is None:
+            return "shared"
+    if wanted != "auto":
+        raise ModelError(f"model.layout: {wanted} rows do not work with this model: {obstacle}; use auto or separate")
     return "separate"
 
 
 def known_obstacle_to_sharing(scorer: Scorer, longest: Longest | None) -> str | None:
     """Why a model's configuration keeps responses apart; None where it does not, and only trying tells the rest."""
     config = causal_lm(scorer.model).config.get_text_config()
-    if config._attn_implementation not in ("sdpa", "eager"):
+    if config._attn_implementation not in ("sdpa", "eager", NAME):
         return f"{config._attn_implementation} attention takes no custom mask"
-    return obstacle_of_window(config, longest)
+    return obstacle_of_window(config, None if longest is None else longest.shared)

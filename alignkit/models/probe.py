@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from alignkit.errors import ModelError
 from alignkit.lazy import numpy as np
 from alignkit.lazy import peft, torch
+from alignkit.models.attention import NAME, Pass, let_not_pack
 from alignkit.models.head import HeadTransform
 from alignkit.models.layout import Batch, Example, Layout, collate
+from alignkit.models.lengths import Longest, obstacle_of_window
 from alignkit.models.scorer import Scorer, Want, causal_lm
 
 if TYPE_CHECKING:
@@ -157,20 +159,53 @@ def require_causal(scorer: Scorer) -> None:
         )
 
 
-def obstacle_to_sharing(scorer: Scorer) -> str | None:
-    """Why responses cannot share their prompt's row, tried; None where they can."""
+def obstacle_to_packing(scorer: Scorer, longest: Longest | None) -> str | None:
+    """Why a batch cannot be one row without padding, tried; None where it can. The model is as before if it cannot."""
+    model = causal_lm(scorer.model)
+    if model.config._attn_implementation not in ("sdpa", NAME):
+        return f"{model.config._attn_implementation} attention cannot be told what to look at"
+    obstacle = obstacle_to_sharing(scorer, "packed") or obstacle_of_packed_window(scorer, longest)
+    if obstacle is not None:
+        let_not_pack(model)
+    return obstacle
+
+
+@torch.no_grad()
+def obstacle_of_packed_window(scorer: Scorer, longest: Longest | None) -> str | None:
+    """Why local attention cannot be packed: rows reach beyond it, and not every layer tells its own window.
+
+    Args:
+        scorer: a model that takes packed rows.
+        longest: what the rows need; None when it is not known.
+    """
+    config = causal_lm(scorer.model).config.get_text_config()
+    batch = _batch(scorer, "packed")
+    assert batch.packing is not None
+    first = Pass(batch.packing.prompts)
+    embeddings_1ND = causal_lm(scorer.model).get_input_embeddings()(batch.ids_XL)
+    scorer.packed_hidden(batch, batch.passes(embeddings_1ND), first)
+    window, told = getattr(config, "sliding_window", None), list(first.windows.values())
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * len(told)
+    has_told = told == [window if kind == "sliding_attention" else None for kind in kinds]
+    most = None if longest is None else longest.tokens
+    return obstacle_of_window(config, most, kept=("sliding_window",) if has_told else ())
+
+
+def obstacle_to_sharing(scorer: Scorer, layout: Layout = "shared") -> str | None:
+    """Why responses cannot share what is computed of their prompt, tried in that layout; None where they can."""
     try:
-        batch = _batch(scorer, "shared")
-        for response in (0, 1):
-            own_XL = _tokens(batch, response)
-            if _flows(scorer, batch, own_XL, ~(own_XL | _prompt(batch))):
+        batch = _batch(scorer, layout)
+        for own_XL, seen_XL in _kept_apart(batch):
+            if _flows(scorer, batch, own_XL, ~seen_XL):
                 return "one response would leak into the other"
         if _ignores_positions(scorer, batch):
             return "its positions cannot restart after the prompt"
-        difference = difference_from_logits(scorer, "shared")
+        difference = difference_from_logits(scorer, layout)
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, AssertionError) as error:
+        if layout == "packed":
+            return f"its attention cannot be told what to look at ({type(error).__name__} in its forward pass)"
         return f"it takes no such mask ({type(error).__name__} in its forward pass)"
     return None if difference <= tolerance(scorer) else f"its log-probs would differ by {difference:.2g} nats"
 
@@ -189,17 +224,33 @@ def _flows(scorer: Scorer, batch: Batch, looked_XL: Tensor, forbidden_XL: Tensor
     return bool((gradient_XLD[forbidden_XL] != 0).any())  # NaN flows too
 
 
-def _prompt(batch: Batch) -> Tensor:
-    """[X, L] bool; True on the prompt, which is equally long in all rows here."""
+def _kept_apart(batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs of [X, L] bool: tokens, and all that they may depend on; a packed row holds both examples."""
+    for response in (0, 1):
+        own_XL = _tokens(batch, slice(None), response)
+        yield own_XL, own_XL | _prompt(batch)
+    if batch.packing is not None:
+        for example in (0, 1):
+            own_XL = _tokens(batch, example, slice(None)) | _prompt(batch, example)
+            yield own_XL, own_XL
+
+
+def _prompt(batch: Batch, example: int | slice = slice(None)) -> Tensor:
+    """[X, L] bool; True on the prompts, which are equally long and all different here; of one example if packed."""
+    length = batch.prompt_mask_BP.shape[1]
     place_L = torch.arange(batch.ids_XL.shape[1], device=batch.ids_XL.device)
-    return (place_L < batch.prompt_mask_BP.shape[1]).expand_as(batch.ids_XL)
+    if batch.packing is not None:
+        first = 0 if isinstance(example, slice) else example * length
+        stop = batch.packing.num_prompt if isinstance(example, slice) else first + length
+        return ((place_L >= first) & (place_L < stop))[None]
+    return (place_L < length).expand_as(batch.ids_XL)
 
 
-def _tokens(batch: Batch, response: int) -> Tensor:
-    """[X, L] bool; True on the tokens of a response."""
-    mask_BT = batch.mask_BRT[:, response]
+def _tokens(batch: Batch, example: int | slice, response: int | slice) -> Tensor:
+    """[X, L] bool; True on the tokens of responses."""
+    mask = batch.mask_BRT[example, response]
     chosen_XL = torch.zeros_like(batch.ids_XL, dtype=torch.bool)
-    chosen_XL[batch.row_BRT[:, response][mask_BT], batch.place_BRT[:, response][mask_BT]] = True
+    chosen_XL[batch.row_BRT[example, response][mask], batch.place_BRT[example, response][mask]] = True
     return chosen_XL
 
 

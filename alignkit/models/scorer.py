@@ -6,11 +6,12 @@ predict a response token only. The loop wraps it (DDP, FSDP2); nothing calls the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from alignkit.lazy import peft, torch, transformers
+from alignkit.models.attention import Pass, let_pack
 from alignkit.models.attribution import Attribution
 from alignkit.models.head import Draw, Head, HeadTransform, Predictions, token_logps
 from alignkit.models.layout import Batch
@@ -56,7 +57,8 @@ class Scored:
         logp_BRT: [B, R, T] log-probs of the response tokens.
         statistics: statistic -> [B, R, T] its value at each response token, 0 off the mask.
         targets: attribution -> [B, R] scalar whose gradient is the importance.
-        embeddings_XLD: [X, L, D] input embeddings the targets depend on, or None.
+        embeddings_XLD: [X, L, D] input embeddings the targets are differentiated by, or None: those of the decoder's
+            last pass, so without the prompts of a packed row.
         drawn_BT: [B, T] tokens drawn at the positions that predict the first response, or None.
         drawn_logp_BT: [B, T] their log-probs, or None.
         predictions: of the response tokens, without gradient, or None.
@@ -109,12 +111,12 @@ class Scorer(torch.nn.Module):
 
     def forward(self, batch: Batch, want: Want) -> Scored:
         """Log-probs of the batch's response tokens, and what else is wanted."""
-        language_model = causal_lm(self.model)
-        embeddings_XLD = language_model.get_input_embeddings()(batch.ids_XL)
-        if want.attributions and not embeddings_XLD.requires_grad:
-            embeddings_XLD = embeddings_XLD.detach().requires_grad_()  # a frozen embedding (LoRA, reference)
+        *earlier, last_XLD = batch.passes(causal_lm(self.model).get_input_embeddings()(batch.ids_XL))
+        if want.attributions and not last_XLD.requires_grad:
+            last_XLD = last_XLD.detach().requires_grad_()  # a frozen embedding (LoRA, reference)
+        last_XLD = last_XLD.view_as(last_XLD)  # a node of its own: the one that splits leads to the earlier pass too
         # A copy where gradients are taken: some decoders (CTRL) scale their input in place.
-        hidden_XLD = self.hidden(batch, embeddings_XLD.clone() if want.attributions else embeddings_XLD)
+        hidden_XLD = self._hidden(batch, [*earlier, last_XLD.clone() if want.attributions else last_XLD])
         predictions = replace(self._predictions(hidden_XLD, batch.packed.predictor_N), temperature=want.temperature)
         # Sorted, so that the order of the sums in a backward pass does not hang on that of a set.
         statistics = sorted(want.statistics, key=repr)
@@ -125,7 +127,7 @@ class Scorer(torch.nn.Module):
             logp_BRT=logp_BRT,
             statistics={statistic: batch.packed.unpack(value_N) for statistic, value_N in found.items()},
             targets={a: self._target(a, hidden_XLD, logp_BRT, batch) for a in want.attributions},
-            embeddings_XLD=embeddings_XLD if want.attributions else None,
+            embeddings_XLD=last_XLD if want.attributions else None,
             drawn_BT=drawn_BT,
             drawn_logp_BT=drawn_logp_BT,
             predictions=replace(predictions, hidden_ND=predictions.hidden_ND.detach()) if want.predictions else None,
@@ -134,15 +136,34 @@ class Scorer(torch.nn.Module):
 
     def hidden(self, batch: Batch, embeddings_XLD: Tensor) -> Tensor:
         """[X, L, D] last hidden states."""
-        inner, extra = cast("Any", decoder(self.model)), {}
+        return self._hidden(batch, batch.passes(embeddings_XLD))
+
+    def _hidden(self, batch: Batch, embeddings: Sequence[Tensor]) -> Tensor:
+        """[X, L, D] last hidden states, of the embeddings of each pass."""
+        if batch.packing is not None:
+            return self.packed_hidden(batch, embeddings, Pass(batch.packing.prompts))
+        (embeddings_XLD,) = embeddings
+        mask = self._attention(batch, embeddings_XLD)
+        return self._decode(embeddings_XLD, batch.ids_XL, batch.positions_XL, mask)
+
+    def packed_hidden(self, batch: Batch, embeddings: Sequence[Tensor], first: Pass) -> Tensor:
+        """[1, N, D] last hidden states of a packed row, of the embeddings of its two passes."""
+        assert batch.packing is not None
+        let_pack(causal_lm(self.model))
+        inputs = zip(embeddings, batch.passes(batch.ids_XL), batch.passes(batch.positions_XL), strict=True)
+        of_prompts, of_responses = ((*each, batch.attention) for each in inputs)
+        hidden_1PD = self._decode(*of_prompts, packed_pass=first)
+        second = first.then(batch.packing.responses)
+        return torch.cat([hidden_1PD, self._decode(*of_responses, packed_pass=second)], dim=1)
+
+    def _decode(
+        self, embeddings_XLD: Tensor, ids_XL: Tensor, positions_XL: Tensor, mask: Tensor, **extra: Pass
+    ) -> Tensor:
+        inner, more = cast("Any", decoder(self.model)), dict[str, Any](extra)
         if getattr(inner, "hidden_size_per_layer_input", None):  # Gemma 3n and 4 look tokens up in every layer again
-            extra["per_layer_inputs"] = inner.get_per_layer_inputs(batch.ids_XL)
+            more["per_layer_inputs"] = inner.get_per_layer_inputs(ids_XL)
         hidden_XLD: Tensor = inner(
-            inputs_embeds=embeddings_XLD,
-            attention_mask=self._attention(batch, embeddings_XLD),
-            position_ids=batch.positions_XL,
-            use_cache=False,
-            **extra,
+            inputs_embeds=embeddings_XLD, attention_mask=mask, position_ids=positions_XL, use_cache=False, **more
         ).last_hidden_state
         return hidden_XLD
 

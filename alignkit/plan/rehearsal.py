@@ -26,7 +26,8 @@ from alignkit.lazy import fake_tensors, torch
 from alignkit.lazy import numpy as np
 from alignkit.loop.optimizer import make_optimizer, trainable
 from alignkit.loop.order import planned_steps
-from alignkit.models.generation import ROWS
+from alignkit.models.decoding import of_like_lengths
+from alignkit.models.generation import decoded_together
 from alignkit.models.head import Draw
 from alignkit.models.laid import Laid
 from alignkit.models.layout import Batch, Example
@@ -41,7 +42,6 @@ from alignkit.plan.presumed import NoMemory, PresumedAnchors, PresumedStep, Zero
 from alignkit.recipe.recipe import Recipe
 from alignkit.rollouts.base import ResponseAnchor
 from alignkit.rollouts.groups import Sampler
-from alignkit.rollouts.pool import BATCH
 from alignkit.weighting.uniform import Uniform
 
 if TYPE_CHECKING:
@@ -299,36 +299,52 @@ class _Rehearsal:
     # --- sampling and measuring ---
 
     def _anchors(self, anchor: ResponseAnchor) -> None:
-        """A window's draw, in the batches of the pool, and the reference's scores of what was drawn."""
+        """A window's draw, and the reference's scores of what was drawn: of each the batch with the longest rows."""
         assert self.reference is not None
         share = -(-self.batch_size // self.accelerator.num_processes)
         in_window = min(anchor.refresh_every, self.steps) * share
-        unique = sorted(self.rows, key=lambda row: -len(row.prompt))[:in_window]
-        rows = unique[:BATCH]
-        times = -(-self.steps // anchor.refresh_every) * len(unique) / len(rows)
+        rows = sorted(self.rows, key=lambda row: len(row.prompt))[-in_window:]
+        times = -(-self.steps // anchor.refresh_every) * len(rows)
         draw = Draw(anchor.temperature, anchor.top_k, anchor.top_p)
-        responses = [self.laid.anchor(row) for row in rows]
+        lengths = [len(row.prompt) + self.laid.anchor(row) for row in rows]
+        start, stop = list(of_like_lengths(sorted(lengths)))[-1]
+        scored = sorted(rows, key=lambda row: len(row.prompt) + self.laid.anchor(row))[start:stop]
         with self._autocast():
-            self._decode("anchors", rows, draw, anchor.max_new_tokens, times, max(responses))
-            with self.ledger.measuring("anchors: scores of the reference", times):
-                self.reference.score(self._sampled_batch(rows, responses), Want())
+            self._decode("anchors", rows, 1, draw, anchor.max_new_tokens, times, max(map(self.laid.anchor, rows)))
+            with self.ledger.measuring("anchors: scores of the reference", times / len(scored)):
+                self.reference.score(self._sampled_batch(scored, [self.laid.anchor(row) for row in scored]), Want())
 
     def _rollouts(self, sampler: Sampler) -> None:
-        """The drawings of all steps, none of whose responses ends early; a prompt as if it were computed for each."""
+        """The drawings of all steps, none of whose responses ends early."""
         if not sampler.is_exact:  # another engine draws, elsewhere
             return
         prompts = -(-self.job.training.batch_size // self.accelerator.num_processes)
-        at_once = max(1, min(prompts, ROWS // sampler.responses))
-        longest = sorted(self.tables.train, key=lambda row: -len(row.prompt))[:at_once]
-        rows = [row for row in longest for _ in range(sampler.responses)]
-        times = self.steps / self.job.method.view.updates * prompts / at_once
+        rows = sorted(self.tables.train, key=lambda row: len(row.prompt))[-prompts:]
+        times = self.steps / self.job.method.view.updates * prompts * sampler.responses
         draw = Draw(sampler.temperature, sampler.top_k, sampler.top_p)
         with self._autocast():
-            self._decode("rollouts", rows, draw, sampler.max_new_tokens, times, sampler.max_new_tokens)
+            length = sampler.max_new_tokens
+            self._decode("rollouts", rows, sampler.responses, draw, length, times, length)
 
-    def _decode(self, what: str, rows: Rows, draw: Draw, num_new: int, draws: float, length: int) -> None:
-        prompts = [len(row.prompt) for row in rows]
-        decode(self.ledger, self.policy, prompts, draw, num_new, what=what, draws=draws, tokens=draws * length)
+    def _decode(
+        self, what: str, rows: Rows, responses: int, draw: Draw, num_new: int, total: float, length: int
+    ) -> None:
+        """Of the batches in which rows, shortest first, are decoded that with the longest; `total` responses in all."""
+        prompts = [len(row.prompt) for row in rows for _ in range(responses)]
+        start, stop = list(decoded_together(causal_lm(self.policy.model), prompts, num_new))[-1]
+        in_batch = -(-(stop - start) // responses)
+        draws = total / (in_batch * responses)
+        decode(
+            self.ledger,
+            self.policy,
+            [len(row.prompt) for row in rows[-in_batch:]],
+            responses,
+            draw,
+            num_new,
+            what=what,
+            draws=draws,
+            tokens=draws * length,
+        )
 
     def _sampled_batch(self, rows: Rows, lengths: Sequence[int]) -> Batch:
         zeros = [np.zeros(length, dtype=np.int32) for length in lengths]
@@ -361,7 +377,10 @@ class _Rehearsal:
             sampled = Laid(self.policy.layout, config.max_new_tokens)
             responses = [sampled.anchor(row) for row in rows]
             draw = Draw(config.temperature)
-            self._decode("evaluation: samples", rows, draw, config.max_new_tokens, times, max(responses))
+            ascending = sorted(rows, key=lambda row: len(row.prompt))
+            self._decode(
+                "evaluation: samples", ascending, 1, draw, config.max_new_tokens, times * len(rows), max(responses)
+            )
             held_out = HeldOut(scene, rows, looks_at, weigh=False)
             held_out.sampled = [np.zeros(length, dtype=np.int32) for length in responses]
             with self.ledger.measuring("evaluation: KL along samples", times):

@@ -9,11 +9,15 @@ from rich.console import Console
 from rich.text import Text
 
 from alignkit.data.preview import preview
+from alignkit.parallel.config import ParallelConfig
 from alignkit.plan.lengths import Lengths
 from alignkit.plan.plan import Memory, Plan, Planned, Time
 from alignkit.report.banner import NAME_WIDTH, Banner, Batch, banner_line
 from alignkit.report.heatmap import BARS, DIGITS
 from alignkit.report.start import model_name, show_begun
+
+CUT = ("parameters", "reference", "gradients", "optimizer state")
+"""The kinds of tensors that `parallel.strategy: fsdp` cuts into pieces."""
 
 PREVIEWED = "the first training row: the prompt (cyan) is read and masked, what follows | (green, red) is in the loss"
 
@@ -30,7 +34,7 @@ def show(console: Console, planned: Planned) -> None:
     parts = ("size", "micro_batch", "micro_batches", "processes", "responses", "tokens")
     batch = Batch(*(plan.batch[key] for key in parts))
     banner.plan(batch, steps=plan.steps, epochs=plan.epochs)
-    for name, value in _lines(plan):
+    for name, value in (*_lines(plan), *cut_lines(plan.memory, planned.loaded.recipe.parallel)):
         console.print(banner_line(name, value, console.width), soft_wrap=True)
     levels = DIGITS if console.options.ascii_only else BARS
     for number, line in enumerate(_histograms(plan.lengths, levels)):
@@ -65,6 +69,19 @@ def _memory(memory: Memory, at_least: str) -> Iterator[tuple[str, str]]:
         of_stages[_group(stage)] = max(of_stages[_group(stage)], peak)
     yield "", "; ".join(f"{group} {size_of(peak)}" for group, peak in of_stages.items())
     yield "", f"the device has {size_of(memory.device)}; libraries and allocator come on top of tensors"
+
+
+def cut_lines(memory: Memory, parallel: ParallelConfig) -> Iterator[tuple[str, str]]:
+    """What becomes of the peak, which is that of a whole model, where the model is cut into pieces."""
+    if parallel.strategy != "fsdp":
+        return
+    size = sum(memory.parts.get(kind, 0) for kind in CUT)
+    pieces = f"{parallel.shard}: {size_of(size // parallel.shard)}" if parallel.shard else "the number of pieces"
+    yield (
+        "parallel",
+        f"planned as one process with the whole model; fsdp divides {', '.join(CUT)} in a step, {size_of(size)} of "
+        f"the peak, by {pieces}",
+    )
 
 
 def _time(time: Time) -> str:

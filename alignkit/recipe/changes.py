@@ -55,7 +55,7 @@ def may_change(key: str) -> bool:
     section, _, rest = inner.partition(".")
     if section == "training":
         return rest.partition(".")[0] in FREE_ON_RESUME | SCHEDULE
-    return section == "evaluation" or _AROUND_DRAWINGS.fullmatch(inner) is not None
+    return section in ("evaluation", "parallel") or _AROUND_DRAWINGS.fullmatch(inner) is not None
 
 
 def differences(before: object, now: object) -> list[Difference]:

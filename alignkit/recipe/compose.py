@@ -164,11 +164,12 @@ def _pairs_to_weigh(recipe: Recipe) -> Iterator[Misfit]:
 
 
 def _layout(recipe: Recipe) -> Iterator[Misfit]:
-    if recipe.model.layout == "shared" and recipe.weighting.all_needs().full_sequence:
+    layout = recipe.model.layout
+    if layout in ("packed", "shared") and recipe.weighting.all_needs().full_sequence:
         yield (
             ("model", "layout"),
-            "'shared' computes a prompt once for both responses, but weighting.scope 'full_sequence' needs it once for "
-            "each; use layout 'auto' or 'separate', or scope 'response'",
+            f"'{layout}' computes a prompt once for both responses, but weighting.scope 'full_sequence' needs it once "
+            "for each; use layout 'auto' or 'separate', or scope 'response'",
         )
 
 

@@ -18,6 +18,7 @@ from alignkit.losses import LossSlot
 from alignkit.models import ModelSlot
 from alignkit.pair_weighting import PairWeightingSlot
 from alignkit.pair_weighting.uniform import Uniform as UniformPairs
+from alignkit.parallel.config import ParallelConfig
 from alignkit.registry import Section
 from alignkit.rewards import RewardSlot
 from alignkit.rollouts import SamplerSlot
@@ -61,6 +62,9 @@ class Recipe(Section):
 
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     """Optimizer, schedule, batch, checkpoints."""
+
+    parallel: ParallelConfig = Field(default_factory=ParallelConfig)
+    """How one training is spread over its processes; docs/parallel.md."""
 
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     """What is measured before and after training."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from alignkit.data.rows import TokenRow
 from alignkit.lazy import numpy as np
 from alignkit.lazy import torch
-from alignkit.models.layout import Example, collate
+from alignkit.models.decoding import of_like_lengths
+from alignkit.models.layout import Example
 from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Want
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from numpy import ndarray
     from torch import Tensor
 
-BATCH = 256
-"""Prompts decoded together; decoding is bound by memory traffic, so many at once cost little more than one."""
+BATCH = 1024
+"""Rows that an anchor is asked for at once; how many of them are decoded together depends on their lengths."""
 
 
 @dataclass(frozen=True)
@@ -74,21 +75,28 @@ class AnchorPool:
 
     def complete(self, step: int, rows: Sequence[TokenRow]) -> None:
         """Draws what is missing: of rows beyond the old end of a run that goes on further than was planned."""
-        unique = list({row.index: row for row in rows if row.index not in self._drawn}.values())
+        unique = {row.index: row for row in rows if row.index not in self._drawn}
+        ascending = sorted(unique.values(), key=lambda row: len(row.prompt))  # so that there is little padding
         with counted("drawing anchors", len(unique)) as advance:
             for start in range(0, len(unique), BATCH):
-                part = unique[start : start + BATCH]
-                self._drawn |= dict(zip((row.index for row in part), self._draw(step, part), strict=True))
+                part = ascending[start : start + BATCH]
+                self._drawn |= zip((row.index for row in part), self._draw(step, part), strict=True)
                 advance(len(part))
 
     def _draw(self, step: int, rows: Sequence[TokenRow]) -> list[DrawnAnchor]:
-        policy = self._policy
-        ids = self.anchor.respond(rows, Sampler(policy, self._seed, step))
-        prompts = [row.prompt for row in rows]
-        examples = [Example(prompt, [response]) for prompt, response in zip(prompts, ids, strict=True)]
-        batch = collate(examples, policy.layout, policy.eos_id, policy.device)
-        logp_BT = self._reference.score(batch, Want()).logp_BRT[:, 0].float().cpu()
-        return [DrawnAnchor(i, logp_T[: len(i)].clone()) for i, logp_T in zip(ids, logp_BT, strict=True)]
+        responses = self.anchor.respond(rows, Sampler(self._policy, self._seed, step))
+        examples = [Example(row.prompt, [ids]) for row, ids in zip(rows, responses, strict=True)]
+        lengths = [len(example.prompt) + len(ids) for example, ids in zip(examples, responses, strict=True)]
+        order = sorted(range(len(rows)), key=lengths.__getitem__)
+        found: dict[int, DrawnAnchor] = {}
+        for start, stop in of_like_lengths([lengths[place] for place in order]):
+            places = order[start:stop]
+            batch = self._policy.collate([examples[place] for place in places])
+            logp_BT = self._reference.score(batch, Want()).logp_BRT[:, 0].float().cpu()
+            for place, logp_T in zip(places, logp_BT, strict=True):
+                ids = responses[place]
+                found[place] = DrawnAnchor(ids, logp_T[: len(ids)].clone())
+        return [found[place] for place in range(len(rows))]
 
     def state(self) -> dict[str, Tensor]:
         """The pool as flat tensors."""
@@ -102,10 +110,18 @@ class AnchorPool:
             "anchor.reference": torch.cat([anchor.reference_T for anchor in drawn]),
         }
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Puts `state` back."""
+    def lacks(self, step: int, rows: Sequence[TokenRow]) -> bool:
+        """Whether `refresh` and `complete` will draw."""
+        return step % self.anchor.refresh_every == 0 or any(row.index not in self._drawn for row in rows)
+
+    def load_state(self, *states: Mapping[str, Tensor]) -> None:
+        """Puts `state` back; those of several processes together."""
+        self._drawn = {}
+        for state in states:
+            self._add(state)
+
+    def _add(self, state: Mapping[str, Tensor]) -> None:
         if "anchor.rows" not in state:
-            self._drawn = {}
             return
         lengths = state["anchor.lengths"].tolist()
         pieces = zip(
@@ -114,4 +130,4 @@ class AnchorPool:
             state["anchor.reference"].split(lengths),  # type: ignore[no-untyped-call]
             strict=True,
         )
-        self._drawn = {row: DrawnAnchor(ids.numpy(), reference_T.clone()) for row, ids, reference_T in pieces}
+        self._drawn |= {row: DrawnAnchor(ids.numpy(), reference_T.clone()) for row, ids, reference_T in pieces}

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import alignkit.models.scorer as scorer
     from alignkit.models.policy import Policy
     from alignkit.models.scorer import Model
+    from alignkit.parallel.sharding import ModelState
 else:
     scorer = LazyModule("alignkit.models.scorer")
 
@@ -115,8 +116,9 @@ class VLLM(Sampler):
             RunFolderError: they cannot be written.
         """
         outcome: list[Any] = [None]
+        state = policy.state()
         if accelerate.PartialState().is_main_process:
-            outcome = [self._send(policy)]
+            outcome = [self._send(policy, state)]
         accelerate.utils.broadcast_object_list(outcome)  # the other processes wait here
         _SENT[policy.model] = outcome[0]
 
@@ -190,7 +192,7 @@ class VLLM(Sampler):
             )
         return None
 
-    def _send(self, policy: Policy) -> Sent:
+    def _send(self, policy: Policy, state: ModelState) -> Sent:
         """Each time a folder and a name of their own: vLLM keeps what it read by path, and prompts by adapter."""
         version = f"alignkit-{uuid4().hex}"
         folder = Path(self.weights or tempfile.gettempdir()).expanduser().absolute() / version
@@ -198,7 +200,7 @@ class VLLM(Sampler):
         try:
             with one_line(folder):
                 folder.mkdir(parents=True)
-                policy.write(folder)
+                policy.write(folder, state)
             if policy.has_adapter:
                 server.load_adapter(version, folder)
             else:

@@ -84,7 +84,7 @@ def run_all(
 ) -> int:
     """Runs each, at most `jobs` at once.
 
-    SIGTERM, SIGINT or SIGUSR1 ends the runs that are going on, which save a checkpoint; no other one begins.
+    A stop signal is passed on once to the runs that are going on, which save a checkpoint; no other one begins.
 
     Args:
         runs: what is left to do.

@@ -14,8 +14,8 @@ from torch import Tensor
 ORDER_SEED = 11
 """Of the data order, which is alignkit's own; all others are given its batches."""
 
-GROUP, LONGEST = 8, 64
-"""Responses to each prompt and tokens of a response, on-policy: random weights hardly ever end one before."""
+GROUP = 8
+"""Responses to each prompt, on-policy."""
 
 WARM_UP = 1
 """Steps that are not counted: the first makes the optimizer's memory."""
@@ -57,7 +57,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Job:
-    """A folder with `policy`, `reference` (weights and tokenizer) and `job.json`.
+    """A folder with `policy`, `reference` (weights and tokenizer) and `job.json`; of a GPU only the policy's tokenizer.
 
     Attributes:
         folder: where they are.
@@ -66,6 +66,10 @@ class Job:
         batches: places in `rows` of each optimizer step's batch.
         threads: that a variant may use.
         pairs: of an optimizer step, all of them in one micro-batch; on-policy as many prompts.
+        longest: tokens of a sampled response; random weights hardly ever end one before.
+        device: where it is trained; on another than the CPU in bf16, with reference log-probs that are made up.
+        lora: trains adapters of rank 16 on all linear layers.
+        recomputes: activations are recomputed in the backward pass.
     """
 
     folder: Path
@@ -74,6 +78,15 @@ class Job:
     batches: list[list[int]]
     threads: int = 1
     pairs: int = 4
+    longest: int = 64
+    device: str = "cpu"
+    lora: bool = False
+    recomputes: bool = False
+
+    @property
+    def is_real(self) -> bool:
+        """Whether there are weights, and a reference model that is asked."""
+        return (self.folder / "reference").exists()
 
     def batch(self, step: int) -> list[Row]:
         """The rows of a step."""

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 import transformers
 
 from alignkit.data.config import DataConfig
@@ -16,6 +15,7 @@ from alignkit.data.wanted import Wanted
 from alignkit.loop.order import DataOrder
 from alignkit.models.scratch import Scratch
 from pricing.job import ORDER_SEED, Job, Row, Shape
+from pricing.models import make_model
 from pricing.taking import ROOT
 
 HH = ROOT / "tests/data/hh_harmless.jsonl.gz"
@@ -44,53 +44,44 @@ def real_job(folder: Path, shape: Shape, steps: int, threads: int) -> Job:
 
 def made_up_job(folder: Path, shape: Shape, steps: int, threads: int, *, prompt: int, response: int, pairs: int) -> Job:
     """Rows of random tokens; both responses are of one length."""
-    tokenizer = _scratch(512).load_tokenizer(["The quick brown fox jumps over the lazy dog."] * 8)
+    rows = made_up_rows(shape, pairs * steps, prompt, response)
+    return _made(Job(folder, shape, rows, [], threads, pairs), small_tokenizer())
+
+
+def made_up_rows(shape: Shape, number: int, prompt: int, response: int) -> list[Row]:
+    """Random tokens, none of them special."""
     random = np.random.default_rng(0)
     lengths = {"prompt": prompt, "chosen": response, "rejected": response}
-    rows: list[Row] = [
+    return [
         {
             "index": index,
             "where": f"made up:{index + 1}",
             **{name: random.integers(3, shape.vocabulary, length).tolist() for name, length in lengths.items()},
         }
-        for index in range(pairs * steps)
+        for index in range(number)
     ]
-    return _made(Job(folder, shape, rows, [], threads, pairs), tokenizer)
+
+
+def small_tokenizer() -> transformers.PreTrainedTokenizerBase:
+    """One that has the special tokens and no more than it must."""
+    return _scratch(512).load_tokenizer(["The quick brown fox jumps over the lazy dog."] * 8)
+
+
+def in_order(job: Job) -> Job:
+    """The job with the batches that alignkit makes of its rows."""
+    order = DataOrder(range(len(job.rows)), job.pairs, ORDER_SEED)
+    return replace(job, batches=[list(order.batch(step)) for step in range(len(job.rows) // job.pairs)])
 
 
 def _made(job: Job, tokenizer: transformers.PreTrainedTokenizerBase) -> Job:
     """The job with its batches, written with its models."""
-    order = DataOrder(range(len(job.rows)), job.pairs, ORDER_SEED)
-    batches = [list(order.batch(step)) for step in range(len(job.rows) // job.pairs)]
-    job = replace(job, batches=batches)
+    job = in_order(job)
     job.write()
     transformers.utils.logging.disable_progress_bar()
     for seed, name in enumerate(("policy", "reference")):
-        make_model(job.shape, tokenizer, seed).save_pretrained(job.folder / name)
+        make_model(job.shape, seed).save_pretrained(job.folder / name)
         tokenizer.save_pretrained(job.folder / name)
     return job
-
-
-def make_model(
-    shape: Shape, tokenizer: transformers.PreTrainedTokenizerBase, seed: int
-) -> transformers.LlamaForCausalLM:
-    """A Llama with random weights."""
-    torch.manual_seed(seed)
-    return transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(
-            vocab_size=shape.vocabulary,
-            hidden_size=shape.width,
-            intermediate_size=shape.inner,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            num_key_value_heads=shape.key_heads,
-            max_position_embeddings=shape.positions,
-            tie_word_embeddings=True,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-    )
 
 
 def _scratch(vocabulary: int) -> Scratch:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+import transformers
 
 from alignkit.asks.reference_logps import ReferenceLogps
 from alignkit.asks.table import Table
@@ -20,13 +20,14 @@ from alignkit.engine.rollouts import Rollouts
 from alignkit.engine.scoring import Scoring
 from alignkit.loop.accelerator import make_accelerator
 from alignkit.loop.loop import train
+from alignkit.models.base import LoRA, ModelSource
 from alignkit.models.policy import Policy, build_policy
-from alignkit.models.pretrained import Pretrained
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Want
 from alignkit.recipe.recipe import Recipe
 from alignkit.rewards.judge import Judge
-from pricing.job import GROUP, LONGEST, ORDER_SEED, Job, Row
+from pricing.job import GROUP, ORDER_SEED, Job, Row
+from pricing.models import load
 from pricing.plain import BETA
 from pricing.turns import Turns
 
@@ -39,7 +40,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "grpo": {
         "trainer": {"name": "on_policy", "samples_every": None},
         "rewards": [{"name": "repetition"}],  # its numbers are those of `reward`
-        "sampler": {"name": "generate", "responses": GROUP, "max_new_tokens": LONGEST},
         "advantage": {"name": "group"},
         "losses": [{"name": "policy_gradient", "average": "examples"}],
     },
@@ -53,9 +53,9 @@ class Timed(ObjectiveStep):
     turns: Turns
 
     def prepare(self, *args: Any) -> None:
-        began = time.process_time()
+        began = self.turns.now()
         super().prepare(*args)
-        self.turns.drawing = time.process_time() - began
+        self.turns.drawing = self.turns.now() - began
 
 
 def run(job: Job, turns: Turns, method: str, *, any_order: bool = False) -> None:
@@ -81,15 +81,15 @@ def run(job: Job, turns: Turns, method: str, *, any_order: bool = False) -> None
 
 def step_of(job: Job, recipe: Recipe, rows: list[TokenRow], autocast: Any) -> Timed:
     """The step of a run, with the reference log-probs at hand where it needs them."""
-    method, policy = recipe.method(), load(job, "policy")
+    method, policy = recipe.method(), prepared(job, "policy")
     if method.drawing is not None:
         found = Scoring(method, policy, None, {}, autocast)
         judge = cast("Judge", lambda samples: [[reward(one.response_ids) for one in samples]])
         return Timed(found, recipe.sizes(), Rollouts(found, recipe.sizes(), rows, judge))
-    reference = Reference(load(job, "reference").scorer.requires_grad_(False))
-    tables = {ReferenceLogps(): reference_table(policy, reference, rows)}
-    live = None if method.needs.anchor is None else reference
-    return Timed(Scoring(method, policy, live, tables, autocast), recipe.sizes())
+    needs_live = method.needs.anchor is not None
+    live = reference_of(job, policy) if job.is_real or needs_live else None
+    tables = {ReferenceLogps(): reference_table(policy, live if job.is_real else None, rows)}
+    return Timed(Scoring(method, policy, live if needs_live else None, tables, autocast), recipe.sizes())
 
 
 def recipe_of(job: Job, method: str) -> Recipe:
@@ -102,11 +102,12 @@ def recipe_of(job: Job, method: str) -> Recipe:
         "schedule": "constant",
         "warmup": 0.0,
         "save_every": None,
-        "precision": "fp32",
+        "precision": "fp32" if job.device == "cpu" else "bf16",
     }
-    model = {"name": "pretrained", "path": str(job.folder / "policy")}
-    sections = {"model": model, "data": {"train": "given"}, "trainer": {"name": "preference"}, "training": training}
-    return Recipe.model_validate(sections | METHODS[method])
+    sections = {"model": {"name": "scratch"}, "data": {"train": "given"}, "trainer": {"name": "preference"}}
+    sampler = {"name": "generate", "responses": GROUP, "max_new_tokens": job.longest}
+    sampling = {"sampler": sampler} if method == "grpo" else {}
+    return Recipe.model_validate(sections | {"training": training} | METHODS[method] | sampling)
 
 
 def reward(ids: Sequence[int]) -> float:
@@ -120,14 +121,37 @@ def token_row(row: Row, is_prompt: bool) -> TokenRow:
     return TokenRow(row["index"], row["where"], ids.pop("prompt"), {} if is_prompt else ids)
 
 
-def load(job: Job, name: str) -> Policy:
+class Made(ModelSource):
+    """The job's model, made ready as any other."""
+
+    job: Any
+    which: str
+
+    def load_tokenizer(self, texts: Iterable[str]) -> Any:
+        return transformers.AutoTokenizer.from_pretrained(self.job.folder / "policy")
+
+    def load_model(self, tokenizer: Any, seed: int) -> Any:
+        return load(self.job, self.which).eval()
+
+
+def prepared(job: Job, which: str) -> Policy:
     """One of the job's models, ready for training."""
-    source = Pretrained(name="pretrained", path=str(job.folder / name))
-    return build_policy(source, source.load_tokenizer(()), seed=0, separate=False, device=torch.device("cpu"))
+    adapter = {"adapter": LoRA()} if job.lora else {}
+    source = Made(name="made", job=job, which=which, gradient_checkpointing=job.recomputes, **adapter)
+    return build_policy(source, source.load_tokenizer(()), seed=0, separate=False, device=torch.device(job.device))
 
 
-def reference_table(policy: Policy, reference: Reference, rows: list[TokenRow]) -> Table:
-    """Log-probs of the reference, as a run finds them in its cache."""
+def reference_of(job: Job, policy: Policy) -> Reference:
+    """The policy without its adapter, or a model of its own."""
+    if job.lora:
+        return Reference(policy.scorer, policy)
+    return Reference(prepared(job, "reference").scorer.requires_grad_(False))
+
+
+def reference_table(policy: Policy, reference: Reference | None, rows: list[TokenRow]) -> Table:
+    """Log-probs of the reference, as a run finds them in its cache; made up where none is asked."""
+    if reference is None:
+        return Table({row.key: torch.full((sum(map(len, row.responses.values())),), -8.0) for row in rows})
     logps = {}
     for row in rows:
         batch = policy.batch([row])

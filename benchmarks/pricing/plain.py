@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from pricing.job import Job, Row, padded
+from pricing.models import load
 from pricing.turns import Turns
 
 BETA = 0.1
@@ -34,11 +35,6 @@ def run(job: Job, turns: Turns) -> None:
         optimizer.step()
         optimizer.zero_grad()
         turns.done(value)
-
-
-def load(job: Job, name: str) -> transformers.PreTrainedModel:
-    """One of the job's models."""
-    return transformers.AutoModelForCausalLM.from_pretrained(job.folder / name, dtype=torch.float32).eval()
 
 
 def logps(model: transformers.PreTrainedModel, rows: list[Row]) -> Tensor:

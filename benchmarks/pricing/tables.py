@@ -187,8 +187,30 @@ def _profile(result: Result) -> str:
     return "\n".join([f"{result['variant']}: {_heading(result)}", "", *lines])
 
 
+def _gpu(result: Result) -> str:
+    lines = ["| case | variant | seconds a step | tokens a second | peak memory, GiB | share of the card's peak |"]
+    lines.append("|---|---|---|---|---|---|")
+    for row in result["rows"]:
+        start = f"| {row['case']} | {row['variant']} |"
+        if "failed" in row:
+            lines.append(f"{start} {row['failed']} | | | |")
+            continue
+        share = f"{row['operations'] / result['peak']:.1%}" if result["peak"] else "not known"
+        cells = [f"{row['seconds']:.3f}", f"{row['tokens']:,.0f}", f"{row['bytes'] / 2**30:.1f}", share]
+        lines.append(f"{start} {' | '.join(cells)} |")
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return "\n".join([f"`{result['command']}`: {result['card']}, {versions}.", "", *lines])
+
+
 MOST = 15
 """Operations of a profile that are shown."""
 
-TABLES = {"price": _price, "memory": _memory, "on-policy": _on_policy, "curve": _curve, "profile": _profile}
+TABLES = {
+    "price": _price,
+    "memory": _memory,
+    "on-policy": _on_policy,
+    "curve": _curve,
+    "profile": _profile,
+    "gpu": _gpu,
+}
 """Kind of result -> its tables."""

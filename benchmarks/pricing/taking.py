@@ -69,7 +69,7 @@ def environment(job: Job, watch: Watch) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
         "HF_HOME": str(job.folder / "hf"),
-        "ACCELERATE_USE_CPU": "true",
+        **({"ACCELERATE_USE_CPU": "true"} if job.device == "cpu" else {}),
         "TQDM_DISABLE": "1",
         "TRL_EXPERIMENTAL_SILENCE": "1",
         "PYTHONPATH": str(ROOT),

@@ -1,20 +1,24 @@
-"""TRL's trainers on the same batches, in TRL's environment: its own training loop and what serves it best on a CPU.
+"""TRL's trainers on the same batches, in TRL's environment: its own training loop, and what serves it best.
 
-That is: reference log-probs precomputed, no recomputation of activations (its default is on), float32, its fused AdamW.
-Its option `padding_free` falls back to padding in TRL 1.16, and liger-kernel has no kernels for CPUs.
+That is: reference log-probs precomputed, no recomputation of activations (its default is on) where memory allows, its
+fused AdamW; on a GPU FlashAttention 2 and the kernels of liger-kernel where they are installed. Its option
+`padding_free` falls back to padding in TRL 1.16.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from typing import Any
 
 import datasets
+import peft
 import torch
 import transformers
 import trl
 
-from pricing.job import GROUP, LONGEST, Job, Row
+from pricing.job import GROUP, Job, Row
+from pricing.models import load
 from pricing.turns import Turns
 
 
@@ -29,10 +33,13 @@ class KeepsLoss:
 
 
 class DPO(KeepsLoss, trl.DPOTrainer):
-    """Takes token ids as they are."""
+    """Takes token ids, and reference log-probs that are made up, as they are."""
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         return dataset
+
+    def _precompute_ref_logps(self, dataset: Any, *rest: Any) -> Any:
+        return dataset if "ref_chosen_logps" in dataset.column_names else super()._precompute_ref_logps(dataset, *rest)
 
 
 class GRPO(KeepsLoss, trl.GRPOTrainer):
@@ -63,6 +70,8 @@ def dpo(job: Job, turns: Turns) -> None:
     """Trains for as long as there are turns, with reference log-probs that were computed before."""
     rows = [row for step in range(turns.steps) for row in job.batch(step)]
     columns = {f"{name}_ids": [row[name] for row in rows] for name in ("prompt", "chosen", "rejected")}
+    if not job.is_real:
+        columns |= {f"ref_{name}_logps": [-8.0 * len(row[name]) for row in rows] for name in ("chosen", "rejected")}
     config = trl.DPOConfig(
         per_device_train_batch_size=job.pairs,
         train_sampling_strategy="sequential",
@@ -71,8 +80,8 @@ def dpo(job: Job, turns: Turns) -> None:
         beta=0.1,
         **common(job, turns),
     )
-    trainer = DPO(model=load(job, "policy"), ref_model=load(job, "reference"), **given(config, columns, job))
-    train(trainer, turns)
+    reference = load(job, "reference") if job.is_real else None
+    train(DPO(ref_model=reference, **given(config, columns, job)), turns)
 
 
 def grpo(job: Job, turns: Turns) -> None:
@@ -81,14 +90,14 @@ def grpo(job: Job, turns: Turns) -> None:
     config = trl.GRPOConfig(
         per_device_train_batch_size=job.pairs * GROUP,
         num_generations=GROUP,
-        max_completion_length=LONGEST,
+        max_completion_length=job.longest,
         shuffle_dataset=False,
         loss_type="grpo",
         beta=0.0,
         **common(job, turns),
     )
     columns = {"prompt": [str(place) for place in range(len(rows))]}
-    trainer = GRPO(model=load(job, "policy"), reward_funcs=rewards, **given(config, columns, job))
+    trainer = GRPO(reward_funcs=rewards, **given(config, columns, job))
     trainer.rows = rows
     train(trainer, turns)
 
@@ -103,9 +112,10 @@ def common(job: Job, turns: Turns) -> dict[str, Any]:
     return {
         "output_dir": tempfile.mkdtemp(dir=job.folder),
         "max_steps": turns.steps,
-        "gradient_checkpointing": False,
-        "bf16": False,
-        "use_cpu": True,
+        "gradient_checkpointing": job.recomputes,
+        "bf16": job.device != "cpu",
+        "use_cpu": job.device == "cpu",
+        "use_liger_kernel": job.device != "cpu" and importlib.util.find_spec("liger_kernel") is not None,
         "learning_rate": 1e-6,
         "lr_scheduler_type": "constant",
         "max_grad_norm": 1.0,
@@ -118,13 +128,21 @@ def common(job: Job, turns: Turns) -> dict[str, Any]:
 
 def given(config: Any, columns: dict[str, list[Any]], job: Job) -> dict[str, Any]:
     """What both trainers are made with."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(job.folder / "policy")
-    return {"args": config, "train_dataset": datasets.Dataset.from_dict(columns), "processing_class": tokenizer}
+    model = load(job, "policy")
+    if job.device != "cpu" and importlib.util.find_spec("flash_attn") is not None:
+        model.set_attn_implementation("flash_attention_2")
+    return {
+        "model": model,
+        "args": config,
+        "train_dataset": datasets.Dataset.from_dict(columns),
+        "processing_class": transformers.AutoTokenizer.from_pretrained(job.folder / "policy"),
+        "peft_config": lora() if job.lora else None,
+    }
 
 
-def load(job: Job, name: str) -> transformers.PreTrainedModel:
-    """One of the job's models."""
-    return transformers.AutoModelForCausalLM.from_pretrained(job.folder / name, dtype=torch.float32)
+def lora() -> Any:
+    """The adapter that alignkit trains."""
+    return peft.LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 def train(trainer: Any, turns: Turns) -> None:

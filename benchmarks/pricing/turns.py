@@ -13,8 +13,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
+
 Watch = str
-"""What is measured: `time`, `resident` (memory of the process), `tensors` (bytes alive) or `operations`."""
+"""What is measured: `time` of the CPU, `resident` (memory of the process), `tensors` (bytes alive), `operations`; or
+`device`, the clock and the memory of a GPU."""
 
 
 class Turns:
@@ -49,11 +52,13 @@ class Turns:
 
     def done(self, loss: float | None = None) -> None:
         """Called after each step; returns when the next one shall begin."""
-        seconds = time.process_time() - self._began
+        seconds = self.now() - self._began
         self._done += 1
         found: dict[str, Any] = {"seconds": seconds, "drawing": self.drawing, "loss": loss}
         if self.watch == "resident":
             found["bytes"] = resident("VmHWM") - self._before
+        if self.watch == "device" and torch.cuda.is_available():
+            found["bytes"] = torch.cuda.max_memory_allocated()
         if self._stage is not None:
             found["bytes"] = self._stage.peak
         if self._profile is not None:
@@ -65,12 +70,20 @@ class Turns:
             os._exit(0)
         self._wait()
 
+    def now(self) -> float:
+        """Seconds: of the CPU, or by the clock when a device has done all that it was given."""
+        if self.watch != "device":
+            return time.process_time()
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
+        return time.perf_counter()
+
     def _wait(self) -> None:
         if sys.stdin.readline() != "step\n":
             os._exit(0)
         if self.watch == "operations":
             self._profile = _profile().__enter__()
-        self._began = time.process_time()
+        self._began = self.now()
 
     def _answer(self, **values: Any) -> None:
         print(json.dumps(values), file=self._answers, flush=True)

@@ -51,7 +51,7 @@ def mixed() -> list[TokenRow]:
 
 
 def computed(
-    values: TokenValues, some: list[TokenRow], of_model=None, layout: str = "shared", head_chunk: int = 64, **sections
+    values: TokenValues, some: list[TokenRow], of_model=None, layout: str = "packed", head_chunk: int = 64, **sections
 ) -> list[Tensor]:
     """[N] of each row, `of_model` being the reference."""
     of = bench(of_model or llama(), some, of=recipe(**sections))
@@ -109,7 +109,7 @@ class TestContrastive:
         compare(got, some, estimate(strength))
         assert all((s_N >= 0).all() and (s_N <= 1).all() for s_N in got)
 
-    @pytest.mark.parametrize("layout", ["shared", "separate"])
+    @pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
     @pytest.mark.parametrize("head_chunk", [1, 7])
     def test_pieces_of_the_vocabulary_and_the_layout_do_not_matter(self, layout, head_chunk) -> None:
         values = Estimate(contrast=GIVEN, strength=1.0)

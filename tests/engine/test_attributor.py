@@ -12,7 +12,7 @@ from alignkit.models.attribution import Attribution
 from alignkit.models.reference import Reference
 
 LOG_RATIO = Attribution("log_ratio")
-LAYOUTS = pytest.mark.parametrize("layout", ["shared", "separate"])
+LAYOUTS = pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
 
 
 def of(**gradient):
@@ -128,6 +128,17 @@ class TestMemory:
         assert all(torch.equal(memory.state()[key], resumed.state()[key]) for key in memory.state())
         resumed.load_state({})
         assert resumed.state() == {}
+
+    def test_of_several_processes_the_newest_counts(self) -> None:
+        """The first knows the first row as of step 3, the second both rows, the first one as of step 0."""
+        (first, second), (one, two) = (Memory([ASKED]), Memory([ASKED])), rows()[:2]
+        second.update(ASKED, [one, two], 0, self.FIRST, self.MASK)
+        first.update(ASKED, [one], 3, self.SECOND[:1], self.MASK[:1])
+        for states in ([first.state(), second.state()], [second.state(), first.state()]):
+            resumed = Memory([ASKED])
+            resumed.load_state(*states)
+            got = resumed.update(ASKED, [one, two], 2, None, self.MASK)
+            torch.testing.assert_close(got, torch.tensor([[[1.0, 0.0, 0.0]], [[1 / 3] * 3]]))
 
     def test_nothing_is_kept_when_nothing_is_remembered(self) -> None:
         step = objective(scoring(of(), move(llama()), llama()))

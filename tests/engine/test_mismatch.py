@@ -27,7 +27,7 @@ def wanted(batch) -> float:
     return total / len(batch)
 
 
-@pytest.mark.parametrize("layout", ["shared", "separate"])
+@pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
 @pytest.mark.parametrize("micro_batch_size", [1, 4, 8])
 def test_equals_plain_computation(layout, micro_batch_size) -> None:
     of = KTO.model_copy(update={"training": KTO.training.model_copy(update={"micro_batch_size": micro_batch_size})})

@@ -63,7 +63,7 @@ def rows_for(method: Method) -> list[TokenRow]:
     return unpair(MANY)[:7] if method.view.name == "unpaired" else MANY
 
 
-def step_of(of, layout: str = "shared") -> ObjectiveStep:
+def step_of(of, layout: str = "packed") -> ObjectiveStep:
     """A step whose policy has moved from its reference, prepared for optimizer step 0."""
     step = objective(scoring(of, move(llama()), llama(), layout))
     step.prepare(0, rows_for(of.method()), {0: rows_for(of.method())})
@@ -88,7 +88,7 @@ class TestUniformIsPlainDPO:
     """Bit for bit, through the whole step: log-ratios summed without any weight stand beside it."""
 
     @pytest.mark.parametrize("name", ["dpo", "weighted_dpo"])
-    @pytest.mark.parametrize("layout", ["shared", "separate"])
+    @pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
     def test_loss_and_gradients(self, name, layout) -> None:
         step = step_of(recipe([DPO | {"name": name}], weighting={"name": "uniform"}), layout)
         loss, _ = step.loss(MANY, 0, step.totals(MANY))
@@ -133,9 +133,9 @@ class TestMicroBatches:
 
     def test_layouts_agree(self, name) -> None:
         of = RECIPES[name]
-        shared, separate = (values(step_of(of, layout), rows_for(of.method())) for layout in ("shared", "separate"))
-        assert shared[0] == pytest.approx(separate[0], abs=2e-6)
-        torch.testing.assert_close(shared[1], separate[1], rtol=1e-4, atol=2e-5)
+        packed, separate = (values(step_of(of, layout), rows_for(of.method())) for layout in ("packed", "separate"))
+        assert packed[0] == pytest.approx(separate[0], abs=2e-6)
+        torch.testing.assert_close(packed[1], separate[1], rtol=1e-4, atol=2e-5)
 
     def test_the_objective_is_the_sum_of_its_terms(self, name) -> None:
         """Mean over its unit of each logged loss and of the likelihood beside it, times the coefficient."""

@@ -397,7 +397,7 @@ def test_log_probs_of_the_sampler_are_checked(error: float, words: str, monkeypa
     assert len(drawn(step_of(of, sampler=Elsewhere(**of.sampler.model_dump())))) == 12
 
 
-@pytest.mark.parametrize("layout", ["shared", "separate"])
+@pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
 def test_what_the_policy_samples_passes_the_check(layout: str) -> None:
     for sampler in ({"temperature": 0.7}, {"temperature": 1.3}):
         assert len(drawn(step_of(on_policy(sampler=sampler), layout=layout))) == 12

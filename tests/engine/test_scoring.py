@@ -39,7 +39,7 @@ SAMPLED = TRIPLET | {"anchor": {"name": "sample_prompt", "max_new_tokens": 5}}
 RESCALES = ("mean1", "sum1", "raw", "max1")
 
 
-def ready(of, layout: str = "shared", **more):
+def ready(of, layout: str = "packed", **more):
     """A scoring whose policy has moved from its reference, its anchors drawn."""
     found = scoring(of, move(llama()), llama(), layout, **more)
     if found.pool:
@@ -60,7 +60,7 @@ def alike(first: TokenScores, second: TokenScores, row: int) -> None:
 
 
 class TestAgainstPlainComputation:
-    @pytest.mark.parametrize("layout", ["shared", "separate"])
+    @pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
     def test_policy_and_reference(self, layout) -> None:
         view = view_of(ready(recipe(), layout), rows(), 0)
         for b, row in enumerate(rows()):
@@ -81,7 +81,7 @@ class TestAgainstPlainComputation:
                 wanted_T = (theirs_TV.exp() * (theirs_TV - ours_TV)).sum(-1)
                 torch.testing.assert_close(sides(view)[name].statistics[ForwardKL()][b, : len(ids)], wanted_T, **CLOSE)
 
-    @pytest.mark.parametrize("layout", ["shared", "separate"])
+    @pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
     def test_kl_of_the_policy_and_squared_probabilities(self, layout) -> None:
         """KL(policy || reference) with gradient, the log of the sum of squares without."""
         of = recipe([{"name": "tis_dpo", "kl_alpha": 0.5}], pair_weighting={"name": "wpo"})
@@ -98,7 +98,7 @@ class TestAgainstPlainComputation:
         assert view.chosen.statistics[ReverseKL()].requires_grad
         assert not view.chosen.statistics[Collision()].requires_grad
 
-    @pytest.mark.parametrize("layout", ["shared", "separate"])
+    @pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
     def test_prompt(self, layout) -> None:
         """Every prompt token but the first, with gradient; 0 elsewhere."""
         chosen = view_of(ready(recipe([{"name": "orpo", "nll_on": "full"}]), layout), rows(), 0).chosen
@@ -122,7 +122,7 @@ class TestAgainstPlainComputation:
             torch.testing.assert_close(kept.reference_T, gold_logp(llama(), row.prompt, kept.ids), **CLOSE)
         assert anchor.policy_BT.requires_grad and not anchor.reference_BT.requires_grad
 
-    @pytest.mark.parametrize("layout", ["shared", "separate"])
+    @pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
     def test_teacher_forced_anchor(self, layout) -> None:
         """Tokens drawn from the policy along the chosen response; both models' log-probs of exactly these tokens."""
         found = ready(recipe([DPO, TEACHER]), layout)
@@ -143,7 +143,7 @@ class TestTheBatchDoesNotMatter:
         [[DPO], [{"name": "tdpo"}, SAMPLED], [DPO, TEACHER], [{"name": "orpo", "nll_on": "full"}]],
         ids=["dpo", "tdpo", "tf", "orpo"],
     )
-    @pytest.mark.parametrize("layout", ["shared", "separate"])
+    @pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
     def test_a_row_alone_is_the_row_among_longer_ones(self, losses, layout) -> None:
         """Log-probs, reference, KL, weights of every response; importances too."""
         of = recipe(losses, weighting=HYBRID)
@@ -161,9 +161,9 @@ class TestTheBatchDoesNotMatter:
     @pytest.mark.parametrize("rescale", RESCALES)
     def test_layouts_agree_on_the_weights(self, rescale) -> None:
         of = recipe(weighting=HYBRID | {"rescale": rescale})
-        shared, separate = (view_of(ready(of, layout), rows(), 0) for layout in ("shared", "separate"))
+        packed, separate = (view_of(ready(of, layout), rows(), 0) for layout in ("packed", "separate"))
         for name in ("chosen", "rejected"):
-            torch.testing.assert_close(sides(shared)[name].weights_BT, sides(separate)[name].weights_BT, **CLOSE)
+            torch.testing.assert_close(sides(packed)[name].weights_BT, sides(separate)[name].weights_BT, **CLOSE)
 
     def test_the_weights_have_mean_1_and_no_gradient(self) -> None:
         for side in sides(view_of(ready(recipe(weighting=HYBRID)), rows(), 0)).values():

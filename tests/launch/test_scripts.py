@@ -76,5 +76,8 @@ def test_a_file_that_is_there_stays(tmp_path):
 def test_what_is_no_time_and_no_scheduler_is_refused(tmp_path):
     with pytest.raises(LaunchError, match=r"^--time 'soon': expected hours:minutes:seconds or days-hours, such as "):
         job("r.yaml", [], None, nodes=1, gpus=1, time="soon")
+    with pytest.raises(LaunchError) as caught:
+        a_job(options=("--set", "seed=1\n"))
+    assert str(caught.value) == (r"--write: 'seed=1\n': a line end or control character cannot stand in a job file")
     with pytest.raises(LaunchError, match=r"^--write 'pbs': expected slurm or skypilot$"):
         write("pbs", a_job(), tmp_path / "x", force=False)

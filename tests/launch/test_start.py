@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from alignkit.errors import LaunchError
 from alignkit.launch import start
 from alignkit.launch.placement import Placement
 
@@ -87,3 +88,10 @@ def test_an_end_is_told_where_no_process_has(monkeypatch, capsys, exitcode, is_t
     assert start.start(start.words(placement, []), {}, placement, start.Wish()) == code
     assert capsys.readouterr().err == said
     assert dict(os.environ) == before
+
+
+def test_two_processes_do_not_share_a_gpu(monkeypatch):
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: 2)
+    placement = Placement(3)
+    with pytest.raises(LaunchError, match=r"^--processes 3: expected at most 2, one to each GPU of this machine$"):
+        start.start(start.words(placement, []), {}, placement, start.Wish())

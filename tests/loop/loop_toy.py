@@ -121,10 +121,13 @@ class ToyStep:
     def state(self) -> dict[str, Tensor]:
         return {"anchor": self.anchor}
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.anchor = state["anchor"]
+    def load_state(self, *states: Mapping[str, Tensor]) -> None:
+        self.anchor = states[0]["anchor"]
 
-    def save_model(self, folder: Path) -> None:
+    def model_state(self) -> None:
+        return None
+
+    def save_model(self, folder: Path, state: None = None) -> None:
         folder.mkdir()
         write_tensors(folder / "parameters.safetensors", trainable(self.plain))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from loop_toy import make_config
 
@@ -38,3 +40,19 @@ def test_accumulation_configured_in_the_launcher(tmp_path, monkeypatch):
         "accelerate is configured with gradient_accumulation_steps=4; leave it at 1 and give training.batch_size and "
         "training.micro_batch_size"
     )
+
+
+@pytest.mark.parametrize("engine", ["FSDP", "DEEPSPEED"])
+def test_a_launcher_that_would_shard_by_itself(tmp_path, monkeypatch, engine):
+    """On a CPU accelerate would leave it out without a word."""
+    monkeypatch.setenv(f"ACCELERATE_USE_{engine}", "true")
+    monkeypatch.setattr("accelerate.Accelerator", lambda **options: SimpleNamespace(**PLAIN))
+    with pytest.raises(RecipeError) as caught:
+        make_accelerator(make_config(), tmp_path)
+    assert str(caught.value) == (
+        f"accelerate is configured for {engine}, which this loop does not drive; start plain processes (torchrun, "
+        "accelerate launch --multi_gpu), and give parallel.strategy: fsdp to cut a model"
+    )
+
+
+PLAIN = {"distributed_type": SimpleNamespace(value="MULTI_CPU"), "gradient_accumulation_steps": 1}

@@ -6,8 +6,9 @@ import socket
 
 import pytest
 
+from alignkit.errors import LaunchError
 from alignkit.loop import agreement
-from alignkit.loop.agreement import DisagreementError, alike, same_folder, same_program
+from alignkit.loop.agreement import alike, same_folder, same_program
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_alone_nothing_is_asked():
 
 def test_the_first_that_differs_is_named_with_what_differs(three):
     three["gather"] = lambda mine: [mine, mine, {**mine, "training.steps": "5", "seed": "1"}]
-    with pytest.raises(DisagreementError) as caught:
+    with pytest.raises(LaunchError) as caught:
         alike("recipe", lambda: {"training.steps": 4, "trainer": "preference"}, "start all with the same files")
     assert str(caught.value) == (
         "process 2 of 3 has another recipe: training.steps 5, process 0: 4; seed 1, process 0: absent; "
@@ -38,7 +39,7 @@ def test_the_first_that_differs_is_named_with_what_differs(three):
 
 def test_of_many_differences_three_are_named(three):
     three["gather"] = lambda mine: [mine, dict.fromkeys(mine, "no"), mine]
-    with pytest.raises(DisagreementError, match=r"a no, process 0: 1; b no, .*; c no, process 0: 1; and 1 more; mend$"):
+    with pytest.raises(LaunchError, match=r"a no, process 0: 1; b no, .*; c no, process 0: 1; and 1 more; mend$"):
         alike("recipe", lambda: dict.fromkeys("abcd", 1), "mend")
 
 
@@ -50,7 +51,7 @@ def test_the_same_everywhere_passes(three):
 
 def test_another_code_of_alignkit_is_refused(three):
     three["gather"] = lambda mine: [mine, {**mine, "alignkit's code": "'0'"}, mine]
-    with pytest.raises(DisagreementError, match=r"^process 1 of 3 has another installation: alignkit's code '0', "):
+    with pytest.raises(LaunchError, match=r"^process 1 of 3 has another installation: alignkit's code '0', "):
         same_program()
 
 
@@ -59,7 +60,7 @@ def test_a_folder_that_one_process_does_not_see_is_refused(three, tmp_path, monk
     (tmp_path / ".holder").write_text("process 1 on host 'a'")
     three["broadcast"] = lambda values: None
     three["gather"] = lambda mine: [mine, "b", mine]
-    with pytest.raises(DisagreementError) as caught:
+    with pytest.raises(LaunchError) as caught:
         same_folder(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path}: process 1 of 3 on host 'b' does not see this run folder as process 0 does; give an --output on "

@@ -188,6 +188,21 @@ def test_a_forged_state_is_one_line(tmp_path, values, message):
     assert str(caught.value) == f"{path}/state.json: {message}"
 
 
+def test_another_number_of_processes_goes_on_and_says_so(tmp_path):
+    """As if two processes had made it; both would know the same anchor."""
+    run_toy(tmp_path)
+    path = tmp_path / "checkpoints" / "step-00000007"
+    made_with = json.loads((path / "state.json").read_text())["made_with"]
+    forge(path, made_with=made_with | {"processes": 2})
+    result, notes, step = run_toy(tmp_path, resume=True)
+    assert notes == [
+        f"{path}: made by 2 processes, now 1; the last bits may differ",
+        f"resuming after step 7 from {path}",
+    ]
+    assert result.steps == 7
+    assert step.anchor == read_tensors(path / "step-state-00000.safetensors")["anchor"]
+
+
 @pytest.mark.parametrize("key", ["steps", "schedule"])
 def test_a_forged_schedule_is_one_line(tmp_path, key):
     run_toy(tmp_path)

@@ -58,7 +58,7 @@ def test_a_log_line_that_does_not_fit(tmp_path):
 class Growing(ToyStep):
     """Its model becomes too big for the disk at the fifth step."""
 
-    def save_model(self, folder):
+    def save_model(self, folder, state=None):
         super().save_model(folder)
         if len(self.prepared) >= 5:
             write_tensors(folder / "big.safetensors", {"x": torch.zeros(10_000)})

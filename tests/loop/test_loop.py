@@ -269,8 +269,8 @@ def test_a_rate_that_the_optimizer_cannot_hold_stops_the_run(tmp_path):
     """Adam divides it by 1 - beta1 = 1e-9."""
     batch = ", ".join(row.where for row in DataOrder(make_rows(21), 8, 3).batch(0))
     assert one_line_stop(tmp_path, learning_rate=1e30, betas=(1 - 1e-9, 0.999)) == (
-        f"step 1: the optimizer step overflows; the learning rate is 1e+30, the batch {batch}; "
-        "last good checkpoint: none"
+        "step 1: parameter 'embedding.weight' is NaN or infinite after the optimizer step; the learning rate is 1e+30, "
+        f"the batch {batch}; last good checkpoint: none"
     )
 
 

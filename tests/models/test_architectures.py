@@ -24,7 +24,7 @@ from alignkit.models.head import Draw
 from alignkit.models.importances import importances
 from alignkit.models.layout import Example, collate
 from alignkit.models.lengths import Longest
-from alignkit.models.policy import Policy, choose_layout
+from alignkit.models.policy import Policy, checkpoint_activations, choose_layout
 from alignkit.models.probe import find_transform, require_causal
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scorer, Want
@@ -104,8 +104,11 @@ def test_a_model_is_right_or_refused(name: str) -> None:
         return
     policy = build.policy(name)
     compare(policy, "separate", build.model(name))
-    if row.rows.startswith("shared"):
-        compare(policy, "shared", build.model(name))
+    layout = row.rows.partition(" ")[0]
+    if layout != "separate":
+        compare(policy, layout, build.model(name))
+    if layout == "packed":
+        check_recomputing(policy)
     if row.sampling != "refused":
         assert_samples_are_argmax(policy)
     if row.lora == "yes":
@@ -122,6 +125,22 @@ def assert_samples_are_argmax(policy: Policy) -> None:
             logits_TV = policy.model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
             chosen_T = logits_TV.gather(-1, torch.from_numpy(response)[:, None]).squeeze(-1)
             torch.testing.assert_close(chosen_T, logits_TV.amax(-1), rtol=0, atol=1e-4)
+
+
+def check_recomputing(policy: Policy) -> None:
+    """Log-probs, importances and gradients are the same bits when activations are computed again."""
+    found, model = [], policy.scorer.model
+    for is_recomputing in (False, True) if model.supports_gradient_checkpointing else ():
+        if is_recomputing:
+            checkpoint_activations(policy.scorer)
+        batch = collate(EXAMPLES, "packed", pad_id=build.EOS)
+        scored = policy.scorer(batch, Want(frozenset({NORM})))
+        found.append([scored.logp_BRT.detach(), importances(scored, batch, 2)[NORM]])
+        scored.logp_BRT.sum().backward()
+        found[-1] += [p.grad for p in model.parameters() if p.grad is not None]
+        model.zero_grad()
+    policy.scorer.eval()
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
 
 
 def check_adapter(name: str) -> None:

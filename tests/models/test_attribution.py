@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from engine_toy import batch, gradients, llama, rows, with_lora
 from torch import Tensor, nn
 
+from alignkit.models.attention import Pass
 from alignkit.models.attribution import Attribution
 from alignkit.models.importances import importances
 from alignkit.models.layout import Example, collate
@@ -56,11 +59,12 @@ def prepared(variant: str):
     return model, variant == "checkpointing"
 
 
+@pytest.mark.parametrize("layout", ["packed", "shared"])
 @pytest.mark.parametrize("variant", ["plain", "checkpointing", "lora"])
 @pytest.mark.parametrize("kind", KINDS, ids=named)
-def test_equals_a_separate_pass(kind: Attribution, variant: str) -> None:
+def test_equals_a_separate_pass(kind: Attribution, variant: str, layout: str) -> None:
     model, training = prepared(variant)
-    laid = batch(rows(), "shared", num_anchor=2)
+    laid = batch(rows(), layout, num_anchor=2)
     scored = Scorer(model, 5).train(training)(laid, Want(frozenset({kind})))
     size_BRT = importances(scored, laid, 2)[kind]
     assert not size_BRT.requires_grad and size_BRT.shape == (3, 2, 6)
@@ -104,6 +108,24 @@ def test_the_last_token_has_none_by_causality() -> None:
     assert (found[kinds[1]].gather(-1, last_BR1) > 0).all()
 
 
+@pytest.mark.parametrize("variant", ["plain", "checkpointing", "lora"])
+def test_the_prompts_of_a_packed_row_are_not_visited(variant: str) -> None:
+    """No gradient arrives at what the first layer says of the prompts, which the training backward needs."""
+    model, training = prepared(variant)
+    laid, seen = batch(rows(), "packed"), list[int]()
+
+    def watch(module: nn.Module, given: tuple, output: Tensor) -> None:
+        if output.requires_grad:
+            output.register_hook(lambda gradient: seen.append(gradient.shape[1]))
+
+    causal_lm(model).model.layers[0].register_forward_hook(watch)
+    scored = Scorer(model, 4096).train(training)(laid, Want(frozenset({Attribution()})))
+    importances(scored, laid, 2)
+    assert seen == [23]
+    scored.logp_BRT.sum().backward()
+    assert seen == [23, 23, 13]
+
+
 def test_an_anchor_gets_none_and_changes_none() -> None:
     found = []
     for num_anchor in (0, 5):
@@ -112,7 +134,23 @@ def test_an_anchor_gets_none_and_changes_none() -> None:
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("layout", ["shared", "separate"])
+def test_nothing_of_a_step_is_left_behind() -> None:
+    """Layers that are computed again hold the pass that they belong to, and must not hold themselves through it."""
+    model, training = prepared("checkpointing")
+    laid = batch(rows(), "packed")
+    scored = Scorer(model, 4096).train(training)(laid, Want(frozenset({Attribution()})))
+    importances(scored, laid, 2)
+    left = [weakref.ref(kept) for kept in gc.get_objects() if type(kept) is Pass]
+    assert left
+    gc.disable()
+    try:
+        del scored
+        assert [kept() for kept in left] == [None] * len(left)
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
 @pytest.mark.parametrize("variant", ["plain", "checkpointing", "lora"])
 def test_training_gradients_are_bit_for_bit_those_without(variant: str, layout: str) -> None:
     """Nothing is written to a parameter while importances are taken, and nothing is missing afterwards."""

@@ -84,6 +84,7 @@ def test_computed_positions_have_no_limit_but_a_note() -> None:
 def test_a_window_is_an_obstacle_where_a_row_reaches_beyond_it(
     fields: dict[str, Any], shared: int | None, is_obstacle: bool
 ) -> None:
-    longest = None if shared is None else Longest(4, "data.max_length", shared)
-    found = obstacle_of_window(transformers.PretrainedConfig(**fields), longest)
+    config = transformers.PretrainedConfig(**fields)
+    found = obstacle_of_window(config, shared)
     assert found == ("its attention window of 8 tokens would be dropped" if is_obstacle else None)
+    assert obstacle_of_window(config, shared, kept=tuple(fields)) is None

@@ -79,7 +79,8 @@ def test_no_weights_are_needed(tmp_path):
 @pytest.mark.parametrize(
     ("source", "separate", "layout"),
     [
-        (World(name="world"), False, "shared"),
+        (World(name="world"), False, "packed"),
+        (World(name="world", layout="shared"), False, "shared"),
         (World(name="world"), True, "separate"),
         (World(name="world", layout="separate"), False, "separate"),
     ],

@@ -41,7 +41,7 @@ def policy_of(model, separate: bool = False, longest: Longest | None = None, **f
 class TestBuildPolicy:
     def test_all_parameters_without_an_adapter(self) -> None:
         policy = policy_of(llama())
-        assert not policy.has_adapter and policy.layout == "shared" and policy.eos_id == EOS
+        assert not policy.has_adapter and policy.layout == "packed" and policy.eos_id == EOS
         assert all(p.requires_grad for p in policy.model.parameters())
         assert not policy.scorer.training
 
@@ -208,10 +208,28 @@ class TestChooseLayout:
     def chosen(self, config, wanted: str = "auto", separate: bool = False) -> str:
         return choose_layout(Scorer(build(config), 4096).eval(), wanted, separate=separate)
 
-    def test_shared_where_it_can(self) -> None:
+    def test_packed_and_shared_where_it_can(self) -> None:
         no_window = transformers.Qwen2Config(**SIZES, use_sliding_window=False, sliding_window=4)
         for config in (transformers.LlamaConfig(**SIZES), no_window, transformers.OPTConfig(**OPT)):
-            assert self.chosen(config) == self.chosen(config, "shared") == "shared"
+            assert self.chosen(config) == self.chosen(config, "packed") == "packed"
+            assert self.chosen(config, "shared") == "shared"
+
+    def test_shared_where_attention_is_the_models_own(self) -> None:
+        """The model is as it was before packed rows were tried."""
+        eager = Scorer(build(transformers.LlamaConfig(**SIZES, attn_implementation="eager")), 4096).eval()
+        falcon = transformers.FalconConfig(
+            vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=1, num_attention_heads=2
+        )
+        own = Scorer(build(falcon), 4096).eval()
+        for scorer, name in ((eager, "eager"), (own, "sdpa")):
+            assert choose_layout(scorer, "auto", separate=False) == "shared"
+            assert scorer.model.config._attn_implementation == name
+        with pytest.raises(ModelError) as caught:
+            choose_layout(own, "packed", separate=False)
+        assert str(caught.value) == (
+            "model.layout: packed rows do not work with this model: its attention cannot be told what to look at "
+            "(ValueError in its forward pass); use auto or separate"
+        )
 
     def test_separate_when_asked_or_needed(self) -> None:
         assert self.chosen(transformers.LlamaConfig(**SIZES), "separate") == "separate"
@@ -219,8 +237,9 @@ class TestChooseLayout:
 
     @pytest.mark.parametrize("family", WINDOWED)
     def test_an_attention_window_keeps_rows_apart(self, family: str) -> None:
-        """A mask of our own would take the window's place, which no probe shorter than the window can see."""
-        assert self.chosen(WINDOWED[family]) == "separate"
+        """A mask of our own would take the window's place, which no probe shorter than the window can see; packed
+        attention keeps the window that it is told."""
+        assert self.chosen(WINDOWED[family]) == ("separate" if family == "gpt neo" else "packed")
         with pytest.raises(ModelError) as caught:
             self.chosen(WINDOWED[family], "shared")
         assert str(caught.value) == (
@@ -231,11 +250,20 @@ class TestChooseLayout:
     @pytest.mark.parametrize("family", ["mistral", "qwen2"])
     def test_rows_within_the_window_are_shared(self, family: str) -> None:
         scorer = Scorer(build(WINDOWED[family]), 4096).eval()
-        assert choose_layout(scorer, "auto", separate=False, longest=Longest(4, "data.max_length", 5)) == "separate"
+        with pytest.raises(ModelError, match="its attention window of 4 tokens would be dropped"):
+            choose_layout(scorer, "shared", separate=False, longest=Longest(4, "data.max_length", 5))
         within = Scorer(build(type(WINDOWED[family])(**SIZES, sliding_window=32)), 4096).eval()
-        longest = Longest(16, "data.max_length", 32)
-        assert choose_layout(within, "auto", separate=False, longest=longest) == "shared"
-        assert choose_layout(within, "shared", separate=False, longest=longest) == "shared"
+        assert choose_layout(within, "shared", separate=False, longest=Longest(16, "data.max_length", 32)) == "shared"
+
+    def test_a_window_that_a_layer_does_not_tell_is_no_window(self) -> None:
+        """The mask that a chunk of attention would be part of is not made, which no shorter probe can see either."""
+        config = transformers.Llama4TextConfig(
+            **SIZES, head_dim=4, intermediate_size_mlp=24, num_local_experts=2, pad_token_id=0, attention_chunk_size=8
+        )
+        scorer = Scorer(build(config), 4096).eval()
+        assert choose_layout(scorer, "auto", separate=False, longest=Longest(9, "data.max_length", 17)) == "separate"
+        assert scorer.model.config._attn_implementation == "sdpa"
+        assert choose_layout(scorer, "auto", separate=False, longest=Longest(8, "data.max_length", 16)) == "packed"
 
     def test_a_model_that_takes_no_such_mask(self) -> None:
         assert self.chosen(BLOOM) == "separate"

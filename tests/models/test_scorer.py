@@ -42,7 +42,7 @@ def plain(model, row_list, num_responses: int = 2) -> torch.Tensor:
     return logp_BRT
 
 
-@pytest.mark.parametrize("layout", ["shared", "separate"])
+@pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
 @pytest.mark.parametrize("family", ["llama sdpa", "llama eager", "qwen3 tied", "gpt2"])
 @pytest.mark.parametrize("head_chunk", [4, 4096])
 def test_equals_full_logits(family: str, layout: str, head_chunk: int) -> None:
@@ -56,7 +56,7 @@ def test_equals_full_logits(family: str, layout: str, head_chunk: int) -> None:
     torch.testing.assert_close(gradients(model), wanted, rtol=1e-5, atol=5e-5)
 
 
-@pytest.mark.parametrize("layout", ["shared", "separate"])
+@pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
 def test_kl_equals_full_distributions(layout: str) -> None:
     ours, theirs = llama(), llama(seed=1)
     laid = batch(rows(), layout)
@@ -73,7 +73,7 @@ def test_kl_equals_full_distributions(layout: str) -> None:
             assert (kl_BRT[b, r, len(ids) :] == 0).all()
 
 
-@pytest.mark.parametrize("layout", ["shared", "separate"])
+@pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
 def test_a_row_does_not_depend_on_the_batch(layout: str) -> None:
     scorer = Scorer(llama(), 4096)
     together = scorer(batch(rows(), layout), Want()).logp_BRT
@@ -134,7 +134,7 @@ class TestPrecision:
         got.sum().backward()
         assert all(g.dtype == torch.float32 and g.isfinite().all() for g in gradients(model).values())
 
-    @pytest.mark.parametrize("layout", ["shared", "separate"])
+    @pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
     @pytest.mark.parametrize("attention", ["sdpa", "eager"])
     def test_a_bf16_model_works_in_both_layouts(self, attention: str, layout: str) -> None:
         model = llama(attn_implementation=attention)

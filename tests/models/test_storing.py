@@ -9,14 +9,15 @@ import peft
 import pytest
 import torch
 import transformers
-from engine_toy import EOS, SIZES, llama, move, with_lora
+from engine_toy import EOS, SIZES, llama, move, rows, with_lora
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from alignkit.errors import CheckpointError, StorageError
 from alignkit.lazy import safetensors_torch
+from alignkit.models.attention import NAME
 from alignkit.models.policy import Policy
-from alignkit.models.scorer import Scorer
+from alignkit.models.scorer import Scorer, Want, causal_lm
 
 
 def tokenizer():
@@ -27,7 +28,7 @@ def tokenizer():
 
 
 def policy_of(model) -> Policy:
-    return Policy(Scorer(model, 64), "shared", tokenizer(), isinstance(model, peft.PeftModel))
+    return Policy(Scorer(model, 64).eval(), "packed", tokenizer(), isinstance(model, peft.PeftModel))
 
 
 def trained(policy):
@@ -86,9 +87,14 @@ def test_the_trained_parameters_come_back_bit_for_bit(tmp_path, kind):
 
 
 def test_what_is_written_loads_by_itself(tmp_path):
+    """After rows were packed too, whose attention no file knows."""
     full, adapted = policy_of(llama()), policy_of(with_lora(llama()))
+    for policy in (full, adapted):
+        policy.scorer(policy.batch(rows()), Want())
+        assert causal_lm(policy.model).config._attn_implementation == NAME
     full.save(tmp_path / "base")
     adapted.save(tmp_path / "adapter")
+    assert NAME not in "".join(path.read_text() for path in tmp_path.rglob("*.json"))
     ids = torch.arange(5)[None]
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     assert torch.equal(model(ids).logits, full.model(ids).logits)

@@ -12,9 +12,10 @@ from rich.console import Console
 from alignkit.cli import main
 from alignkit.loop.order import planned_steps
 from alignkit.models.world import FOLDER
+from alignkit.parallel.config import ParallelConfig
 from alignkit.plan.ledger import Ledger
-from alignkit.plan.plan import make_plan
-from alignkit.plan.show import show, size_of, span_of
+from alignkit.plan.plan import Memory, make_plan
+from alignkit.plan.show import cut_lines, show, size_of, span_of
 from alignkit.plan.speed import FACTOR
 from alignkit.recipe.load import load_recipe
 from alignkit.run import run
@@ -56,7 +57,7 @@ def test_rows_and_steps_are_the_run_s(planned):
     assert plan.lengths["total"].max == 44
     mean = sum(len(row.prompt) for row in planned.tables.train) / 40
     assert plan.tokens_per_step["prompt"] == pytest.approx(16 * mean)
-    assert (plan.parameters, plan.layout, plan.reference) == ({"total": 424192, "trained": 424192}, "shared", "copy")
+    assert (plan.parameters, plan.layout, plan.reference) == ({"total": 424192, "trained": 424192}, "packed", "copy")
 
 
 def test_the_memory_is_the_run_s(planned, recipe, tmp_path):
@@ -98,6 +99,22 @@ def test_a_plan_is_shown_with_a_row(planned):
     assert any(line.startswith("memory  ") and " of tensors at the peak, in " in line for line in lines)
     assert "the prompt (cyan) is read and masked, what follows | (green, red) is in the loss" in text
     assert all(f";{colour}m" in coloured for colour in (36, 32, 31))
+
+
+@pytest.mark.parametrize(
+    ("shard", "by"), [(None, "the number of pieces"), (4, "4: 1 MiB")], ids=["any number", "four pieces"]
+)
+def test_what_becomes_of_a_peak_in_pieces(shard, by):
+    parts = {"parameters": 2**20, "gradients": 2**20, "optimizer state": 2**21, "activations": 2**30}
+    memory = Memory(2**30, 2**30, "training", parts, {}, 0, 2**30)
+    assert list(cut_lines(memory, ParallelConfig())) == []
+    assert list(cut_lines(memory, ParallelConfig(strategy="fsdp", shard=shard))) == [
+        (
+            "parallel",
+            "planned as one process with the whole model; fsdp divides parameters, reference, gradients, optimizer "
+            f"state in a step, 4 MiB of the peak, by {by}",
+        )
+    ]
 
 
 def test_json_has_the_plan_and_nothing_else(planned, recipe, capsys, monkeypatch):
