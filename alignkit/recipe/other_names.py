@@ -75,7 +75,8 @@ CALLED: Final[Mapping[str, str]] = {
 _FOLDER = "the run folder is given on the command line: --output DIR"
 _RESUME = "a stopped run goes on with --resume on the command line"
 _LENGTH = "data.max_length bounds prompt and response together; data.on_overflow says which of them is cut"
-_MEMORY = "weights are not quantised here; model.adapter and model.dtype: bfloat16 save memory"
+_FOUR_BITS = "write model.quantize: nf4, with a model.adapter"
+_EIGHT_BITS = "weights have 4 bits (model.quantize: nf4) or as many as model.dtype says"
 _STEPS = "training.{} is a number of steps, or null"
 _SHARDED = "nothing is sharded here; launch one process per device with accelerate or torchrun"
 _ONE_PROCESS = "rows are read and cut into tokens in one process; remove it"
@@ -93,9 +94,13 @@ INSTEAD: Final[Mapping[str, str]] = {
     "use_peft": "give model.adapter, such as {rank: 16}",
     "use_lora": "give model.adapter, such as {rank: 16}",
     "lora_dropout": "adapters have no dropout here; remove it",
-    "load_in_4bit": _MEMORY,
-    "load_in_8bit": _MEMORY,
-    "quantization": _MEMORY,
+    "load_in_4bit": _FOUR_BITS,
+    "load_in_8bit": _EIGHT_BITS,
+    "quantization": _FOUR_BITS,
+    "quantization_bit": _FOUR_BITS,
+    "bnb_4bit_quant_type": _FOUR_BITS,
+    "pure_bf16": "write training.parameters: bf16",
+    "max_tokens_per_batch": "write training.micro_batch_tokens",
     "output_dir": _FOLDER,
     "overwrite_output_dir": _FOLDER,
     "run_name": "a run is called like its folder: --output DIR on the command line",

@@ -34,8 +34,7 @@ def message(tmp_path, text):
         ("use_peft=true", "use_peft: unknown key; give model.adapter, such as {rank: 16}"),
         (
             "model.load_in_4bit=true",
-            "model.load_in_4bit: unknown key; weights are not quantised here; model.adapter and model.dtype: bfloat16 "
-            "save memory",
+            "model.load_in_4bit: unknown key; write model.quantize: nf4, with a model.adapter",
         ),
         ("output_dir=x", "output_dir: unknown key; the run folder is given on the command line: --output DIR"),
         ("data.val_set_size=5", "data.val_set_size: unknown key; here it is called 'data.holdout'"),
