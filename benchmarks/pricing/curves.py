@@ -12,7 +12,7 @@ from pricing.making import made_up_job
 from pricing.taking import alone, in_turns
 
 TIMED = 3
-"""Steps of each point."""
+"""Steps of each point, but 1 of large models."""
 
 ROWS = {"prompt": 128, "response": 128, "pairs": 4}
 """Tokens of a prompt and of each response, and pairs of a batch, where they do not vary."""
@@ -59,11 +59,12 @@ def point(
     pythons: Mapping[str, Path],
 ) -> dict[str, Any]:
     """One point of a curve."""
-    steps = WARM_UP + TIMED
+    is_large = shape.parameters >= LARGE
+    steps = WARM_UP + (1 if is_large else TIMED)
     with tempfile.TemporaryDirectory() as scratch:
         job = made_up_job(Path(scratch), shape, steps, threads, **{**ROWS, **differs})
-        if shape.parameters < LARGE:
-            found = in_turns(job, dict.fromkeys(variants, steps), pythons)
-        else:
+        if is_large:
             found = alone(job, variants, steps, pythons, "time")
+        else:
+            found = in_turns(job, dict.fromkeys(variants, steps), pythons)
         return {"label": label, "parameters": shape.parameters, "tokens": sizes(job.batch(0)), "steps": found}

@@ -179,7 +179,7 @@ def _profile(result: Result) -> str:
     found = {name: [step["operations"].get(name, (0, 0.0)) for step in steps] for name in names}
     seconds = {name: sum(one[1] for one in each) / len(steps) for name, each in found.items()}
     whole = sum(seconds.values())
-    lines = ["| operation | calls a step | CPU ms in itself | share |", "|---|---|---|---|"]
+    lines = ["| operation | calls a step | ms in itself | share |", "|---|---|---|---|"]
     for name in sorted(seconds, key=lambda name: -seconds[name])[:MOST]:
         calls = sum(one[0] for one in found[name]) / len(steps)
         lines.append(f"| `{name}` | {calls:.0f} | {1000 * seconds[name]:.1f} | {seconds[name] / whole:.1%} |")

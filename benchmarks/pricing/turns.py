@@ -108,5 +108,5 @@ def _profile() -> Any:
 
 
 def operations(profile: Any) -> dict[str, tuple[int, float]]:
-    """Operation -> (calls, seconds of CPU in itself)."""
+    """Operation -> (calls, seconds by the clock in itself)."""
     return {one.key: (one.count, one.self_cpu_time_total / 1e6) for one in profile.key_averages()}
