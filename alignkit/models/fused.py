@@ -75,8 +75,8 @@ class LinearHead:
 
 def plain_linear(head: object) -> nn.Linear | None:
     """`head` where it is a linear layer that is no more than its weight: not quantised, sharded, adapted or hooked."""
-    if type(head) is not torch.nn.Linear or head._forward_hooks or head._forward_pre_hooks:
-        return None
+    if type(head) is not torch.nn.Linear or head._forward_hooks or head._forward_pre_hooks or "forward" in vars(head):
+        return None  # accelerate hooks a module by another `forward`
     weights = [head.weight] if head.bias is None else [head.weight, head.bias]
     is_plain = all(type(one) in (torch.nn.Parameter, torch.Tensor) and one.is_floating_point() for one in weights)
     return head if is_plain else None

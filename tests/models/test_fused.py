@@ -165,8 +165,18 @@ def test_what_takes_autograds_way():
     plain = torch.nn.Linear(2, 3)
     assert plain_linear(plain) is plain
     assert plain_linear(torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(2, 3))) is None
-    plain.register_forward_hook(lambda *_: None)
+    hook = plain.register_forward_hook(lambda *_: None)
     assert plain_linear(plain) is None
+    hook.remove()
+    plain.forward = plain.forward
+    assert plain_linear(plain) is None
+
+
+def test_of_no_tokens_the_gradient_is_zero():
+    ours, _ = parts(HeadTransform(), torch.float32)
+    none = replace(ours, hidden_ND=torch.zeros(0, D, requires_grad=True))
+    gradients = torch.autograd.grad(token_logps(none, IDS[:0], 4)[0].sum(), leaves(none))
+    assert [float(one.abs().sum()) for one in gradients] == [0.0, 0.0, 0.0]
 
 
 def test_a_statistic_may_be_a_view_of_the_logits():
