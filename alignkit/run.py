@@ -185,7 +185,7 @@ def _check_before(recipe: Recipe) -> None:
     """The processes, and what draws and scores responses, are asked before data and model are loaded, which may take
     long."""
     state: Any = accelerate.PartialState()  # mypy cannot tell the types of its attributes
-    recipe.parallel.check(state.num_processes, recipe.training.batch_size)
+    recipe.parallel.check(state.num_processes, recipe.training.batch_size, recipe.training.optimizer)
     recipe.evaluation.check()
     for reward in recipe.rewards:
         reward.check()

@@ -37,17 +37,23 @@ class ParallelConfig(Section):
                 raise PydanticCustomError("conflict", "'{key}' belongs to 'fsdp'; strategy is 'ddp'", {"key": key})
         return self
 
-    def check(self, processes: int, batch_size: int) -> None:
+    def check(self, processes: int, batch_size: int, optimizer: str = "adamw") -> None:
         """Refuses what these processes cannot honour; asked before anything is loaded.
 
         Args:
             processes: of the run.
             batch_size: examples per optimizer step, over all processes.
+            optimizer: of the training.
 
         Raises:
             RecipeError: they do not fit.
         """
-        if self.strategy == "fsdp" and (problem := self._misfit(processes, batch_size)):
+        if self.strategy != "fsdp":
+            return
+        if optimizer == "adamw_8bit":
+            said = "'adamw_8bit' cannot be cut into pieces, as its scales are of whole tensors; give 'adamw', or 'ddp'"
+            raise RecipeError([Problem("", "training.optimizer", said)])
+        if problem := self._misfit(processes, batch_size):
             raise RecipeError([problem])
 
     def _misfit(self, processes: int, batch_size: int) -> Problem | None:

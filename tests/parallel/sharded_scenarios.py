@@ -67,6 +67,7 @@ RECIPES: dict[str, tuple[str, Sequence[str]]] = {
     "kto": (BASE + "losses: [{name: kto, beta: 1.0}]\ntrainer: unpaired\n", ("training.steps=2",)),
     "grpo": (BASE + GRPO, ("training.batch_size=3", "training.micro_batch_size=4")),
     "half": (PAIRS + TIDPO, ("training.precision=bf16", "training.steps=2")),
+    "bf16": (PAIRS + DPO, ("training.parameters=bf16", "training.steps=2")),
     "offload": (PAIRS + DPO, ("training.steps=2",)),
 }
 KILLED = ("training.save_every=1",)

@@ -68,6 +68,15 @@ def test_what_does_not(values: dict[str, int], processes: int, batch_size: int, 
     assert str(caught.value) == message
 
 
+def test_moments_in_bytes_are_not_cut() -> None:
+    with pytest.raises(RecipeError) as caught:
+        fsdp().check(2, 8, "adamw_8bit")
+    assert str(caught.value) == (
+        "training.optimizer: 'adamw_8bit' cannot be cut into pieces, as its scales are of whole tensors; give 'adamw', "
+        "or 'ddp'"
+    )
+
+
 @pytest.mark.parametrize(("key", "value"), [("shard", 2), ("replicate", 2), ("offload", True)])
 def test_keys_of_fsdp_alone(key: str, value: object) -> None:
     with pytest.raises(ValidationError) as caught:

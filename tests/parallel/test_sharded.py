@@ -64,10 +64,12 @@ def test_two_processes_with_pieces_train_as_one(runs: Path, name: str) -> None:
     insist_on_the_same(runs / f"{name}.one", runs / name)
 
 
-def test_in_bf16_the_gradient_is_that_of_one_process(runs: Path) -> None:
-    """bf16 copies of the pieces instead of operations that cast: the same, up to what 8 bits of a number say."""
-    (one, after_one), (other, after_other) = (metrics_of(runs / name) for name in ("half.one", "half"))
-    assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=5e-3)
+@pytest.mark.parametrize("name", ["half", "bf16"])
+def test_in_bf16_the_gradient_is_that_of_one_process(runs: Path, name: str) -> None:
+    """bf16 copies of the pieces, or bf16 pieces, instead of operations that cast: the same, up to what 8 bits of a
+    number say."""
+    (one, after_one), (other, after_other) = (metrics_of(runs / run) for run in (f"{name}.one", name))
+    assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-2)
     assert after_other["loss"] == pytest.approx(after_one["loss"], rel=2e-2)
 
 
