@@ -18,11 +18,12 @@ import safetensors.torch  # noqa: F401
 import torch
 import torch._dynamo
 from accelerate import Accelerator  # noqa: F401
-from transformers import LlamaForCausalLM, get_scheduler  # noqa: F401
+from transformers import get_scheduler  # noqa: F401
 
 from alignkit.engine.objective import ObjectiveStep
 from alignkit.evaluation.evaluate import Evaluation
 from alignkit.recipe.load import load_recipe
+from alignkit.rollouts.pool import AnchorPool
 from alignkit.run import run
 
 FOLDER = Path(sys.argv[1])
@@ -121,7 +122,7 @@ if __name__ == "__main__":
     # Rows come again from step 6 on: some keep their importances, others get new ones, smoothed.
     # Step 5 (from 1) is amid a window of anchors, which were drawn before step 4; the checkpoint is that of step 4.
     interrupted("within_a_step", -signal.SIGKILL, ObjectiveStep, "loss", 9, die)
-    interrupted("while_anchors_are_drawn", -signal.SIGKILL, LlamaForCausalLM, "generate", 3, die)
+    interrupted("while_anchors_are_drawn", -signal.SIGKILL, AnchorPool, "_draw", 2, die)
     interrupted("within_a_save", -signal.SIGKILL, os, "replace", 7, die)
     stop = lambda: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
     interrupted("terminated", 128 + signal.SIGTERM, ObjectiveStep, "loss", 5, stop)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from alignkit.asks.values import TokenValues
 from alignkit.errors import RecipeError
 from alignkit.models.attribution import Attribution
 from alignkit.models.statistics import Statistic
-from alignkit.rollouts.base import Anchor
+from alignkit.rollouts.base import Anchor, ResponseAnchor
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ class Needs:
         """Whether the reference must be at hand while training: its log-probs of the data alone can be kept on disk."""
         log_ratio = any(attribution.target == "log_ratio" for attribution in self.attributions)
         return self.reference_logits or self.anchor is not None or self.mismatched or self.sampled or log_ratio
+
+    @property
+    def live_for_anchors_only(self) -> bool:
+        """Whether the reference must be at hand to score sampled anchors, and for nothing else."""
+        alone = isinstance(self.anchor, ResponseAnchor)
+        return alone and not replace(self, anchor=None).live_reference
 
     def __or__(self, other: Needs) -> Needs:
         """What both ask for together.

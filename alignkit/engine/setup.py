@@ -48,6 +48,11 @@ def reference_kind(source: ModelSource, has_adapter: bool, needs: Needs) -> Refe
     return source.reference
 
 
+def keeps_logps(source: ModelSource, kind: ReferenceKind | None, needs: Needs) -> bool:
+    """Whether the reference's log-probs of the data are computed once before training, and not in every step."""
+    return kind == "cache" or (kind == "copy" and source.reference == "auto" and needs.live_for_anchors_only)
+
+
 def longest_rows(method: Method, sizes: Sizes, tables: Tables, tokenizer: PreTrainedTokenizerBase) -> Longest:
     """What the model must be able to take in one row: the data's longest, and the longest that may be sampled."""
     rows, needs = (*tables.train, *tables.eval), method.needs
@@ -171,7 +176,8 @@ def build_scoring(
         return frozen_copy(fresh)
 
     bench = Workbench(job, policy, start, tables.train, accelerator, fingerprints, side)
-    values = sorted(tabulated(needs) | ({ReferenceLogps()} if kind == "cache" else set()), key=repr)
+    kept = {ReferenceLogps()} if keeps_logps(job.model, kind, needs) else set()
+    values = sorted(tabulated(needs) | kept, key=repr)
     looked_up = LookedUp.by(job, tables)
     if side.is_dry:
         few = looked_up.visited[: job.sizes.micro_batch]

@@ -16,7 +16,7 @@ from alignkit.asks.reference_logps import ReferenceLogps
 from alignkit.data.rows import Tables
 from alignkit.engine.method import Job, Method
 from alignkit.engine.scoring import Scoring, tabulated
-from alignkit.engine.setup import longest_rows, reference_kind
+from alignkit.engine.setup import ReferenceKind, keeps_logps, longest_rows, reference_kind
 from alignkit.engine.workbench import SideRuns, Workbench
 from alignkit.errors import AlignkitError
 from alignkit.evaluation.config import EvaluationConfig
@@ -140,13 +140,14 @@ class _Rehearsal:
         ledger: Ledger,
         job: Job,
         policy: Policy,
-        kind: str | None,
+        kind: ReferenceKind | None,
         other: Scorer | None,
         tables: Tables,
         accelerator: Accelerator,
     ) -> None:
         self.ledger, self.job, self.policy, self.tables = ledger, job, policy, tables
         self.needs, self.kind, self.other, self.accelerator = job.method.needs, kind, other, accelerator
+        self.keeps_logps = keeps_logps(job.model, kind, self.needs)
         self.left_out: list[str] = []
         ledger.see(_held(policy.scorer), "parameters")
         self.reference: Reference | None = None
@@ -203,7 +204,7 @@ class _Rehearsal:
 
     def _scoring(self, laid: Laid, method: Method) -> Scoring:
         """The engine's scoring, with what it would look up or draw made up."""
-        values = tabulated(self.needs) | ({ReferenceLogps()} if self.kind == "cache" else set())
+        values = tabulated(self.needs) | ({ReferenceLogps()} if self.keeps_logps else set())
         scoring = Scoring(method, self.policy, self.reference, {v: Zeros() for v in values}, self._autocast)
         if scoring.pool is not None:
             assert self.reference is not None
@@ -228,7 +229,7 @@ class _Rehearsal:
         def parts(size: int) -> list[Rows]:
             return [[row.without_gold for row in rows] for some in (held_out, train) for rows in batches(some, size)]
 
-        if self.kind == "cache":
+        if self.keeps_logps:
             several = parts(self.job.sizes.batch)
             batch = self.policy.batch(self.laid.largest(several)[0])
             with self.ledger.measuring("reference log-probs", len(several)), torch.no_grad(), self._autocast():

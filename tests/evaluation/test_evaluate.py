@@ -52,7 +52,7 @@ class Fixed:
     """Stands for a scoring whose log-ratios are known; policy log-probs are -1 per token."""
 
     needs = Needs()
-    autocast = nullcontext
+    autocast = whole = nullcontext
     policy = None
 
     def __init__(self, chosen, rejected, **config) -> None:

@@ -40,7 +40,7 @@ class Fixed:
     """Stands for a scoring whose log-ratio of each row's two tokens is known; policy log-probs are -1 - row number."""
 
     needs = Needs()
-    autocast = nullcontext
+    autocast = whole = nullcontext
     policy = None
 
     def __init__(self, logratios, has_reference: bool = True, **config) -> None:
