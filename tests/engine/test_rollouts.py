@@ -108,6 +108,20 @@ class Turned(Generate):
         return [group[::-1] for group in super().sample(prompts, seeds, policy, step)]
 
 
+def test_a_group_shares_its_prompt() -> None:
+    """It lies in a packed row once for all samples; loss and gradients are those of a row for each sample."""
+    found = {}
+    for layout in ("packed", "separate"):
+        step = step_of(on_policy(), layout=layout)
+        drawn = step.draw(0, prompts(3)).rows
+        found[layout] = trained_on(step, 0, drawn)
+        laid = step.scoring.policy.batch(drawn)
+        assert len(drawn) == 12
+        if layout == "packed":
+            assert laid.packing is not None and laid.packing.num_prompt == sum(len(row.prompt) for row in prompts(3))
+    torch.testing.assert_close(*found.values(), rtol=1e-4, atol=2e-5)
+
+
 def test_permuting_a_group_permutes_its_rows() -> None:
     of = on_policy([KL], weighting=HYBRID)
     one, other = step_of(of), step_of(of, sampler=Turned(**of.sampler.model_dump()))
