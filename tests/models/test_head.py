@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from alignkit.models.head import Draw, Predictions, token_logps
+from alignkit.models.head import Draw, Predictions, _likeliest, token_logps
 from alignkit.models.statistics import Collision, Entropy, ForwardKL, ReverseKL
 
 D, V = 3, 101
@@ -150,6 +150,16 @@ class TestDraw:
     @pytest.mark.parametrize(("top_p", "kept"), [(0.45, {1}), (0.75, {1, 2}), (0.85, {0, 1, 2}), (1.0, {0, 1, 2})])
     def test_top_p_keeps_the_smallest_set_that_reaches_it(self, top_p: float, kept: set[int]) -> None:
         assert set(self.drawn(Draw(top_p=top_p), *torch.linspace(0, 0.999, 40).tolist())) == kept
+
+    @pytest.mark.parametrize("vocabulary", [3, 40, 401, 1000])
+    @pytest.mark.parametrize("count", [1, 3, 50])
+    def test_of_equal_tokens_the_first_are_kept(self, vocabulary: int, count: int) -> None:
+        """As a stable sort has them, whatever is looked through on the way; -0 equals 0."""
+        logits_NV = torch.randn(4, vocabulary, generator=torch.Generator().manual_seed(0)).mul(2).round().div(2)
+        logits_NV[1, ::2], logits_NV[2], logits_NV[3] = -torch.inf, 0.0, -0.0
+        wanted_NV = logits_NV.sort(dim=-1, descending=True, stable=True).indices
+        kept = min(count, vocabulary)
+        assert torch.equal(_likeliest(logits_NV, kept), wanted_NV[:, :kept])
 
     def test_follows_the_distribution(self) -> None:
         """Evenly spread uniforms give each token its probability, to one in a thousand."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import transformers
 from engine_toy import CLOSE, EOS, SIZES, VOCABULARY, build, full_logp, llama, with_lora, zoo
 
 from alignkit.errors import NonFiniteError
-from alignkit.models import generation
+from alignkit.models import decoding, generation
 from alignkit.models.batching import batching
 from alignkit.models.decoding import Sampled
 from alignkit.models.generation import sample, sample_groups
@@ -33,11 +34,13 @@ OTHERS: dict[str, transformers.PretrainedConfig] = {
         eos_token_id=0,
     ),
     "mamba": transformers.MambaConfig(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, state_size=4),
+    "mistral, window": transformers.MistralConfig(**SIZES, sliding_window=4),
     "bloom": transformers.BloomConfig(
         vocab_size=VOCABULARY, hidden_size=16, n_layer=2, n_head=4, initializer_range=0.25
     ),
 }
-"""Read prompts of equal lengths together; one by one; keep a state that is no cache; know no position ids."""
+"""Read prompts of equal lengths together; one by one; keep a state that is no cache; keep keys of the last tokens only;
+know no position ids."""
 
 
 def drawn(model: Any, prompts=PROMPTS, seeds=SEEDS, draw: Draw | None = None, num: int = 10) -> list[list[Sampled]]:
@@ -78,7 +81,8 @@ def test_samples_and_log_probs_are_the_models_own(name: str) -> None:
 
 def test_the_families_differ_in_what_can_be_shared() -> None:
     found = {name: batching(build(config)) for name, config in OTHERS.items()}
-    assert found == {"minimax": "equal lengths", "rwkv": "one by one", "mamba": "any lengths", "bloom": "any lengths"}
+    apart = {"minimax": "equal lengths", "rwkv": "one by one"}
+    assert found == dict.fromkeys(OTHERS, "any lengths") | apart
 
 
 def test_a_sample_is_its_prompts_and_its_seeds_alone() -> None:
@@ -97,9 +101,38 @@ def test_a_sample_is_its_prompts_and_its_seeds_alone() -> None:
 def test_more_responses_than_are_decoded_together(monkeypatch: pytest.MonkeyPatch) -> None:
     model = llama()
     together = ids_of(drawn(model))
-    monkeypatch.setattr(generation, "ROWS", 2)  # fewer than a group has
+    for name, most in (("ROWS", 2), ("MEMORY", 40 * 128)):  # fewer than a group has; a few tokens' keys and values
+        with monkeypatch.context() as patch:
+            patch.setattr(generation, name, most)
+            assert ids_of(drawn(model)) == together
+    monkeypatch.setattr(decoding, "READ_TOGETHER", 1)  # each prompt by itself
     assert ids_of(drawn(model)) == together
     assert drawn(model, [], []) == []
+
+
+def test_batches_are_sized_by_what_they_take() -> None:
+    """Two layers of two heads that are 4 wide keep 2 x 2 x 2 x 4 numbers of a token, 128 bytes in float32."""
+    most = generation.MEMORY // 128 // 4  # tokens of each of four responses
+    lengths = [1] * 3 + [most - 10] * 5
+    assert list(generation.decoded_together(llama(), lengths, 10)) == [(0, 4), (4, 8)]
+    assert list(generation.decoded_together(llama(), [1] * 600, 10)) == [(0, 256), (256, 512), (512, 600)]
+
+
+def test_prompts_of_like_lengths_are_read_together() -> None:
+    """Some padding is cheaper than another pass, and short rows hardly count."""
+    assert list(decoding.of_like_lengths([5, 9, 40])) == [(0, 3)]
+    assert list(decoding.of_like_lengths([100, 110, 500, 510, 515])) == [(0, 2), (2, 5)]
+    assert list(decoding.of_like_lengths([3000, 3000, 3000])) == [(0, 2), (2, 3)]
+
+
+def test_equal_prompts_are_read_once() -> None:
+    model, seen = llama(), []
+    drawn(model)
+    forward = model.forward
+    model.forward = lambda **inputs: seen.append(tuple(inputs["input_ids"].shape)) or forward(**inputs)
+    model.forward.__signature__ = inspect.signature(forward)
+    sample(model, [PROMPTS[0], PROMPTS[2], PROMPTS[0].copy()], [1, 2, 3], Draw(), max_new_tokens=3, eos_id=EOS)
+    assert seen == [(2, 5), (3, 1), (3, 1)]
 
 
 def test_a_response_ends_at_its_end_token() -> None:
