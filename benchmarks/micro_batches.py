@@ -1,6 +1,6 @@
 """CPU seconds of an optimizer step of 64 real pairs, by how its rows are cut into micro-batches.
 
-    python benchmarks/micro_batches.py tests/data/hh_harmless.jsonl.gz
+    python benchmarks/micro_batches.py tests/data/hh_harmless.jsonl.gz [--layout shared] [--batches 2]
 
 DPO on a Llama of 4 layers x 256, a BPE of 8,192 tokens learnt from the data, at most 512 tokens a row, fp32, AdamW. One
 thread and its CPU time; the variants take turns on the same batches, and what counts are the ratios, batch by batch.
@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import get_args
 
 import torch
 
@@ -26,13 +27,14 @@ from alignkit.data.wanted import Wanted
 from alignkit.engine.objective import ObjectiveStep
 from alignkit.engine.scoring import Scoring
 from alignkit.loop.order import Cut
+from alignkit.models.layout import Layout
 from alignkit.models.policy import build_policy
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Want
 from alignkit.models.scratch import Scratch
 from alignkit.recipe.recipe import Recipe
 
-BATCH, NUM_BATCHES = 64, 4
+BATCH = 64
 SOURCE = Scratch(name="scratch", layers=4, width=256, heads=4, vocab_size=8192)
 RECIPE = {
     "model": {"name": "scratch"},
@@ -52,12 +54,13 @@ def parts_of(cut: Cut | None, rows: Sequence[TokenRow], step: ObjectiveStep) -> 
     return [*cut.by_length(rows, step.meter)]
 
 
-def main(path: str) -> None:
+def main(path: str, layout: Layout, num_batches: int) -> None:
     torch.set_num_threads(1)
     data = DataConfig(train=path, holdout=16, max_length=512, on_overflow="drop", on_bad_row="drop", max_bad_rows=2000)
     tokenizer = SOURCE.load_tokenizer(training_texts(data, 0))
-    rows = load_tables(data, tokenizer, Wanted(("chosen", "rejected")), seed=0).train[: BATCH * NUM_BATCHES]
-    policy = build_policy(SOURCE, tokenizer, seed=0, separate=False, device=torch.device("cpu"))
+    rows = load_tables(data, tokenizer, Wanted(("chosen", "rejected")), seed=0).train[: BATCH * num_batches]
+    source = SOURCE.model_copy(update={"layout": layout})
+    policy = build_policy(source, tokenizer, seed=0, separate=False, device=torch.device("cpu"))
     batches = [policy.batch([row]) for row in rows]
     scores = [Reference(policy.scorer).score(batch, Want()).logp_BRT[batch.mask_BRT] for batch in batches]
     cache = Table({row.key: logp_N for row, logp_N in zip(rows, scores, strict=True)})
@@ -85,4 +88,7 @@ def main(path: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="preference pairs, such as hh_harmless.jsonl.gz")
-    main(parser.parse_args().data)
+    parser.add_argument("--layout", default="packed", choices=get_args(Layout))
+    parser.add_argument("--batches", type=int, default=4)
+    options = parser.parse_args()
+    main(options.data, options.layout, options.batches)

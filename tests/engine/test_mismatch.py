@@ -28,9 +28,9 @@ def wanted(batch) -> float:
 
 
 @pytest.mark.parametrize("layout", ["packed", "shared", "separate"])
-@pytest.mark.parametrize("micro_batch_size", [1, 4, 8])
-def test_equals_plain_computation(layout, micro_batch_size) -> None:
-    of = KTO.model_copy(update={"training": KTO.training.model_copy(update={"micro_batch_size": micro_batch_size})})
+@pytest.mark.parametrize("cut", [{"micro_batch_size": size} for size in (1, 4, 8)] + [{"micro_batch_tokens": 20}])
+def test_equals_plain_computation(layout, cut) -> None:
+    of = KTO.model_copy(update={"training": KTO.training.model_copy(update=cut)})
     got = mean_mismatch(scoring(of, move(llama()), llama(), layout), ROWS, of.sizes())
     assert got.item() == pytest.approx(wanted(ROWS), abs=1e-5) and not got.requires_grad
     assert abs(got.item()) > 0.01
