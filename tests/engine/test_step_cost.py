@@ -39,39 +39,39 @@ TIDPO = recipe([DPO | {"name": "weighted_dpo"}, SAMPLED], weighting=HYBRID)
 
 COSTS = {
     "dpo": Work(
-        passes=1,
-        tokens=60,  # 4 shared rows, padded to 7 + 4 + 4
+        passes=2,  # the prompts, the responses
+        tokens=16 + 31,
         head_rows=31 * 3,
         backwards=1,
         reads=2,  # losses, metrics and the norm together; whether the parameters are finite
-        largest=60 * 24 * 4,  # float32 in the feed-forward layers
+        largest=31 * 41 * 4,  # float32 logits
     ),
     "tidpo": Work(
-        passes=1,
-        tokens=80,  # with an anchor, padded to 7 + 4 + 4 + 5
+        passes=2,
+        tokens=16 + 31 + 20,
         head_rows=(31 + 20) * 3 + 12 * 2,  # and the last logits of 3 responses, forward and by the hidden states
         backwards=2,  # by the embeddings; of the loss
         reads=2,
-        largest=(31 + 20) * 41 * 4,  # float32 logits
+        largest=(31 + 20) * 41 * 4,
     ),
     "anchors": Work(
         free_passes=5,  # as many as tokens are drawn
         free_tokens=4 * 7 + 4 * 4,  # the prompts padded to the longest, and each token but the last
         head_rows=4 * 5 + 20,  # each token where it is drawn, and where the reference scores it
         drawn=20,
-        reads=24,  # in transformers' loop: whether all have ended, 4 a token; and what is copied to the host
-        largest=4 * 12 * 24 * 4,  # in the reference, of rows of 7 + 5
+        reads=14,  # whether all rows have ended, once a token; and what is copied to the host
+        largest=20 * 41 * 4,  # logits of the reference
     ),
     "grpo": Work(
-        passes=1,
-        tokens=176,  # 16 separate rows padded to 5 + 6
+        passes=2,
+        tokens=14 + 94,  # each prompt once for its group
         free_passes=6,
         free_tokens=4 * 5 + 16 * 3 + 15 * 2,  # the prompts padded to the longest, and each token but the last
         head_rows=4 + 16 * 3 + 15 * 2 + 94 * 3,  # the first token is drawn for a whole group at once
         backwards=1,
         drawn=94,  # one response ends after its fourth token
-        reads=36,
-        largest=176 * 24 * 4,
+        reads=19,
+        largest=94 * 41 * 4,
     ),
 }
 """What the second optimizer step takes; of TI-DPO its anchors are drawn before the first, for two steps at once."""
@@ -135,7 +135,7 @@ def test_a_step_on_samples(tmp_path):
 
 
 def test_more_is_seen(tmp_path):
-    """A step in four micro-batches runs the decoder four times."""
+    """A step in four micro-batches runs the decoder four times, over prompts and over responses."""
     step, given = preference(recipe([DPO]))
     step.sizes = replace(step.sizes, micro_batch=1)
     watch = Watch(step.scoring.policy.model)
@@ -143,4 +143,4 @@ def test_more_is_seen(tmp_path):
     totals = step.totals(given)
     for row in given:
         step.loss([row], 0, totals)[0].backward()
-    assert watch.stop().passes == watch.work.backwards == 4
+    assert watch.stop().passes == 2 * watch.work.backwards == 2 * 4
