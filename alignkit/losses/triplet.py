@@ -4,9 +4,9 @@ Distances are squared differences of log-ratios, token by token, unweighted and 
 all three responses (Eq. 37). It is not directed by the preference: it pulls the chosen log-ratio to the anchor's, which
 can lower it. Departure: the released code skips the term when the margin is 0; here only leaving the loss out does.
 
-The anchor is scored with gradient also where the hinge turns out to be closed: near - far is unbounded in the anchor's own
-log-ratios, so that only a forward pass of the anchor tells; and to leave rows out by it, the host would have to wait for
-the device in the middle of a step.
+The anchor is scored with gradient also where the hinge turns out to be closed: near - far is unbounded in the anchor's
+own log-ratios, so that only a forward pass of the anchor tells; and to leave rows out by it, the host would have to
+wait for the device in the middle of a step.
 """
 
 from __future__ import annotations
