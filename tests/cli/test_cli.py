@@ -39,8 +39,8 @@ def alignkit(capsys, tmp_path, monkeypatch):
 BAD = (
     "bad.yaml:5: seed: must be at least 0, got -1\n"
     "bad.yaml:6: sede: unknown key; did you mean 'seed'? known keys: advantage, data, deprecated, evaluation, "
-    "extends, losses, model, pair_weighting, requires, rewards, sampler, schema, seed, stages, trainer, training, "
-    "weighting\n"
+    "extends, losses, model, pair_weighting, parallel, requires, rewards, sampler, schema, seed, stages, trainer, "
+    "training, weighting\n"
 )
 
 

@@ -116,8 +116,8 @@ def test_a_file_that_is_no_recipe_is_not_repeated():
     Path("child.yaml").write_text("extends: shadow\n")
     assert complaint("child.yaml") == (
         "shadow:1: this is no recipe: it has none of the keys $schema, advantage, data, deprecated, evaluation, "
-        "extends, losses, model, pair_weighting, requires, rewards, sampler, schema, seed, stages, trainer, training, "
-        "weighting"
+        "extends, losses, model, pair_weighting, parallel, requires, rewards, sampler, schema, seed, stages, trainer, "
+        "training, weighting"
     )
 
 

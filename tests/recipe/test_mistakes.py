@@ -30,8 +30,8 @@ WEIGHTINGS = (
 ADDED = {
     "weigting: uniform": (
         "weigting: unknown key; did you mean 'weighting'? known keys: advantage, data, deprecated, evaluation, "
-        "extends, losses, model, pair_weighting, requires, rewards, sampler, schema, seed, stages, trainer, training, "
-        "weighting"
+        "extends, losses, model, pair_weighting, parallel, requires, rewards, sampler, schema, seed, stages, trainer, "
+        "training, weighting"
     ),
     "weighting: hybird": f"weighting: unknown weighting 'hybird'; did you mean 'hybrid'? known: {WEIGHTINGS}",
     "weighting: {name: hybird}": (
