@@ -49,6 +49,7 @@ def gradient(scorer: Scorer, batch) -> torch.Tensor:
     return torch.cat([parameter.grad.flatten() for parameter in scorer.parameters()])
 
 
+@pytest.mark.slow
 def test_a_backward_pass_gives_the_same_bits_each_time(two_threads: None) -> None:
     """The end of a shared prompt predicts three responses; one of them is the other thread's first piece of work."""
     sizes = {"hidden_size": 512, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
