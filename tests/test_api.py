@@ -60,7 +60,14 @@ def test_importing_the_package_loads_nothing():
     assert python(loaded) == "False\n"
 
 
-@pytest.mark.parametrize("first", ["import alignkit.run", "from alignkit import run", "pass"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import alignkit.run",
+        pytest.param("from alignkit import run", marks=pytest.mark.slow),
+        pytest.param("pass", marks=pytest.mark.slow),
+    ],
+)
 def test_run_can_be_called_whoever_imported_the_module_of_its_name_first(first):
     assert python(f"{first}\nimport alignkit, inspect; print(*inspect.signature(alignkit.run).parameters)") == (
         "recipe output resume dry_run quiet execute_code\n"

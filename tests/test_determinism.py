@@ -49,6 +49,7 @@ def gradient(scorer: Scorer, batch) -> torch.Tensor:
     return torch.cat([parameter.grad.flatten() for parameter in scorer.parameters()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["packed", "shared"])
 def test_a_backward_pass_gives_the_same_bits_each_time(two_threads: None, layout: str) -> None:
     """The end of a shared prompt predicts three responses; one of them is the other thread's first piece of work."""

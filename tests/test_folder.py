@@ -363,6 +363,7 @@ def test_resume_where_there_is_nothing_begins(tmp_path):
         assert json.loads((tmp_path / name / "run.json").read_text())["resumed"] == []
 
 
+@pytest.mark.slow
 def test_without_fcntl_the_folder_still_locks(tmp_path):
     """As on Windows. Importing the whole run and every verb needs it neither."""
     program = """

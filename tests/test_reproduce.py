@@ -81,6 +81,7 @@ def test_the_same_bits_come_of_it_in_a_new_folder(command):
     assert {path: path.read_bytes() for path in kept} == kept
 
 
+@pytest.mark.slow
 def test_a_run_that_samples_is_the_same_too(command):
     """Its log has the time that drawing took, which is another each time."""
     settings = {"training.steps": 1, "training.batch_size": 2, "sampler.responses": 2, "sampler.max_new_tokens": 4}

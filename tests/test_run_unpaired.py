@@ -244,6 +244,7 @@ def test_a_second_run_reads_what_the_first_computed_and_trains_nothing(finished,
     assert all(bool((weights[0][key] == weights[1][key]).all()) for key in weights[0])
 
 
+@pytest.mark.slow
 def test_other_weights_of_the_same_log_ratios_train_nothing_either(finished) -> None:
     """Only what the two models say is kept, not what is made of it; another beta of the contrast is another model."""
     finished(*TIS, name="rank")

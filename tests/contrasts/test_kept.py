@@ -31,6 +31,7 @@ def adapted(alpha: int, folder: Path) -> Workbench:
     return bench(model, rows(), folder, recipe(model=source, training=training))
 
 
+@pytest.mark.slow
 def test_the_scale_of_an_adapter_decides_what_a_side_training_gives(files, tmp_path) -> None:
     """LoRA's alpha is no parameter, but another alpha trains another model."""
     values = LogRatio(contrast={"name": "sft", "steps": 2})
@@ -42,6 +43,7 @@ def test_the_scale_of_an_adapter_decides_what_a_side_training_gives(files, tmp_p
     assert len(list(files.iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_side_training_is_told_apart_by_its_training_rows(files, tmp_path) -> None:
     """All are asked about the same rows."""
     values = LogRatio(contrast={"name": "sft", "steps": 1, "learning_rate": 0.01})

@@ -17,12 +17,10 @@ from alignkit.loop.signals import Interrupted
 SCRIPT = Path(__file__).with_name("process_scenarios.py")
 
 
-@pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
-    """Reads what became of a scenario; all are run once."""
-    folder = tmp_path_factory.mktemp("processes")
+def outcomes(folder, which):
+    """Runs scenarios and gives what reads the outcome of one."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, SCRIPT, folder], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, SCRIPT, folder, which], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
     def read(name):
@@ -32,6 +30,18 @@ def outcome(tmp_path_factory):
     return read
 
 
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """Reads what became of a scenario; those of the default run are run once."""
+    return outcomes(tmp_path_factory.mktemp("processes"), "few")
+
+
+@pytest.fixture(scope="module")
+def further_outcome(tmp_path_factory):
+    """The same of the others."""
+    return outcomes(tmp_path_factory.mktemp("processes"), "rest")
+
+
 def test_alone_a_signal_is_told_and_keeps_its_exit_status(capsys):
     with pytest.raises(SystemExit) as stopped, joined():
         raise Interrupted(signal.SIGTERM)
@@ -39,9 +49,16 @@ def test_alone_a_signal_is_told_and_keeps_its_exit_status(capsys):
     assert capsys.readouterr().err == "stopped by SIGTERM\n"
 
 
-@pytest.mark.parametrize(("name", "rank"), [("a_bug_amid_training", 1), ("a_bug_in_the_main_one", 0)])
-def test_a_bug_in_one_ends_both_and_is_told_once(outcome, name, rank):
-    codes, seconds, errors, _ = outcome(name)
+def test_a_bug_in_one_ends_both_and_is_told_once(outcome):
+    told_once(1, *outcome("a_bug_amid_training"))
+
+
+@pytest.mark.slow
+def test_a_bug_in_the_main_one_does_too(further_outcome):
+    told_once(0, *further_outcome("a_bug_in_the_main_one"))
+
+
+def told_once(rank, codes, seconds, errors, _):
     assert codes == [1, 1]
     assert seconds < 10
     assert errors.startswith(f"process {rank} of 2: Traceback (most recent call last):\n")
@@ -49,8 +66,9 @@ def test_a_bug_in_one_ends_both_and_is_told_once(outcome, name, rank):
     assert errors.count("Traceback") == 1
 
 
-def test_a_mistake_in_one_ends_both_and_names_it(outcome):
-    codes, seconds, errors, _ = outcome("a_mistake_in_one")
+@pytest.mark.slow
+def test_a_mistake_in_one_ends_both_and_names_it(further_outcome):
+    codes, seconds, errors, _ = further_outcome("a_mistake_in_one")
     assert codes == [2, 2]
     assert seconds < 10
     assert errors == "process 1 of 2: rows.jsonl:3: no text\n"
@@ -89,9 +107,10 @@ def test_more_processes_than_rows_of_a_batch_are_refused(outcome):
     assert not folder.exists()
 
 
-def test_a_signal_to_one_while_measuring_ends_both_with_the_command_that_goes_on(outcome):
+@pytest.mark.slow
+def test_a_signal_to_one_while_measuring_ends_both_with_the_command_that_goes_on(further_outcome):
     """The training is whole by then: the second start only measures."""
-    codes, seconds, errors, folder = outcome("terminated_while_measuring")
+    codes, seconds, errors, folder = further_outcome("terminated_while_measuring")
     assert codes == [128 + signal.SIGTERM] * 2
     assert seconds < 10
     assert errors == (
@@ -102,7 +121,8 @@ def test_a_signal_to_one_while_measuring_ends_both_with_the_command_that_goes_on
     assert not (folder / "DONE").exists()
 
 
-def test_without_a_fault_both_end_well(outcome):
-    codes, _, errors, folder = outcome("fine")
+@pytest.mark.slow
+def test_without_a_fault_both_end_well(further_outcome):
+    codes, _, errors, folder = further_outcome("fine")
     assert (codes, errors) == ([0, 0], "")
     assert (folder / "DONE").exists()

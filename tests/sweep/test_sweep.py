@@ -178,6 +178,7 @@ def test_json_is_the_table_and_nothing_else(write, child, capsys):
 # --- real runs ---
 
 
+@pytest.mark.slow
 def test_a_real_run_is_measured_and_recorded(write):
     run(write("recipe: recipe.yaml\n"))
     assert states() == ["finished"]
