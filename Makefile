@@ -46,6 +46,8 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/peer_environment.py
 	for vocabulary in 8192 131072; do for what in "" --memory; do \
 		$(BIN)/python benchmarks/price.py --vocabulary $$vocabulary $$what || exit 1; done; done
+	for vocabulary in 8192 131072; do for variant in "alignkit dpo" "alignkit tidpo"; do \
+		$(BIN)/python benchmarks/price.py --vocabulary $$vocabulary --profile "$$variant" || exit 1; done; done
 	$(BIN)/python benchmarks/price.py --on-policy
 	for curve in prompt response pairs vocabulary parameters; do \
 		$(BIN)/python benchmarks/price.py --curve $$curve || exit 1; done

@@ -13,8 +13,6 @@ from device_watch import Reads
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from alignkit.models.head import Draw
-
 aten = torch.ops.aten
 PRODUCTS = {aten.mm: 0, aten.bmm: 0, aten.addmm: 1, aten.baddbmm: 1}
 """Matrix product -> place of its first factor."""
@@ -74,7 +72,6 @@ class Watch(TorchDispatchMode):
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         engine = "_engine_run_backward"  # what `grad` and `backward` both come to
         patch.setattr(torch.autograd, engine, self._counted(getattr(torch.autograd, engine)))
-        patch.setattr(Draw, "among", self._drawing(Draw.among))  # which each way of drawing ends with
         stack.enter_context(self._hook())
         stack.enter_context(self)
         self._reads.start()
@@ -88,6 +85,9 @@ class Watch(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         self._product(func.overloadpacket, args)
+        # A draw is a look-up in a cumulative distribution of whole numbers; ranks are looked up among floats.
+        if func.overloadpacket is aten.searchsorted and args[0].dtype == torch.int64:
+            self.work.drawn += out.numel()
         sizes = [one.untyped_storage().nbytes() for one in tree_leaves(out) if isinstance(one, torch.Tensor)]
         self.work.largest = max([self.work.largest, *sizes])
         return out
@@ -121,13 +121,5 @@ class Watch(TorchDispatchMode):
         def counting(*args: Any, **options: Any) -> Any:
             self.work.backwards += 1
             return run(*args, **options)
-
-        return counting
-
-    def _drawing(self, run: Callable[..., Any]) -> Callable[..., Any]:
-        def counting(*args: Any) -> Any:
-            tokens = run(*args)
-            self.work.drawn += len(tokens)
-            return tokens
 
         return counting
