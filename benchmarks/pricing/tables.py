@@ -104,10 +104,11 @@ def _variant(result: Result, name: str) -> str:
 
 def _heading(result: Result) -> str:
     tokens = [f"{sum(one[name] for one in result['batches']) / len(result['batches']):.0f}" for name in SIZES]
+    timed = len(result["batches"]) - result["warm_up"]
     return (
         f"`{result['command']}`: vocabulary {result['vocabulary']:,}, {result['parameters'] / 1e6:.1f} M parameters, "
-        f"{len(result['batches']) - result['warm_up']} batches of {tokens[0]} prompt and {tokens[1]} response tokens "
-        f"in the mean ({tokens[2]} as padded separate rows); {_where(result)}."
+        f"{timed} batch{'es' * (timed > 1)} after {result['warm_up']}, {tokens[0]} prompt and {tokens[1]} response "
+        f"tokens in the mean ({tokens[2]} as padded separate rows); {_where(result)}."
     )
 
 
