@@ -5,6 +5,9 @@ Tokens: each prompt once, each response. Every linear layer has its forward prod
 weights are what the gradient by the embeddings of the responses adds: one more product by the input in each linear
 layer, on response tokens, and the head forward and by its input on the last row of each response. There is no
 attention, no norm, no loss and no update, and all results go to memory that is at hand.
+
+The whole of TI-DPO has anchors too, of `longest` tokens for each pair: in the policy as third responses, and forward
+products on prompts and anchors twice more, where the policy draws them and where the reference scores them.
 """
 
 from __future__ import annotations
@@ -16,10 +19,10 @@ from pricing.job import Job, Row, sizes
 from pricing.turns import Turns
 
 
-def run(job: Job, turns: Turns, *, weights: bool = False) -> None:
+def run(job: Job, turns: Turns, *, weights: bool = False, anchors: bool = False) -> None:
     """Makes the products of each batch."""
     torch.manual_seed(0)
-    products = Products(job)
+    products = Products(job, job.longest if anchors else 0)
     turns.ready()
     for step in range(turns.steps):
         products(job.batch(step), weights)
@@ -29,31 +32,35 @@ def run(job: Job, turns: Turns, *, weights: bool = False) -> None:
 class Products:
     """Made once for a job: weights, gradients, and room for the largest batch."""
 
-    def __init__(self, job: Job) -> None:
-        shape = job.shape
+    def __init__(self, job: Job, anchor: int) -> None:
+        shape, self.anchor = job.shape, anchor
         found = [sizes(job.batch(step)) for step in range(len(job.batches))]
-        tokens = max(one["prompts"] + one["responses"] for one in found)
-        rooms = Rooms(tokens)
+        more = anchor * job.pairs
+        rooms = Rooms(max(one["prompts"] + one["responses"] for one in found) + more)
         self.layers = [Layer(*pair, rooms) for pair in shape.linear]
-        self.head = Layer(shape.width, shape.vocabulary, Rooms(max(one["responses"] for one in found)))
+        self.head = Layer(shape.width, shape.vocabulary, Rooms(max(one["responses"] for one in found) + more))
 
     def __call__(self, rows: list[Row], weights: bool) -> None:
-        size = sizes(rows)
-        tokens = size["prompts"] + size["responses"]
-        for layer in self.layers:
-            layer.forward(tokens)
-        self.head.forward(size["responses"])
+        size, drawn = sizes(rows), self.anchor * len(rows)
+        scored = size["responses"] + drawn
+        tokens = size["prompts"] + scored
+        for _ in range(2 if drawn else 0):
+            self._forward(size["prompts"] + drawn, drawn)
+        self._forward(tokens, scored)
         if weights:
             ends = 2 * len(rows)
             self.head.forward(ends)
             self.head.by_input(ends)
             for layer in self.layers:
                 layer.by_input(size["responses"])
-        self.head.by_input(size["responses"])
-        self.head.by_weights(size["responses"])
+        for layer, number in [(self.head, scored), *((layer, tokens) for layer in self.layers)]:
+            layer.by_input(number)
+            layer.by_weights(number)
+
+    def _forward(self, tokens: int, scored: int) -> None:
         for layer in self.layers:
-            layer.by_input(tokens)
-            layer.by_weights(tokens)
+            layer.forward(tokens)
+        self.head.forward(scored)
 
 
 class Rooms(dict[tuple[str, int], Tensor]):

@@ -75,7 +75,13 @@ def targets(vocabulary: int) -> list[Target]:
     ]
 
 
-MORE = ((WEIGHTS, "products+weights"), ("plain", OURS), (WEIGHTS, "any order"))
+MORE = (
+    ("products of tidpo", "products"),
+    (WEIGHTS, "products+weights"),
+    (WHOLE, "products of tidpo"),
+    ("plain", OURS),
+    (WEIGHTS, "any order"),
+)
 """Other ratios that are shown."""
 
 

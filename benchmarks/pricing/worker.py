@@ -14,16 +14,13 @@ from pricing.job import Job
 from pricing.turns import Turns
 
 
-def _products(job: Job, turns: Turns) -> None:
-    from pricing.bare import run
+def _products(**what: bool) -> Callable[[Job, Turns], None]:
+    def run(job: Job, turns: Turns) -> None:
+        from pricing import bare
 
-    run(job, turns)
+        bare.run(job, turns, **what)
 
-
-def _products_and_weights(job: Job, turns: Turns) -> None:
-    from pricing.bare import run
-
-    run(job, turns, weights=True)
+    return run
 
 
 def _plain(job: Job, turns: Turns) -> None:
@@ -51,8 +48,9 @@ def _trl(trainer: str) -> Callable[[Job, Turns], None]:
 
 
 VARIANTS: dict[str, Callable[[Job, Turns], None]] = {
-    "products": _products,
-    "products+weights": _products_and_weights,
+    "products": _products(),
+    "products+weights": _products(weights=True),
+    "products of tidpo": _products(weights=True, anchors=True),
     "plain": _plain,
     "alignkit dpo": _ours("dpo"),
     "alignkit tidpo weights": _ours("tidpo weights"),
