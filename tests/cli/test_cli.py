@@ -186,8 +186,8 @@ def test_every_component_can_be_described(alignkit, kind):
             ["model"],
             ["model", "Parameters of every model:", "  adapter: mapping of rank, alpha, targets or null, default null"],
         ),
-        (["model.layout"], ["key model.layout", "  layout: auto | shared | separate, default auto"]),
-        (["model", "layout"], ["key model.layout", "  layout: auto | shared | separate, default auto"]),
+        (["model.layout"], ["key model.layout", "  layout: auto | packed | shared | separate, default auto"]),
+        (["model", "layout"], ["key model.layout", "  layout: auto | packed | shared | separate, default auto"]),
         (["losses"], ["loss", "Names:", "  weighted_dpo     Another name of dpo."]),
     ],
 )
