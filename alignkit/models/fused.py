@@ -107,8 +107,10 @@ def linear_logps(
     weights = [one for one in (head.weight_VD, head.bias_V) if one is not None]
     trains_head = torch.is_grad_enabled() and any(one.requires_grad for one in weights)
     trains_body = torch.is_grad_enabled() and hidden_ND.requires_grad
-    with torch.no_grad(), torch.autocast(hidden_ND.device.type, enabled=False):
-        plain = head.in_precision()
+    plain, device = head.in_precision(), hidden_ND.device.type
+    if reference_logits is not None:  # as it is here, also inside
+        reference_logits = torch.autocast(device, enabled=torch.is_autocast_enabled(device))(reference_logits)
+    with torch.no_grad(), torch.autocast(device, enabled=False):
         states_ND = hidden_ND.detach().to(plain.weight_VD.dtype)
         rows = _Rows(plain, states_ND, ids_N, chunk, trains_body, trains_head and len(ids_N) <= chunk)
         values = rows.fill(statistics, reference_logits)

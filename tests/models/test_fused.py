@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from alignkit.models.fused import LinearHead, linear_logps, plain_linear
 from alignkit.models.head import Head, HeadTransform, Predictions, token_logps
-from alignkit.models.statistics import Collision, Entropy, ForwardKL, Statistic, Vocabulary
+from alignkit.models.statistics import Collision, Entropy, ForwardKL, ReverseKL, Statistic, Vocabulary
 
 N, D, V = 12, 5, 37
 IDS = torch.arange(N) * 7 % V
@@ -146,6 +146,16 @@ def test_half_precision_is_as_near_as_autograds_way(kind, chunk):
         errors.append([float((a - b).norm() / b.norm()) for a, b in zip(found, wanted, strict=True)])
     assert max(errors[0]) < 0.01
     assert all(ours < 1.5 * theirs for ours, theirs in zip(*errors, strict=True))
+
+
+def test_autocast_reaches_the_head():
+    """Of policy and reference: their products are those of a linear layer under autocast."""
+    ours, theirs = parts(HeadTransform(), torch.float32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logp_N, found = token_logps(ours, IDS, 5, (ReverseKL(),), ours)
+        wanted_N, _ = token_logps(theirs, IDS, 5)
+    torch.testing.assert_close(logp_N, wanted_N, rtol=1e-6, atol=1e-6)
+    assert found[ReverseKL()].abs().max() < 1e-6
 
 
 class Lowest(Statistic):
