@@ -99,9 +99,9 @@ def _run(
 
 def _dry_run(console: Console, loaded: LoadedPipeline, *, quiet: bool) -> Mapping[str, RunResult]:
     """A dry run of each stage that could begin; of the others what can be known without their models."""
+    check_share(loaded, num_processes())
     for number, (name, stage) in enumerate(loaded.stages.items(), 1):
         results = results_of(stage)
-        check_share(stage, num_processes())
         stage.refuse(misfit for misfit in missing(stage.recipe) if misfit[0] not in results)
         note(console, f"stage {number} of {len(loaded.stages)}: {name}")
         if not results:
