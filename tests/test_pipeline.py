@@ -244,8 +244,8 @@ def test_processes_that_do_not_fit_a_later_stage_are_told_before_the_first(comma
     code, out, err = command("run", "both.yaml", "--output", "new", "--set", given, *options)
     assert (code, "loading data" in out, Path("new").exists()) == (2, False, False)
     assert err == (
-        f"--set {given}: stages.dpo.parallel.strategy: 'fsdp' cuts the model into pieces for several processes, and there "
-        "is one; start more (alignkit launch RECIPE --processes 2), or give 'ddp'\n"
+        f"--set {given}: stages.dpo.parallel.strategy: 'fsdp' cuts the model into pieces for several processes, and "
+        "there is one; start more (alignkit launch RECIPE --processes 2), or give 'ddp'\n"
     )
 
 
