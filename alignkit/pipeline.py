@@ -16,13 +16,14 @@ from alignkit.errors import AlignkitError, RunFolderError
 from alignkit.folder import DONE, FINAL, RECIPE, RunFolder, recorded_recipe, resume_command
 from alignkit.keeping import Whole
 from alignkit.lazy import accelerate, torch
+from alignkit.loop.agreement import num_processes
 from alignkit.loop.config import SCHEDULE
 from alignkit.loop.signals import Interrupted, Interruptible
 from alignkit.progress.display import note
 from alignkit.recipe.changes import Difference, limited
 from alignkit.recipe.load import LoadedRecipe
 from alignkit.recipe.local import missing
-from alignkit.recipe.pipeline import LoadedPipeline, load_pipeline, results_of, with_results
+from alignkit.recipe.pipeline import LoadedPipeline, check_share, load_pipeline, results_of, with_results
 from alignkit.recipe.places import Stood
 from alignkit.recipe.tree import Path as KeyPath
 from alignkit.records.files import write_text
@@ -79,6 +80,9 @@ def _run(
         return _dry_run(console, loaded, quiet=quiet)
     results: dict[str, RunResult] = {}
     with Interruptible(), _folder(loaded, output, resume=resume) as folder:
+        for name, stage in loaded.stages.items():  # a later one may be hours away
+            if not (folder.stages[name] / DONE).exists():
+                check_share(stage, num_processes())
         for name, stage in loaded.stages.items():
             note(console, f"stage {len(results) + 1} of {len(loaded.stages)}: {name}")
             try:
@@ -95,6 +99,7 @@ def _run(
 
 def _dry_run(console: Console, loaded: LoadedPipeline, *, quiet: bool) -> Mapping[str, RunResult]:
     """A dry run of each stage that could begin; of the others what can be known without their models."""
+    check_share(loaded, num_processes())
     for number, (name, stage) in enumerate(loaded.stages.items(), 1):
         results = results_of(stage)
         stage.refuse(misfit for misfit in missing(stage.recipe) if misfit[0] not in results)

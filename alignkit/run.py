@@ -9,7 +9,7 @@ from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -131,7 +131,7 @@ def _real_run(
             return path
         progress = partial(Progress, display=display)
         side = SideRuns(path / "contrast", keeper.begin, keeper.note, progress, keeper.goes_on_with)
-        _check_before(loaded.recipe)
+        _check_before(loaded)
         show_begun(console, loaded, str(path))
         parts = load_parts(loaded, path, path / "dropped.jsonl" if keeper.folder else None, Banner(console))
         try:
@@ -155,7 +155,7 @@ def _real_run(
 def _dry_run(console: Console, loaded: LoadedRecipe) -> None:
     """The plan and a row first, then what can be checked on a few rows."""
     same_work(loaded)
-    _check_before(loaded.recipe)
+    _check_before(loaded)
     show_begun(console, loaded, "none: dry run")
     parts = load_parts(loaded, Path("."), None, Banner(console))
     console.print(preview(parts.tables.train[0], parts.policy.tokenizer))
@@ -165,27 +165,24 @@ def _dry_run(console: Console, loaded: LoadedRecipe) -> None:
 
 
 def same_work(loaded: LoadedRecipe | LoadedPipeline) -> None:
-    """Refuses processes that do not run the same recipe with the same program, or of which one would have no work.
-
-    It is asked before anything is loaded.
+    """Refuses processes that do not run the same recipe with the same program, before anything is loaded.
 
     Raises:
-        AlignkitError: naming the process, or the key.
+        LaunchError: naming the process.
     """
     same_program()
     alike("recipe", lambda: {**_settings(loaded), **loaded.plugins}, "start all processes with the same files")
-    check_share(loaded, num_processes())
 
 
 def _settings(loaded: LoadedRecipe | LoadedPipeline) -> dict[str, object]:
     return {dotted(key): value for key, value in leaves(loaded.tree())}
 
 
-def _check_before(recipe: Recipe) -> None:
+def _check_before(loaded: LoadedRecipe) -> None:
     """The processes, and what draws and scores responses, are asked before data and model are loaded, which may take
     long."""
-    state: Any = accelerate.PartialState()  # mypy cannot tell the types of its attributes
-    recipe.parallel.check(state.num_processes, recipe.training.batch_size, recipe.training.optimizer)
+    recipe = loaded.recipe
+    check_share(loaded, num_processes())
     recipe.evaluation.check()
     for reward in recipe.rewards:
         reward.check()

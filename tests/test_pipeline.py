@@ -18,7 +18,7 @@ import alignkit
 from alignkit import pipeline, run
 from alignkit.cli import main
 from alignkit.engine.objective import ObjectiveStep
-from alignkit.errors import CheckpointError, ModelError, RunFolderError
+from alignkit.errors import CheckpointError, ModelError, RecipeError, RunFolderError
 from alignkit.recipe.changes import values_of
 from alignkit.recipe.load import load_recipe
 
@@ -236,6 +236,25 @@ def test_a_mistake_in_the_first_stage_leaves_nothing():
     with pytest.raises(ModelError):
         go("new", "stages.sft.model={name: pretrained, path: nowhere}")
     assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_processes_that_do_not_fit_a_later_stage_are_told_before_the_first(command, options):
+    given = "stages.dpo.parallel={strategy: fsdp}"
+    code, out, err = command("run", "both.yaml", "--output", "new", "--set", given, *options)
+    assert (code, "loading data" in out, Path("new").exists()) == (2, False, False)
+    assert err == (
+        f"--set {given}: stages.dpo.parallel.strategy: 'fsdp' cuts the model into pieces for several processes, and "
+        "there is one; start more (alignkit launch RECIPE --processes 2), or give 'ddp'\n"
+    )
+
+
+def test_a_finished_pipeline_does_not_ask_how_many_processes_there_are(monkeypatch):
+    for place in ("alignkit.pipeline", "alignkit.run"):
+        monkeypatch.setattr(f"{place}.num_processes", lambda: 9)
+    go("whole", resume=True)
+    with pytest.raises(RecipeError, match="expected at least 9, a row for each process"):
+        go("new")
 
 
 def test_a_dry_run_says_what_it_did_not_check_and_writes_nothing(command):

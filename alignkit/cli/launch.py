@@ -54,23 +54,26 @@ def launch(
     """
     arguments = [str(recipe), *(options or ())]
     run = _parsed(context, arguments)
-    loaded = load.load(of_run(run.params["recipe"], run.params["output"])[0], run.params["overrides"] or ())
+    file_to_run, output = of_run(run.params["recipe"], run.params["output"])
+    loaded = load.load(file_to_run, run.params["overrides"] or ())
+    wish = placements.Wish(processes, nodes, node_rank, head)
     if write is not None:
         kind, file = write
-        _, output = of_run(run.params["recipe"], run.params["output"])
+        scripts.refuse_misplaced(wish)
+        load.check_share(loaded, (nodes or 1) * (gpus_per_node or 1))
         job = scripts.job(str(recipe), options or (), output, nodes or 1, gpus_per_node, time)
         scripts.write(kind, job, file, force=force)
         typer.echo(f"{file}: written; edit {scripts.EDIT[kind]}")
         return
-    wish = placements.Wish(processes, nodes, node_rank, head)
     placement = placements.placed(wish, os.environ, _devices)
+    if placement.is_alone and not print_only:  # which knows a finished run before it asks how many processes there are
+        with run:
+            run.command.invoke(run)
+        return
     load.check_share(loaded, placement.processes * placement.nodes)
     line, added = starting.words(placement, arguments), starting.variables(placement)
     if print_only:
         typer.echo(starting.shell_line(line, added))
-    elif placement.is_alone:
-        with run:
-            run.command.invoke(run)
     elif code := starting.start(line, added, placement, wish):
         raise typer.Exit(code)
 

@@ -191,7 +191,7 @@ def _expanded(item: str, text: str, variable: str) -> Iterator[str]:
     numbers, _, after = rest.partition("]")
     for part in numbers.split(","):
         found = _RANGE.fullmatch(part)
-        if found is None:
+        if found is None or int(found["last"] or found["first"]) < int(found["first"]):
             raise LaunchError(
                 f"{variable}={shown(text)}: expected hosts such as gpu[01-03,07], got {shown(part)} in it"
             )

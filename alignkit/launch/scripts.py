@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from alignkit.errors import LaunchError, shown
+from alignkit.launch.placement import Wish
 from alignkit.records.files import write_text
 
 TIME: Final = "24:00:00"
@@ -147,6 +148,19 @@ EDIT: Final[Mapping[str, str]] = {
     "skypilot": "resources, the shared volume and setup; then sky jobs launch it",
 }
 """What is left to its user."""
+
+
+def refuse_misplaced(wish: Wish) -> None:
+    """Refuses options that say where this machine stands: in a job, each machine finds that out by itself.
+
+    Raises:
+        LaunchError: naming them.
+    """
+    if said := replace(wish, nodes=None).words:
+        raise LaunchError(
+            f"--write: {said} has no place in a job file, where Slurm or SkyPilot say it; give --nodes and "
+            "--gpus-per-node"
+        )
 
 
 def write(kind: str, one: Job, file: Path, *, force: bool) -> None:

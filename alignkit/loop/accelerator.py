@@ -129,7 +129,7 @@ def _check_launcher(accelerator: Accelerator) -> None:
     if asked or engine in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "XLA"):
         raise RecipeError(
             f"accelerate is configured for {asked[0] if asked else engine}, which this loop does not drive; start "
-            "plain processes (torchrun, accelerate launch --multi_gpu), and give parallel.strategy: fsdp to cut a model"
+            "plain processes (alignkit launch), and give parallel.strategy: fsdp to cut a model"
         )
 
 

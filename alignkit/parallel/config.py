@@ -7,7 +7,6 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from alignkit.errors import Problem, RecipeError
 from alignkit.registry import Section
 
 MOST = 1_000_000
@@ -37,50 +36,25 @@ class ParallelConfig(Section):
                 raise PydanticCustomError("conflict", "'{key}' belongs to 'fsdp'; strategy is 'ddp'", {"key": key})
         return self
 
-    def check(self, processes: int, batch_size: int, optimizer: str = "adamw") -> None:
-        """Refuses what these processes cannot honour; asked before anything is loaded.
+    def misfit(self, processes: int) -> tuple[str, str] | None:
+        """What these processes cannot honour: a key of the section, and what would be right.
 
         Args:
             processes: of the run.
-            batch_size: examples per optimizer step, over all processes.
-            optimizer: of the training.
-
-        Raises:
-            RecipeError: they do not fit.
         """
         if self.strategy != "fsdp":
-            return
-        if optimizer == "adamw_8bit":
-            said = "'adamw_8bit' cannot be cut into pieces, as its scales are of whole tensors; give 'adamw', or 'ddp'"
-            raise RecipeError([Problem("", "training.optimizer", said)])
-        if problem := self._misfit(processes, batch_size):
-            raise RecipeError([problem])
-
-    def _misfit(self, processes: int, batch_size: int) -> Problem | None:
+            return None
         shard = processes // self.replicate if self.shard is None else self.shard
         if processes < 2:
-            return Problem(
-                "",
-                "parallel.strategy",
+            return "strategy", (
                 "'fsdp' cuts the model into pieces for several processes, and there is one; start more "
-                "(alignkit launch RECIPE --processes 2), or give 'ddp'",
+                "(alignkit launch RECIPE --processes 2), or give 'ddp'"
             )
         if shard * self.replicate != processes:
             key, given = ("replicate", self.replicate) if self.shard is None else ("shard", self.shard)
-            return Problem(
-                "",
-                f"parallel.{key}",
-                f"{given} given, but {processes} processes run; shard x replicate must be the number of processes",
+            return key, (
+                f"{given} given, but {processes} processes run; shard x replicate must be the number of processes"
             )
         if shard < 2:
-            return Problem(
-                "", "parallel.replicate", "leaves nothing to cut: each process would hold the whole model; give 'ddp'"
-            )
-        if batch_size < processes:
-            return Problem(
-                "",
-                "training.batch_size",
-                f"{batch_size} given for {processes} processes, of which some would have nothing to do; "
-                "give at least one example per process",
-            )
+            return "replicate", "leaves nothing to cut: each process would hold the whole model; give 'ddp'"
         return None

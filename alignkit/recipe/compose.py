@@ -173,6 +173,22 @@ def _layout(recipe: Recipe) -> Iterator[Misfit]:
         )
 
 
+def _pieces(recipe: Recipe) -> Iterator[Misfit]:
+    if recipe.parallel.strategy != "fsdp":
+        return
+    if recipe.training.optimizer == "adamw_8bit":
+        yield (
+            ("training", "optimizer"),
+            "'adamw_8bit' cannot be cut into pieces, as its scales are of whole tensors; give 'adamw', or "
+            "parallel.strategy 'ddp'",
+        )
+    if quantize := getattr(recipe.model, "quantize", None):
+        yield (
+            ("model", "quantize"),
+            f"weights in '{quantize}' cannot be cut into pieces; leave it out, or give parallel.strategy 'ddp'",
+        )
+
+
 def _prompt_tokens(recipe: Recipe) -> Iterator[Misfit]:
     if recipe.weighting.scope != "full_sequence":
         return
@@ -386,6 +402,7 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _one_anchor,
     _pairs_to_weigh,
     _layout,
+    _pieces,
     _prompt_tokens,
     _adapter_to_switch_off,
     _planted,

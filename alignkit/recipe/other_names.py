@@ -78,7 +78,9 @@ _LENGTH = "data.max_length bounds prompt and response together; data.on_overflow
 _FOUR_BITS = "write model.quantize: nf4, with a model.adapter"
 _EIGHT_BITS = "weights have 4 bits (model.quantize: nf4) or as many as model.dtype says"
 _STEPS = "training.{} is a number of steps, or null"
-_SHARDED = "nothing is sharded here; launch one process per device with accelerate or torchrun"
+_SHARDED = "write parallel.strategy: fsdp to cut the model into pieces, and start the processes with alignkit launch"
+_LAUNCHED = "the command line says it: alignkit launch RECIPE --processes N, with --nodes on several machines"
+_NO_OTHER_CUT = "a model is cut in one way only, parallel.strategy: fsdp; remove it"
 _ONE_PROCESS = "rows are read and cut into tokens in one process; remove it"
 _HUB = "nothing is uploaded; the trained model is in final/ of the run folder"
 
@@ -113,14 +115,23 @@ INSTEAD: Final[Mapping[str, str]] = {
     "num_proc": _ONE_PROCESS,
     "dataset_num_proc": _ONE_PROCESS,
     "dataloader_num_workers": _ONE_PROCESS,
-    "packing": "rows are not packed; a batch is sorted and padded to its longest row. Remove it",
+    "packing": "the rows of a step are packed where the model allows it (model.layout: auto); remove it",
     "eval_strategy": _STEPS.format("eval_every"),
     "evaluation_strategy": _STEPS.format("eval_every"),
     "save_strategy": _STEPS.format("save_every"),
     "logging_strategy": _STEPS.format("log_every"),
     "rpo_alpha": "add a loss: {name: nll, coefficient: 1.0}",
-    "deepspeed": _SHARDED,
+    "deepspeed": f"DeepSpeed is not driven here; {_SHARDED}",
     "fsdp": _SHARDED,
+    "fsdp_config": _SHARDED,
+    "num_processes": _LAUNCHED,
+    "num_gpus": _LAUNCHED,
+    "num_nodes": _LAUNCHED,
+    "num_machines": _LAUNCHED,
+    "tensor_parallel_size": _NO_OTHER_CUT,
+    "pipeline_parallel_size": _NO_OTHER_CUT,
+    "context_parallel_size": _NO_OTHER_CUT,
+    "group_by_length": "rows of like lengths of a step go together anyway; remove it",
     "push_to_hub": _HUB,
     "hub_model_id": _HUB,
     "plugins": "a plugin is an installed package or a trusted file (alignkit plugins); name its component in its slot",

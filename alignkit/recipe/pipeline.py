@@ -69,7 +69,7 @@ class LoadedPipeline:
 
 
 def check_share(loaded: LoadedRecipe | LoadedPipeline, processes: int) -> None:
-    """Refuses a batch that leaves a process without work.
+    """Refuses a batch that leaves a process without work, and pieces that are not those of the processes.
 
     Raises:
         RecipeError: at its key.
@@ -79,6 +79,9 @@ def check_share(loaded: LoadedRecipe | LoadedPipeline, processes: int) -> None:
         if batch < processes:
             message = f"expected at least {processes}, a row for each process of the run, got {batch}; or start fewer"
             stage.refuse([(("training", "batch_size"), message)])
+        if misfit := stage.recipe.parallel.misfit(processes):
+            key, message = misfit
+            stage.refuse([(("parallel", key), message)])
 
 
 def _joined(stages: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

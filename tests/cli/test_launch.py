@@ -74,6 +74,16 @@ def test_one_process_is_a_plain_run(launch, monkeypatch):
             "--set trainer=kto: trainer: 'kto' is a loss, not a trainer; ",
         ),
         (["--nodes", "2"], "--node-rank and --head: missing; several nodes need all of "),
+        (
+            ["--processes", "2", "--", "--set", "parallel={strategy: fsdp, shard: 3}"],
+            "--set parallel={strategy: fsdp, shard: 3}: parallel.shard: 3 given, but 2 processes run; ",
+        ),
+        (
+            ["--write", "slurm", "x.sh", "--processes", "2", "--head", "a:1"],
+            "--write: --processes 2 --head a:1 has no place in a job file, where Slurm or SkyPilot say it; give "
+            "--nodes and --gpus-per-node\n",
+        ),
+        (["--write", "slurm", "x.sh"], "r.yaml:17: training.batch_size: expected at least 8, "),
     ],
 )
 def test_a_mistake_is_told_before_anything_starts(launch, arguments, complaint):
@@ -83,9 +93,13 @@ def test_a_mistake_is_told_before_anything_starts(launch, arguments, complaint):
 
 
 def test_a_job_file_is_written_and_says_what_to_edit(launch):
-    code, out, err = launch("--write", "slurm", "job.sh", "--nodes", "2", "--time", "3:00:00", "--", "--set", "seed=1")
+    code, out, err = launch(
+        *("--write", "slurm", "job.sh", "--nodes", "2", "--gpus-per-node", "1", "--time", "3:00:00"),
+        *("--", "--set", "seed=1"),
+    )
     assert (code, err) == (0, "")
     assert out == "job.sh: written; edit partition, account, time and the environment; then sbatch it\n"
     assert "alignkit launch r.yaml -- --set seed=1 --output runs/r --resume\n" in Path("job.sh").read_text()
-    assert launch("--write", "slurm", "job.sh")[0] == 2
-    assert launch("--write", "slurm", "job.sh", "--force")[0] == 0
+    again = ("--write", "slurm", "job.sh", "--gpus-per-node", "1")
+    assert launch(*again)[0] == 2
+    assert launch(*again, "--force")[0] == 0

@@ -45,7 +45,7 @@ def test_a_list_of_hosts_is_expanded_as_slurm_does(text, hosts):
     assert hosts_of(text, "X") == hosts
 
 
-@pytest.mark.parametrize("text", ["", "gpu[1-2", "gpu1,,gpu2", "gpu[1-]", "gpu[a]", "gpu]1"])
+@pytest.mark.parametrize("text", ["", "gpu[1-2", "gpu1,,gpu2", "gpu[1-]", "gpu[a]", "gpu]1", "gpu[5-2]"])
 def test_a_list_that_is_none_is_refused(text):
     with pytest.raises(LaunchError, match=r"^SLURM_JOB_NODELIST='.*': expected hosts such as gpu\[01-03,07\]"):
         hosts_of(text, "SLURM_JOB_NODELIST")

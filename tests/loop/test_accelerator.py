@@ -50,8 +50,8 @@ def test_a_launcher_that_would_shard_by_itself(tmp_path, monkeypatch, engine):
     with pytest.raises(RecipeError) as caught:
         make_accelerator(make_config(), tmp_path)
     assert str(caught.value) == (
-        f"accelerate is configured for {engine}, which this loop does not drive; start plain processes (torchrun, "
-        "accelerate launch --multi_gpu), and give parallel.strategy: fsdp to cut a model"
+        f"accelerate is configured for {engine}, which this loop does not drive; start plain processes "
+        "(alignkit launch), and give parallel.strategy: fsdp to cut a model"
     )
 
 

@@ -36,6 +36,11 @@ def message(tmp_path, text):
             "model.load_in_4bit=true",
             "model.load_in_4bit: unknown key; write model.quantize: nf4, with a model.adapter",
         ),
+        (
+            "training.fsdp=full_shard",
+            "training.fsdp: unknown key; write parallel.strategy: fsdp to cut the model into pieces, and start the "
+            "processes with alignkit launch",
+        ),
         ("output_dir=x", "output_dir: unknown key; the run folder is given on the command line: --output DIR"),
         ("data.val_set_size=5", "data.val_set_size: unknown key; here it is called 'data.holdout'"),
         (
