@@ -179,8 +179,7 @@ class RunFolder:
             RunFolderError: something else differs, or the recorded recipe cannot be read.
         """
         found = differences(recorded_recipe(self.path), values_of(recipe.encode(), "recipe"))
-        # A record holds every option of its time: one that is absent came later, and null asks for nothing.
-        found = [one for one in found if (one.before, one.now) != ("absent", "null")]
+        found = [one for one in found if not one.is_as_before]
         refused = [one for one in found if not may_change(one.key)]
         if refused:
             raise RunFolderError(

@@ -111,11 +111,15 @@ def test_an_unfinished_run_asks_for_resume(tmp_path):
     )
 
 
-def test_an_option_that_came_later_and_is_null_is_no_change(tmp_path):
+def test_an_option_that_came_later_and_asks_for_nothing_is_no_change(tmp_path):
     path = tmp_path / "run"
     begin(path).close()
     with RunFolder.open(path, "dpo.yaml", resume=True) as folder:
         assert folder.changes(f"{RECIPE}data: {{revision: null}}\n") == []
+        bf16 = RECIPE.replace("steps: 100", "steps: 100, parameters: bf16")
+        assert folder.changes(bf16.replace("bf16", "fp32")) == []
+        with pytest.raises(RunFolderError, match=r"training\.parameters \(absent, now \"bf16\"\)"):
+            folder.changes(bf16)
         with pytest.raises(RunFolderError, match=r"data\.revision \(absent, now \"v1\"\)"):
             folder.changes(f"{RECIPE}data: {{revision: v1}}\n")
 

@@ -61,6 +61,10 @@ class State(Record):
     """Of Python and packages."""
 
 
+CAME_LATER: dict[str, Any] = {"training.parameters": "fp32"}
+"""What a checkpoint was made with that says nothing of it, because the option came later."""
+
+
 @dataclass
 class Saver:
     """Saves and restores a training.
@@ -163,7 +167,7 @@ class Saver:
         apart = {PROCESSES, *(f"training.{key}" for key in SCHEDULE)}
         before, now = (
             {key: value for key, value in facts.items() if key not in apart}
-            for facts in (state.made_with, self.made_with)
+            for facts in (CAME_LATER | state.made_with, self.made_with)
         )
         check_same(path, before, now)
         check_rates(path, state.made_with, self.config, int(self.made_with["rows"]), state.step, self.step.updates)

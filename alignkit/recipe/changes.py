@@ -34,6 +34,21 @@ class Difference:
     def __str__(self) -> str:
         return f"{self.key} ({self.before}, now {self.now})"
 
+    @property
+    def is_as_before(self) -> bool:
+        """Whether the value says what was done without it: a record holds every option of its time, so that one that
+        is absent came later, and null asks for nothing."""
+        return self.before == "absent" and (self.now == "null" or (_inner(self.key), self.now) in _CAME_LATER)
+
+
+_CAME_LATER = {("training.parameters", '"fp32"')}
+"""Options that came later and are not null where they ask for nothing."""
+
+
+def _inner(key: str) -> str:
+    """The key within a stage; of a stage, `stages.NAME.` comes before it."""
+    return key.split(".", 2)[2] if key.startswith("stages.") else key
+
 
 MAX_RECIPE_BYTES = 2**20
 """More of a recorded recipe is not read; the YAML reader has a limit of its own."""
@@ -50,8 +65,8 @@ def values_of(content: bytes, source: str) -> JsonValue:
 
 
 def may_change(key: str) -> bool:
-    """Whether a resumed run may have another value under a dotted key; of a stage, `stages.NAME.` comes before it."""
-    inner = key.split(".", 2)[2] if key.startswith("stages.") else key
+    """Whether a resumed run may have another value under a dotted key."""
+    inner = _inner(key)
     section, _, rest = inner.partition(".")
     if section == "training":
         return rest.partition(".")[0] in FREE_ON_RESUME | SCHEDULE
