@@ -91,7 +91,11 @@ def test_a_killed_process_ends_the_others_soon_and_is_named_once(tmp_path):
     launched.trains()
     began = time.monotonic()
     os.kill(launched.worker(1), signal.SIGKILL)
-    assert launched.end() == (137, "process 1 of 2 is gone: it was killed, as for want of memory, or it crashed")
+    code, said = launched.end()
+    by_the_other = "process 1 of 2 is gone: it was killed, as for want of memory, or it crashed"
+    by_the_launcher = "process 1 of 2 was killed by SIGKILL before it could say why; all processes were ended"
+    assert code == 137
+    assert said in (by_the_other, by_the_launcher)  # whichever has seen it first
     assert time.monotonic() - began < 10
     assert launched.log.read_text().count("process 1") == 1
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from engine_toy import move
 
+from alignkit.errors import ModelError
 from alignkit.models.attribution import Attribution
 from alignkit.models.base import LoRA
 from alignkit.models.batching import batching
@@ -25,7 +26,7 @@ from alignkit.models.importances import importances
 from alignkit.models.layout import Example, collate
 from alignkit.models.lengths import Longest
 from alignkit.models.policy import Policy, checkpoint_activations, choose_layout
-from alignkit.models.probe import find_transform, require_causal
+from alignkit.models.probe import find_transform, require_causal, require_steady
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scorer, Want
 
@@ -128,11 +129,17 @@ def assert_samples_are_argmax(policy: Policy) -> None:
 
 
 def check_recomputing(policy: Policy) -> None:
-    """Log-probs, importances and gradients are the same bits when activations are computed again."""
+    """Log-probs, importances and gradients are the same bits when activations are computed again, or that is refused."""
     found, model = [], policy.scorer.model
     for is_recomputing in (False, True) if model.supports_gradient_checkpointing else ():
         if is_recomputing:
             checkpoint_activations(policy.scorer)
+            if model.config.model_type == "phimoe":  # its router draws at random in training mode
+                with pytest.raises(ModelError, match="draws at random in training mode"):
+                    require_steady(policy.scorer)
+                policy.scorer.eval()
+                return
+            require_steady(policy.scorer)
         batch = collate(EXAMPLES, "packed", pad_id=build.EOS)
         scored = policy.scorer(batch, Want(frozenset({NORM})))
         found.append([scored.logp_BRT.detach(), importances(scored, batch, 2)[NORM]])
