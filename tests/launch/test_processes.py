@@ -92,7 +92,7 @@ def test_a_killed_process_ends_the_others_soon_and_is_named_once(tmp_path):
     began = time.monotonic()
     os.kill(launched.worker(1), signal.SIGKILL)
     assert launched.end() == (137, "process 1 of 2 is gone: it was killed, as for want of memory, or it crashed")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25  # 4 s here, 12 s with six times the load; torchrun alone waits 30
     assert launched.log.read_text().count("process 1") == 1
 
 
