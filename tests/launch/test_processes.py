@@ -96,7 +96,7 @@ def test_a_killed_process_ends_the_others_soon_and_is_named_once(tmp_path):
     by_the_launcher = "process 1 of 2 was killed by SIGKILL before it could say why; all processes were ended"
     assert code == 137
     assert said in (by_the_other, by_the_launcher)  # whichever has seen it first
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25  # 4 s here, 12 s with six times the load; torchrun alone waits 30
     assert launched.log.read_text().count("process 1") == 1
 
 

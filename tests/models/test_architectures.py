@@ -129,7 +129,7 @@ def assert_samples_are_argmax(policy: Policy) -> None:
 
 
 def check_recomputing(policy: Policy) -> None:
-    """Log-probs, importances and gradients are the same bits when activations are computed again, or that is refused."""
+    """Log-probs, importances and gradients are the same bits when activations are computed again, or it is refused."""
     found, model = [], policy.scorer.model
     for is_recomputing in (False, True) if model.supports_gradient_checkpointing else ():
         if is_recomputing:
