@@ -130,3 +130,6 @@ FREE_ON_RESUME = frozenset(
 SCHEDULE = frozenset({"epochs", "steps", "schedule", "warmup"})
 """Keys of `training` that decide the learning rates; a resumed run may change them as long as the steps that were made
 keep theirs."""
+
+CAME_LATER = {"training.parameters": "fp32"}
+"""Options that older records know nothing of -> what was done without them, where that is not what null says."""

@@ -22,7 +22,7 @@ from alignkit.loop.checkpoint import (
     read_tensors,
     write_tensors,
 )
-from alignkit.loop.config import FREE_ON_RESUME, SCHEDULE, TrainingConfig
+from alignkit.loop.config import CAME_LATER, FREE_ON_RESUME, SCHEDULE, TrainingConfig
 from alignkit.loop.metrics import LogMark
 from alignkit.loop.schedule import check_rates
 from alignkit.loop.step import TrainingStep
@@ -59,10 +59,6 @@ class State(Record):
 
     versions: dict[str, str]
     """Of Python and packages."""
-
-
-CAME_LATER: dict[str, Any] = {"training.parameters": "fp32"}
-"""What a checkpoint was made with that says nothing of it, because the option came later."""
 
 
 @dataclass

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from alignkit.errors import RunFolderError
-from alignkit.loop.config import FREE_ON_RESUME, SCHEDULE
+from alignkit.loop.config import CAME_LATER, FREE_ON_RESUME, SCHEDULE
 from alignkit.recipe.yaml import read_yaml
 
 SHOWN_DIFFERENCES = 5
@@ -38,11 +38,11 @@ class Difference:
     def is_as_before(self) -> bool:
         """Whether the value says what was done without it: a record holds every option of its time, so that one that
         is absent came later, and null asks for nothing."""
-        return self.before == "absent" and (self.now == "null" or (_inner(self.key), self.now) in _CAME_LATER)
+        return self.before == "absent" and (self.now == "null" or self.now == _LATER.get(_inner(self.key)))
 
 
-_CAME_LATER = {("training.parameters", '"fp32"')}
-"""Options that came later and are not null where they ask for nothing."""
+_LATER = {key: json.dumps(value) for key, value in CAME_LATER.items()}
+"""Options that came later -> what they say where they ask for nothing."""
 
 
 def _inner(key: str) -> str:
