@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 
 import torch
-from run_scenarios import RECIPE, die, in_child, interrupted, train, two_processes, wait
+from children import in_child, wait
+from run_scenarios import RECIPE, die, interrupted, train, two_processes
 
 from alignkit.engine.objective import ObjectiveStep
 from alignkit.engine.rollouts import Rollouts

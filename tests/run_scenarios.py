@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import safetensors.torch  # noqa: F401
 import torch
 import torch._dynamo
 from accelerate import Accelerator  # noqa: F401
+from children import in_child, wait
 from transformers import get_scheduler  # noqa: F401
 
 from alignkit.engine.objective import ObjectiveStep
@@ -65,26 +65,6 @@ def call_before(owner: object, attribute: str, calls: int, act: Callable[[], Non
         return real(*arguments, **keywords)
 
     setattr(owner, attribute, counted)
-
-
-def in_child(job: Callable[[], None]) -> int:
-    """Starts `job` in a forked child; returns its pid."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        job()
-    except SystemExit as stop:
-        os._exit(stop.code if isinstance(stop.code, int) else 1)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-
-def wait(pid: int, expected: int) -> None:
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status == expected, f"a child ended with {status}, expected {expected}"
 
 
 def interrupted(

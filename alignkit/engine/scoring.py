@@ -23,7 +23,7 @@ from alignkit.models.laid import Laid
 from alignkit.models.layout import Batch
 from alignkit.models.policy import Policy
 from alignkit.models.reference import Reference
-from alignkit.models.scorer import Scored, Want
+from alignkit.models.scorer import Scored, Scorer, Want
 from alignkit.models.statistics import Statistic
 from alignkit.parallel.sharding import is_sharded, whole
 from alignkit.rollouts.base import ResponseAnchor, TokenAnchor
@@ -84,13 +84,17 @@ class Scoring:
         assert self.reference is not None, "anchors are scored by a live reference"
         return AnchorPool(self.needs.anchor, self.policy, self.reference, self.method.seed)
 
+    @property
+    def scorers(self) -> list[Scorer]:
+        """That of the policy, and of a live reference: the same again where that is the adapter switched off."""
+        return [self.policy.scorer, *([] if self.reference is None else [self.reference.scorer])]
+
     @contextmanager
     def whole(self, wanted: bool = True) -> Iterator[None]:
         """Policy and live reference whole in each process, where they are cut and any process wants it: for what
         processes do differently often. Entered by all of them together."""
-        models = [self.policy.scorer, *([] if self.reference is None else [self.reference.scorer])]
-        is_wanted = is_sharded(models[0]) and any(accelerate.utils.gather_object([wanted]))
-        with whole(models) if is_wanted else nullcontext():
+        is_wanted = is_sharded(self.policy.scorer) and any(accelerate.utils.gather_object([wanted]))
+        with whole(self.scorers) if is_wanted else nullcontext():
             yield
 
     @property

@@ -53,6 +53,11 @@ def keeps_logps(source: ModelSource, kind: ReferenceKind | None, needs: Needs) -
     return kind == "cache" or (kind == "copy" and source.reference == "auto" and needs.live_for_anchors_only)
 
 
+def looked_up_values(source: ModelSource, kind: ReferenceKind | None, needs: Needs) -> frozenset[TokenValues]:
+    """All numbers per token that steps look up, known before training."""
+    return tabulated(needs) | ({ReferenceLogps()} if keeps_logps(source, kind, needs) else frozenset())
+
+
 def longest_rows(method: Method, sizes: Sizes, tables: Tables, tokenizer: PreTrainedTokenizerBase) -> Longest:
     """What the model must be able to take in one row: the data's longest, and the longest that may be sampled."""
     rows, needs = (*tables.train, *tables.eval), method.needs
@@ -176,8 +181,7 @@ def build_scoring(
         return frozen_copy(fresh)
 
     bench = Workbench(job, policy, start, tables.train, accelerator, fingerprints, side)
-    kept = {ReferenceLogps()} if keeps_logps(job.model, kind, needs) else set()
-    values = sorted(tabulated(needs) | kept, key=repr)
+    values = sorted(looked_up_values(job.model, kind, needs), key=repr)
     looked_up = LookedUp.by(job, tables)
     if side.is_dry:
         few = looked_up.visited[: job.sizes.micro_batch]
@@ -204,7 +208,7 @@ def shard_models(scoring: Scoring, config: ParallelConfig, accelerator: Accelera
     Raises:
         ModelError: a model cannot be cut.
     """
-    for scorer in (scoring.policy.scorer, *([] if scoring.reference is None else [scoring.reference.scorer])):
+    for scorer in scoring.scorers:
         if not is_sharded(scorer):
             bf16 = accelerator.mixed_precision == "bf16"
             shard(scorer, decoder_layers(scorer.model), config, accelerator.device, bf16=bf16)

@@ -12,11 +12,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from alignkit.asks.reference_logps import ReferenceLogps
 from alignkit.data.rows import Tables
 from alignkit.engine.method import Job, Method
-from alignkit.engine.scoring import Scoring, tabulated
-from alignkit.engine.setup import ReferenceKind, keeps_logps, longest_rows, reference_kind
+from alignkit.engine.scoring import Scoring
+from alignkit.engine.setup import ReferenceKind, keeps_logps, longest_rows, looked_up_values, reference_kind
 from alignkit.engine.workbench import SideRuns, Workbench
 from alignkit.errors import AlignkitError
 from alignkit.evaluation.config import EvaluationConfig
@@ -204,7 +203,7 @@ class _Rehearsal:
 
     def _scoring(self, laid: Laid, method: Method) -> Scoring:
         """The engine's scoring, with what it would look up or draw made up."""
-        values = tabulated(self.needs) | ({ReferenceLogps()} if self.keeps_logps else set())
+        values = looked_up_values(self.job.model, self.kind, self.needs)
         scoring = Scoring(method, self.policy, self.reference, {v: Zeros() for v in values}, self._autocast)
         if scoring.pool is not None:
             assert self.reference is not None

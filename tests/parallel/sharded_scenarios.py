@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import safetensors.torch  # noqa: F401
 import torch
 import torch._dynamo
 from accelerate import Accelerator
+from children import in_child, wait
 from transformers import LlamaForCausalLM, get_scheduler  # noqa: F401
 
 from alignkit.engine.objective import ObjectiveStep
@@ -78,26 +78,6 @@ OWN = {"offload": ("parallel.offload=true",)}
 def train(name: str, recipe: str, *more: str, resume: bool = False) -> None:
     path = FOLDER / f"{recipe}.yaml"
     run(load_recipe(path, [*RECIPES[recipe][1], *more]), FOLDER / name, resume, False)
-
-
-def in_child(job: Callable[[], None]) -> int:
-    """Starts `job` in a forked child; returns its pid."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        job()
-    except SystemExit as stop:
-        os._exit(stop.code if isinstance(stop.code, int) else 1)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-
-def wait(pid: int, expected: int = 0) -> None:
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status == expected, f"a child ended with {status}, expected {expected}"
 
 
 def processes(number: int, job: Callable[[int], None], expected: int = 0) -> None:

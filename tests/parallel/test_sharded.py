@@ -24,7 +24,8 @@ SCENARIOS = Path(__file__).with_name("sharded_scenarios.py")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of all runs, made once."""
     folder = tmp_path_factory.mktemp("sharded")
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join([str(SCENARIOS.parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     outcome = subprocess.run(
         [sys.executable, str(SCENARIOS), str(folder)], env=environment, capture_output=True, text=True, check=False
     )
