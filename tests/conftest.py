@@ -16,6 +16,7 @@ from alignkit.models.statistics import ForwardKL
 from alignkit.scores import PairScores, Span, TokenScores
 
 EXAMPLES = Path(__file__).parent / "data" / "methods_examples.json"
+NEWER = Path(__file__).parent / "data" / "methods_examples_2.json"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,6 +31,12 @@ def configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def examples() -> dict:
     """The expected numbers, key -> value, rounded to six decimals."""
     return json.loads(EXAMPLES.read_text())
+
+
+@pytest.fixture(scope="session")
+def newer() -> dict:
+    """The expected numbers of the newer token-level methods, of the same inputs unless the key says otherwise."""
+    return json.loads(NEWER.read_text())
 
 
 def row(*values: float) -> Tensor:

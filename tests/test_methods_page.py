@@ -72,14 +72,14 @@ def test_every_row_has_proof_of_known_kinds(kind: str, name: str, fact: dict[str
     assert fact["proof"] and all(fact["proof"].values()) and fact["departures"]
 
 
-def test_worked_numbers_exist_and_are_asserted(worked, examples) -> None:
+def test_worked_numbers_exist_and_are_asserted(worked, examples, newer) -> None:
     """A key counts when a worked test computes it, or the test of the attribution's toy reads it."""
-    first, second = (module(TESTS / f"test_worked_{name}.py") for name in ("examples", "methods"))
+    first, *others = (module(file) for file in sorted(TESTS.glob("test_worked_*.py")))  # test_worked_examples.py first
     asserted = {key for part in first.PARTS for key in part(worked)}
-    asserted |= {key for part in second.PARTS for key in part(worked, worked.pair())}
+    asserted |= {key for other in others for part in other.PARTS for key in part(worked, worked.pair())}
     toy = (TESTS / "models" / "test_attribution.py").read_text()
     asserted |= {key for key in first.ELSEWHERE if f'"{key}"' in toy}
-    assert [(row, key) for row, key in named("worked") if key not in asserted & set(examples)] == []
+    assert [(row, key) for row, key in named("worked") if key not in asserted & {*examples, *newer}] == []
 
 
 def test_gradcheck_variants_exist_and_every_one_is_named() -> None:

@@ -86,7 +86,7 @@ def start(line: Sequence[str], added: Mapping[str, str], placement: Placement, w
         wish: what the user said of that, and will say again to go on.
 
     Returns:
-        The exit code: 0, that of the process that failed first, or 128 + the number of a signal.
+        The exit code: 0, that of the process that failed first, or 128 + the number of a signal that killed one.
 
     Raises:
         LaunchError: the nodes did not find each other, or this one has too few accelerators.
@@ -134,7 +134,10 @@ def _quiet_torchrun() -> Callable[[Any], None]:
 
 def _told_end(error: Any, placement: Placement, *, is_told: bool) -> int:  # noqa: ANN401 -- a `ChildFailedError`
     """The exit code; says on standard error what no process could."""
-    rank, failure = error.get_first_failure()
+    # A process that sees another one killed leaves too, and may be seen to end first; torchrun itself ends by SIGTERM.
+    failures: dict[int, Any] = error.failures
+    crashed = {rank: one for rank, one in failures.items() if one.exitcode < 0 and one.exitcode != -Signals.SIGTERM}
+    rank, failure = min((crashed or failures).items(), key=lambda item: item[1].timestamp)
     killed = -failure.exitcode if failure.exitcode < 0 else None
     if not is_told:
         end = f"was killed by {Signals(killed).name}" if killed else f"ended with exit status {failure.exitcode}"

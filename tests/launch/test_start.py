@@ -90,6 +90,20 @@ def test_an_end_is_told_where_no_process_has(monkeypatch, capsys, exitcode, is_t
     assert dict(os.environ) == before
 
 
+def test_the_killed_process_is_named_though_another_ended_before_it(monkeypatch, capsys):
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    def run(arguments: SimpleNamespace) -> None:
+        failures = {0: ProcessFailure(0, 1, 1, ""), 1: ProcessFailure(1, 2, -9, "")}
+        failures[0].timestamp -= 1
+        raise ChildFailedError("alignkit", failures)
+
+    monkeypatch.setattr("torch.distributed.run.run", run)
+    placement = Placement(2)
+    assert start.start(start.words(placement, []), {}, placement, start.Wish()) == 137
+    assert capsys.readouterr().err.startswith("process 1 of 2 was killed by SIGKILL")
+
+
 def test_two_processes_do_not_share_a_gpu(monkeypatch):
     monkeypatch.setattr("torch.accelerator.device_count", lambda: 2)
     placement = Placement(3)
