@@ -113,7 +113,7 @@ class OtherPrompts:
 
 
 def _under(row: TokenRow, prompts: Sequence[ndarray], number: int) -> TokenRow:
-    """The row under one of its prompts, which are taken in turn where there are fewer; as it is where there are none."""
+    """The row under one of its prompts, taken in turn where there are fewer; as it is where there are none."""
     return replace(row, prompt=prompts[number % len(prompts)]) if prompts else row
 
 
