@@ -42,17 +42,14 @@ def beta_for(pilots: Pilots, kl: float) -> tuple[float, bool]:
         kl: what is wanted, nats.
     """
     points, wanted = sorted((math.log(beta), math.log(found)) for beta, found in pilots.items()), math.log(kl)
-    around = [pair for pair in pairwise(points) if min(pair[0][1], pair[1][1]) <= wanted <= max(pair[0][1], pair[1][1])]
-    (x0, y0), (x1, y1) = around[0] if around else min((points[:2], points[-2:]), key=lambda ends: _off(ends, wanted))
+    around = [ends for ends in pairwise(points) if min(ends[0][1], ends[1][1]) <= wanted <= max(ends[0][1], ends[1][1])]
+    is_above = wanted > max(y for _, y in points)
+    (x0, y0), (x1, y1) = around[0] if around else points[:2] if is_above else points[-2:]
     slope = (y1 - y0) / (x1 - x0)
-    found = (x0 + x1) / 2 if slope == 0 else x0 + (wanted - y0) / slope
+    flat = (x0 + x1) / 2 if around else points[0 if is_above else -1][0]  # a smaller beta does not go further
+    found = x0 + (wanted - y0) / slope if slope < 0 else flat
     inside = min(max(found, points[0][0] - BEYOND), points[-1][0] + BEYOND)
     return float(f"{math.exp(inside):.3g}"), bool(around)
-
-
-def _off(ends: Sequence[tuple[float, float]], wanted: float) -> float:
-    """How far the nearer of two points is from the wanted log KL."""
-    return min(abs(y - wanted) for _, y in ends)
 
 
 def next_betas(pilots: Pilots, targets: Sequence[float]) -> list[float]:

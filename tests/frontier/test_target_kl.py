@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from argparse import Namespace
 from pathlib import Path
@@ -32,6 +33,29 @@ def test_of_a_power_law_lines_are_exact() -> None:
 def test_it_never_goes_farther_beyond_the_pilots_than_a_factor_of_ten() -> None:
     assert target_kl.beta_for(power(0.1, 1.0), 100.0) == (0.01, False)
     assert target_kl.beta_for({0.1: 0.6, 1.0: 0.6}, 0.6) == (0.316, True)
+
+
+def test_an_arm_that_goes_no_further_gets_its_smallest_beta() -> None:
+    pilots = {0.03: 0.62, 0.1: 0.64, 1.0: 0.44, 10.0: 0.11}
+    assert target_kl.beta_for(pilots, 0.8) == (0.03, False)
+    assert target_kl.beta_for(pilots, 0.44) == (1.0, True)
+    assert target_kl.next_betas(pilots, [0.8]) == []
+
+
+def test_the_betas_of_the_screen_are_those_of_its_pilots() -> None:
+    """Rounded; but for the KLs that an arm does not come to."""
+    kept = STUDIES.parents[1] / "benchmarks" / "results" / "screen_pilots.json"
+    for name, arms in json.loads(kept.read_text()).items():
+        sweep = yaml.safe_load((STUDIES / f"{name}.yaml").read_text())["arms"]
+        assert arms.keys() == sweep.keys()
+        for arm, pilots in arms.items():
+            found = {float(beta): kl for beta, kl in pilots.items()}
+            betas = [target_kl.beta_for(found, kl) for kl in (0.12, 0.225, 0.42, 0.8)]
+            grid = sweep[arm]["grid"]["losses.0.beta"]
+            if (name, arm) == ("screen_default", "shuffled"):  # comes to no more than 0.2 nats, so its four lie closer
+                continue
+            for used, (beta, inside) in zip(grid, betas, strict=True):
+                assert not inside or used == pytest.approx(beta, rel=0.1), (name, arm, used)
 
 
 def test_targets_that_a_pilot_is_near_need_none() -> None:
