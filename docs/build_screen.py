@@ -1,12 +1,14 @@
 """Writes the screen into docs/studies.md, between two marks: python docs/build_screen.py [FOLDER]
 
-FOLDER holds the sweep folders screen_default and screen_spurious, with what `alignkit frontier` wrote there; first their
-numbers are taken over to benchmarks/results, rounded. Without it what lies there is written.
+FOLDER holds the sweep folders screen_default and screen_spurious, with what `alignkit frontier` wrote there; their
+numbers are taken over to benchmarks/results first, rounded, and their drawings to docs. Without it what lies there is
+written.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -58,7 +60,7 @@ def section() -> Iterator[str]:
         found = json.loads((RESULTS / f"{name}.json").read_text())
         frontier = found["frontier"]
         seeds = ", ".join(map(str, frontier["seeds"]))
-        yield from (f"### {name}: {words}, seeds {seeds}", "")
+        yield from (f"### {name}: {words}, seeds {seeds}", "", f"![Frontiers with bands]({name}.svg)", "")
         yield from _areas(frontier)
         yield ""
         yield from _curves(frontier)
@@ -123,5 +125,6 @@ if __name__ == "__main__":
     for name in WORLDS if sys.argv[1:] else ():
         text = json.dumps(taken(Path(sys.argv[1]), name), separators=(",", ":"))
         (RESULTS / f"{name}.json").write_text(text + "\n")
+        shutil.copyfile(Path(sys.argv[1]) / name / "frontier.svg", PAGE.with_name(f"{name}.svg"))
     head, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text("\n".join([head + BEGIN, "", *section(), END + rest.partition(END)[2]]))

@@ -15,13 +15,23 @@ PAGE = ROOT / "docs" / "studies.md"
 STUDIES = ROOT / "recipes" / "studies"
 
 
-@pytest.fixture(scope="module")
-def builder() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_studies", ROOT / "docs" / "build_studies.py")
+def module(name: str) -> ModuleType:
+    """A script of docs/."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded
+
+
+@pytest.fixture(scope="module")
+def builder() -> ModuleType:
+    return module("build_studies")
+
+
+@pytest.fixture(scope="module")
+def screen() -> ModuleType:
+    return module("build_screen")
 
 
 CLAIM = {
@@ -77,3 +87,35 @@ def test_all_studies_with_claims_are_told(builder) -> None:
     text = PAGE.read_text()
     assert text.count(builder.BEGIN) == text.count(builder.END) == 1
     assert all(f"recipes/studies/{name}.yaml" in text for name in with_claims)
+
+
+def test_the_screen_on_the_page_is_that_of_the_results(screen) -> None:
+    inside = PAGE.read_text().partition(f"{screen.BEGIN}\n\n")[2].partition(screen.END)[0]
+    assert inside == "\n".join([*screen.section(), ""])
+
+
+@pytest.mark.parametrize("name", ["screen_default", "screen_spurious"])
+def test_the_results_are_those_of_the_sweep_file(screen, name) -> None:
+    assert name in screen.WORLDS and (PAGE.parent / f"{name}.svg").read_text().startswith("<svg")
+    frontier = json.loads((screen.RESULTS / f"{name}.json").read_text())["frontier"]
+    sweep = yaml.safe_load((STUDIES / f"{name}.yaml").read_text())
+    wanted = {(arm, beta) for arm, one in sweep["arms"].items() for beta in one["grid"]["losses.0.beta"]}
+    assert {(one["arm"], one["settings"]["losses.0.beta"]) for one in frontier["points"]} == wanted
+    assert len(frontier["points"]) == len(wanted) and frontier["left_out"] == []
+    assert frontier["seeds"] == sweep["seeds"] and frontier["base"] == "dpo"
+
+
+def test_how_the_screen_is_told(screen) -> None:
+    """A point's row, a frontier that does not reach, and one that shares no KL with DPO."""
+    interval = {"value": 0.7, "low": 0.65, "high": 0.75}
+    settings = {"losses.0.beta": 2.4}
+    curve = {"cost": [0.1, 0.4], "reward": [0.6, 0.8], "low": [0.5, 0.7], "high": [0.7, 0.9]}
+    point = {"arm": "dpo", "settings": settings, "reward": interval, "cost": interval, "efficiency": None}
+    side = {"arm": "dpo", "settings": settings, "kl_elsewhere": 0.0123, "malformed": 0.01, "sample_tokens": 25.04}
+    frontier = {"base": "dpo", "start": 0.5, "arms": [{"arm": "dpo", "curve": curve}], "areas": [], "apart": ["far"]}
+    assert [*screen._points(frontier | {"points": [point]}, [side])][2:] == [
+        "| dpo | 2.4 | 0.700 +-0.050 | 0.700 +-0.050 | - | 0.012 | 0.010 | 25.0 |"
+    ]
+    (row,) = [line for line in screen._curves(frontier) if line.startswith("| dpo")]
+    assert row == "| dpo | 0.658 (0.558 to 0.758) | 0.758 (0.658 to 0.858) | - |"
+    assert [*screen._areas(frontier)][-1] == "| far | no KL in common | - | - | - | - |"
