@@ -31,6 +31,18 @@ losses: Registry[Loss] = Registry(
         "calibrated_nll": "alignkit.losses.calibrated_nll:CalibratedNLL",
         "triplet": "alignkit.losses.triplet:Triplet",
         "policy_gradient": "alignkit.losses.policy_gradient:PolicyGradient",
+        "dpop": "alignkit.losses.dpop:DPOP",
+        "alphapo": "alignkit.losses.alphapo:AlphaPO",
+        "repo": "alignkit.losses.repo:RePO",
+        "cal_dpo": "alignkit.losses.cal_dpo:CalDPO",
+        "r_dpo": "alignkit.losses.r_dpo:RDPO",
+        "apo": "alignkit.losses.apo:APO",
+        "apo_unpaired": "alignkit.losses.apo_unpaired:APOUnpaired",
+        "nca": "alignkit.losses.nca:NCA",
+        "exo": "alignkit.losses.exo:EXO",
+        "discopop": "alignkit.losses.discopop:DiscoPOP",
+        "f_dpo": "alignkit.losses.f_dpo:FDPO",
+        "sppo": "alignkit.losses.sppo:SPPO",
     },
 )
 
