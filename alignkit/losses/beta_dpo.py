@@ -67,8 +67,8 @@ class BetaDPO(PairLoss, WholeStep):
         return {"beta": beta, "factor": factor_N}, usual
 
     def _kept(self, margin_N: Tensor, usual: Mapping[str, Tensor], seed: int) -> Tensor:
-        """[N] 1 or 0. The largest of log-weights with Gumbel noise are a draw without replacement, also where the weights
-        themselves are 0 in any number format."""
+        """[N] 1 or 0. The largest of log-weights with Gumbel noise are a draw without replacement, also where weights
+        are 0 in any number format."""
         num_kept = max(1, int(len(margin_N) * (1 - self.drop)))
         likely_N = log_weights(margin_N, usual["mean"], usual["deviation"])
         uniform_N = torch.rand(len(margin_N), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
