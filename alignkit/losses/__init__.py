@@ -43,6 +43,7 @@ losses: Registry[Loss] = Registry(
         "discopop": "alignkit.losses.discopop:DiscoPOP",
         "f_dpo": "alignkit.losses.f_dpo:FDPO",
         "sppo": "alignkit.losses.sppo:SPPO",
+        "beta_dpo": "alignkit.losses.beta_dpo:BetaDPO",
     },
 )
 
