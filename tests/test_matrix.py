@@ -42,6 +42,9 @@ WEIGHTINGS: dict[str, str] = {
     "tis": f"{{name: tis, contrast: {CONTRAST % 'dpo'}}}",
     "tis sft": f"{{name: tis, transform: clamp, contrast: {CONTRAST % 'sft'}}}",
     "tis prompts": f"{{name: tis, transform: threshold, contrast: {PROMPTS}}}",
+    "influence": "{name: influence, prompts: 2}",
+    "influence pmi": "{name: influence, form: pmi, prompts: 1}",
+    "shuffled": "{name: shuffled, of: surprisal}",
     "contrastive": f"{{name: contrastive, contrast: {CONTRAST % 'sft'}}}",
     "contrastive prompts": f"{{name: contrastive, contrast: {PROMPTS}}}",
 }

@@ -44,6 +44,7 @@ losses: Registry[Loss] = Registry(
         "f_dpo": "alignkit.losses.f_dpo:FDPO",
         "sppo": "alignkit.losses.sppo:SPPO",
         "beta_dpo": "alignkit.losses.beta_dpo:BetaDPO",
+        "chi_po": "alignkit.losses.chi_po:ChiPO",
     },
 )
 
