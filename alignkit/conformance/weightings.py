@@ -44,7 +44,7 @@ def spans(
             values_BS[row, list(columns)] = 2 * drawn - 1 if signed else drawn
         return values_BS.requires_grad_()
 
-    statistics = sorted(needs.statistics, key=repr)
+    statistics, readings = sorted(needs.statistics, key=repr), sorted(needs.readings, key=repr)
     return Span(
         mask_BS=mask_BS,
         num_prompt=prompt,
@@ -55,6 +55,7 @@ def spans(
         desirable_B=torch.tensor([name % 2 == 0 for name in rows]),
         values={key: numbers(20 + n) for n, key in enumerate(sorted(needs.values, key=repr))},
         statistics={key: numbers(30 + n, signed=key.can_be_negative) for n, key in enumerate(statistics)},
+        readings={key: numbers(40 + n) for n, key in enumerate(readings)},
     )
 
 
