@@ -28,6 +28,8 @@ weightings: Registry[TokenWeighting] = Registry(
         "oracle": "alignkit.weighting.oracle:Oracle",
         "influence": "alignkit.weighting.influence:Influence",
         "shuffled": "alignkit.weighting.shuffled:Shuffled",
+        "transport": "alignkit.weighting.transport:Transport",
+        "attention": "alignkit.weighting.attention:Attention",
     },
 )
 
