@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -15,8 +16,10 @@ from alignkit.asks.values import TokenValues
 from alignkit.data.rows import TokenRow
 from alignkit.engine.attributor import Against, Attributor, score_reference
 from alignkit.engine.method import Method
+from alignkit.engine.moving import MovingReference
 from alignkit.lazy import accelerate, torch
 from alignkit.models.attribution import Attribution
+from alignkit.models.base import ReferenceUpdate
 from alignkit.models.decoding import uniforms
 from alignkit.models.head import Draw, token_logps
 from alignkit.models.laid import Laid
@@ -57,6 +60,7 @@ class Scoring:
         reference: the live reference, or None when log-probs are cached or nobody needs them.
         tables: what was computed before training: reference log-probs (`ReferenceLogps`), and what weightings need.
         autocast: context of the mixed precision that the loop trains in.
+        update: how the live reference follows the policy; None where it stays.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Scoring:
         reference: Reference | None,
         tables: Mapping[TokenValues, Table],
         autocast: Callable[[], AbstractContextManager[None]],
+        update: ReferenceUpdate | None = None,
     ) -> None:
         self.method = method
         self.policy = policy
@@ -77,6 +82,13 @@ class Scoring:
         self.module: nn.Module = policy.scorer
         self.pool = self._pool()
         self.attributor = Attributor(self.needs, tables)
+        self.moving = MovingReference(update, reference, policy) if update and reference else None
+
+    def against(self, reference: Reference) -> Scoring:
+        """The same, compared with another live reference, which stays."""
+        other = copy.copy(self)
+        other.reference, other.moving = reference, None
+        return other
 
     def _pool(self) -> AnchorPool | None:
         if not isinstance(self.needs.anchor, ResponseAnchor):
