@@ -55,7 +55,9 @@ class ObjectiveStep:
         self.scoring.module = module
 
     def draw(self, step: int, batch: Sequence[TokenRow]) -> StepRows:
-        """The batch itself, or rows of what the policy is sampled for its prompts."""
+        """The batch itself, or rows of what the policy is sampled for its prompts; a reference that is due moves first."""
+        if self.scoring.moving is not None:
+            self.scoring.moving.begin(step)
         if self.rollouts is None:
             return StepRows(batch)
         if self.scoring.pool is not None and self.rollouts.draws(step):
@@ -74,13 +76,16 @@ class ObjectiveStep:
         """Draws anchors when a window of them begins, takes the mean over the batch that KTO compares with, and lets
         components decide what they want of the whole batch."""
         self.scoring.attributor.memory.exchange(step)
-        pool = self.scoring.pool
-        draws = pool is not None and pool.lacks(step, coming[step])
-        needs = self.scoring.needs
-        with self.scoring.whole(draws or needs.mismatched or bool(needs.whole_step)):
+        pool, moving, needs = self.scoring.pool, self.scoring.moving, self.scoring.needs
+        has_moved = moving is not None and moving.moves(step)
+        scores = pool is not None and (has_moved or pool.lacks(step, coming[step]))
+        with self.scoring.whole(scores or needs.mismatched or bool(needs.whole_step)):
             if pool is not None:
+                rows = [row for several in coming.values() for row in several]
                 with self.scoring.autocast():
-                    pool.refresh(step, [row for rows in coming.values() for row in rows])
+                    pool.refresh(step, rows)
+                    if has_moved:
+                        pool.rescore(step, rows)
                     pool.complete(step, coming[step])
             if needs.mismatched:
                 self._mismatch = mean_mismatch(self.scoring, batch, self.sizes)
@@ -123,6 +128,15 @@ class ObjectiveStep:
             self.rollouts.load_state(states[0])
         self.scoring.attributor.memory.load_state(*states)
         self.scoring.decisions.load_state(states[0])
+
+    def shared_state(self) -> dict[str, Tensor]:
+        """A reference that has moved."""
+        return {} if self.scoring.moving is None else self.scoring.moving.state()
+
+    def load_shared_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts it back."""
+        if self.scoring.moving is not None:
+            self.scoring.moving.load_state(state)
 
     def model_state(self) -> ModelState:
         """The numbers of a model that is cut into pieces, in the main process."""

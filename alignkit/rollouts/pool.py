@@ -83,8 +83,21 @@ class AnchorPool:
                 self._drawn |= zip((row.index for row in part), self._draw(step, part), strict=True)
                 advance(len(part))
 
+    def rescore(self, step: int, rows: Sequence[TokenRow]) -> None:
+        """Asks the reference again, which has moved before `step`, of what was drawn for `rows` under the one before.
+
+        At the beginning of a window there is nothing older.
+        """
+        if step % self.anchor.refresh_every == 0:
+            return
+        unique = list({row.index: row for row in rows if row.index in self._drawn}.values())
+        ids = [self._drawn[row.index].ids for row in unique]
+        self._drawn |= zip((row.index for row in unique), self._scored(unique, ids), strict=True)
+
     def _draw(self, step: int, rows: Sequence[TokenRow]) -> list[DrawnAnchor]:
-        responses = self.anchor.respond(rows, Sampler(self._policy, self._seed, step))
+        return self._scored(rows, self.anchor.respond(rows, Sampler(self._policy, self._seed, step)))
+
+    def _scored(self, rows: Sequence[TokenRow], responses: Sequence[ndarray]) -> list[DrawnAnchor]:
         examples = [Example(row.prompt, [ids]) for row, ids in zip(rows, responses, strict=True)]
         lengths = [len(example.prompt) + len(ids) for example, ids in zip(examples, responses, strict=True)]
         order = sorted(range(len(rows)), key=lengths.__getitem__)
