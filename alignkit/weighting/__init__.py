@@ -26,6 +26,14 @@ weightings: Registry[TokenWeighting] = Registry(
         "self": "alignkit.weighting.self_log_ratio:SelfLogRatio",
         "column": "alignkit.weighting.column:Column",
         "oracle": "alignkit.weighting.oracle:Oracle",
+        "diff": "alignkit.weighting.diff:Diff",
+        "guide": "alignkit.weighting.guide:Guide",
+        "confidence": "alignkit.weighting.confidence:Confidence",
+        "decay": "alignkit.weighting.decay:Decay",
+        "shared_length": "alignkit.weighting.shared_length:SharedLength",
+        "side": "alignkit.weighting.side:Side",
+        "product": "alignkit.weighting.product:Product",
+        "mix": "alignkit.weighting.mix:Mix",
     },
 )
 
