@@ -32,6 +32,9 @@ losses: Registry[Loss] = Registry(
         "triplet": "alignkit.losses.triplet:Triplet",
         "policy_gradient": "alignkit.losses.policy_gradient:PolicyGradient",
         "beta_dpo": "alignkit.losses.beta_dpo:BetaDPO",
+        "epsilon_dpo": "alignkit.losses.epsilon_dpo:EpsilonDPO",
+        "alpha_dpo": "alignkit.losses.alpha_dpo:AlphaDPO",
+        "gamma_po": "alignkit.losses.gamma_po:GammaPO",
     },
 )
 

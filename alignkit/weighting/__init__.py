@@ -26,6 +26,7 @@ weightings: Registry[TokenWeighting] = Registry(
         "self": "alignkit.weighting.self_log_ratio:SelfLogRatio",
         "column": "alignkit.weighting.column:Column",
         "oracle": "alignkit.weighting.oracle:Oracle",
+        "select": "alignkit.weighting.select:Select",
     },
 )
 

@@ -52,6 +52,9 @@ VARIANTS: dict[str, dict] = {
     "triplet min3": {"name": "triplet", "margin": 30.0, "align": "min3", "reduce": "mean"},
     "policy_gradient": {"name": "policy_gradient"},
     "beta_dpo": {"name": "beta_dpo"},
+    "epsilon_dpo": {"name": "epsilon_dpo", "beta": 0.1},
+    "alpha_dpo": {"name": "alpha_dpo"},
+    "gamma_po": {"name": "gamma_po"},
     "policy_gradient examples": {"name": "policy_gradient", "average": "examples", "kl": KLPenalty(coefficient=0.1)},
     "policy_gradient constant": {
         **{"name": "policy_gradient", "average": "constant", "clip": (0.9, 1.0), "dual_clip": 3.0},
