@@ -155,7 +155,7 @@ def test_derivatives_match_finite_differences(loss, trio) -> None:
     """
     stopped = ("chosen", FORWARD) if getattr(loss, "version", None) == 2 else None
     needs = loss.needs()
-    asked: list[str | Statistic] = ["policy_BT", *needs.statistics]
+    asked: list[str | Statistic] = ["policy_BT", *(one for one in needs.statistics if one.has_gradient)]
     given = {"chosen": True, "rejected": True, "sampled": needs.anchor, "gold_response": needs.gold}
     names = [(side, leaf) for side in trio if given[side] for leaf in asked]
     names += [("chosen", "prompt_BP")] if needs.prompt else []
