@@ -45,6 +45,9 @@ losses: Registry[Loss] = Registry(
         "sppo": "alignkit.losses.sppo:SPPO",
         "beta_dpo": "alignkit.losses.beta_dpo:BetaDPO",
         "chi_po": "alignkit.losses.chi_po:ChiPO",
+        "epsilon_dpo": "alignkit.losses.epsilon_dpo:EpsilonDPO",
+        "alpha_dpo": "alignkit.losses.alpha_dpo:AlphaDPO",
+        "gamma_po": "alignkit.losses.gamma_po:GammaPO",
     },
 )
 

@@ -38,6 +38,7 @@ weightings: Registry[TokenWeighting] = Registry(
         "side": "alignkit.weighting.side:Side",
         "product": "alignkit.weighting.product:Product",
         "mix": "alignkit.weighting.mix:Mix",
+        "select": "alignkit.weighting.select:Select",
     },
 )
 
