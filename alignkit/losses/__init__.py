@@ -43,6 +43,9 @@ losses: Registry[Loss] = Registry(
         "discopop": "alignkit.losses.discopop:DiscoPOP",
         "f_dpo": "alignkit.losses.f_dpo:FDPO",
         "sppo": "alignkit.losses.sppo:SPPO",
+        "bco": "alignkit.losses.bco:BCO",
+        "bco_unpaired": "alignkit.losses.bco_unpaired:BCOUnpaired",
+        "aot": "alignkit.losses.aot:AOT",
         "beta_dpo": "alignkit.losses.beta_dpo:BetaDPO",
     },
 )
