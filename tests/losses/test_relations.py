@@ -89,6 +89,12 @@ VARIANTS: dict[str, dict] = {
     "f_dpo js": {"name": "f_dpo"},
     "f_dpo alpha": {"name": "f_dpo", "divergence": "alpha"},
     "sppo": {"name": "sppo"},
+    # At rest, as of single pairs; of steps in test_whole_steps.py.
+    "bco": {"name": "bco"},
+    "bco unshifted": {"name": "bco", "shift": "none"},
+    "bco_unpaired": {"name": "bco_unpaired"},
+    "aot": {"name": "aot"},
+    "aot unpaired": {"name": "aot", "form": "unpaired", "label_smoothing": 0.2},
 }
 LENGTHS = {"chosen": (3, 5, 1), "rejected": (4, 2, 3), "sampled": (5, 3, 2), "gold_response": (2, 4, 3)}
 

@@ -140,6 +140,18 @@ CASES = (
     _alphapo("alphapo", 2.0, 0.25, 0.25),
     _alphapo("alphapo_flat", 4.0, 0.1, -0.5),
     _alphapo("alphapo_simpo", 2.0, 0.5, 0.0),
+    _dpo("bco", "bco_pair", {"name": "bco", "beta": 0.1, "shift": "none"}, beta=0.1),
+    _dpo("bco_steep", "bco_pair", {"name": "bco", "beta": 0.5, "shift": "none"}, beta=0.5),
+    _dpo("aot", "aot", {"name": "aot", "beta": 0.1}, beta=0.1),
+    _dpo("aot_smoothed", "aot", {"name": "aot", "beta": 0.2, "label_smoothing": 0.2}, beta=0.2, label_smoothing=0.2),
+    _dpo("aot_unpaired", "aot_unpaired", {"name": "aot", "form": "unpaired", "beta": 0.1}, beta=0.1),
+    _dpo(
+        "aot_unpaired_smoothed",
+        "aot_unpaired",
+        {"name": "aot", "form": "unpaired", "beta": 0.2, "label_smoothing": 0.2},
+        beta=0.2,
+        label_smoothing=0.2,
+    ),
 )
 BY_NAME = {case.name: case for case in CASES}
 
