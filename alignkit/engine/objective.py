@@ -55,8 +55,9 @@ class ObjectiveStep:
 
     def draw(self, step: int, batch: Sequence[TokenRow]) -> StepRows:
         """The batch itself, or rows of what the policy is sampled for its prompts; a reference that is due moves first."""
-        if self.scoring.moving is not None:
-            self.scoring.moving.begin(step)
+        has_moved = self.scoring.moving is not None and self.scoring.moving.begin(step)
+        if has_moved and self.scoring.pool is not None:
+            self.scoring.pool.expire()
         if self.rollouts is None:
             return StepRows(batch)
         if self.scoring.pool is not None and self.rollouts.draws(step):
@@ -74,16 +75,12 @@ class ObjectiveStep:
     def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
         """Draws anchors when a window of them begins, and takes the mean over the batch that KTO compares with."""
         self.scoring.attributor.memory.exchange(step)
-        pool, moving = self.scoring.pool, self.scoring.moving
-        has_moved = moving is not None and moving.moves(step)
-        scores = pool is not None and (has_moved or pool.lacks(step, coming[step]))
-        with self.scoring.whole(scores or self.scoring.needs.mismatched):
+        pool = self.scoring.pool
+        draws = pool is not None and pool.lacks(step, coming[step])
+        with self.scoring.whole(draws or self.scoring.needs.mismatched):
             if pool is not None:
-                rows = [row for several in coming.values() for row in several]
                 with self.scoring.autocast():
-                    pool.refresh(step, rows)
-                    if has_moved:
-                        pool.rescore(step, rows)
+                    pool.refresh(step, [row for rows in coming.values() for row in rows])
                     pool.complete(step, coming[step])
             if self.scoring.needs.mismatched:
                 self._mismatch = mean_mismatch(self.scoring, batch, self.sizes)
