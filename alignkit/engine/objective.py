@@ -54,7 +54,10 @@ class ObjectiveStep:
         self.scoring.module = module
 
     def draw(self, step: int, batch: Sequence[TokenRow]) -> StepRows:
-        """The batch itself, or rows of what the policy is sampled for its prompts; a reference that is due moves first."""
+        """The batch itself, or rows of what the policy is sampled for its prompts.
+
+        A reference that moves does so first.
+        """
         has_moved = self.scoring.moving is not None and self.scoring.moving.begin(step)
         if has_moved and self.scoring.pool is not None:
             self.scoring.pool.expire()

@@ -1,9 +1,8 @@
 """No distance from the reference where a token carries no preference: a penalty beside a loss of pairs; ours.
 
-Token weights take the signal from a token, but parameters are shared, so what is learnt at the others moves it too. This
-penalty holds it where it was, and leaves the tokens that weigh 1 or more alone. It must see what a penalty can see:
-weights that are far from 0 everywhere leave little of it. Its value and that of a loss that pulls at all tokens alike
-(`tdpo`) are to be compared at the same KL, not at the same coefficient.
+Token weights take the signal from a token, but parameters are shared, so what is learnt at the others moves it too.
+This penalty holds it where it was, and lets go of tokens that weigh 1 or more. Weights that are nowhere far below 1
+leave little of it. A penalty on all tokens alike moves along the frontier of reward and KL, so compare at equal KL.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""A reference that follows the policy: when and how far it moves, who sees it, and what is still measured to the first."""
+"""A reference that follows the policy: when it moves, how far, who sees it, and what is measured to the first one."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from alignkit.loop.loop import train
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scorer
 
+ALONE = SimpleNamespace(process_index=0, num_processes=1)
 TRIPLET = {"name": "triplet", "margin": 30.0, "anchor": {"name": "sample_prompt", "max_new_tokens": 5}}
 
 
@@ -74,9 +76,8 @@ def test_what_agrees_already_stays_bit_for_bit() -> None:
     """Also at shares that no float is: 0.6 x + 0.4 x need not be x."""
     found = scoring(of(1, 0.6), llama(), llama())
     moving(found).begin(1)
-    assert all(
-        torch.equal(value, values(llama())[name]) for name, value in values(found.reference.scorer.model).items()
-    )
+    got, wanted = values(found.reference.scorer.model), values(llama())
+    assert all(torch.equal(got[name], value) for name, value in wanted.items())
 
 
 def test_no_gradient_and_no_graph() -> None:
@@ -119,9 +120,7 @@ def test_what_is_measured_is_to_the_first_reference() -> None:
     made = of(1, 1.0, evaluation=settings)
 
     def measured(found) -> dict[str, float]:
-        return Evaluation(
-            found, made.evaluation, rows(), lambda: first, make_accelerator(TrainingConfig(), Path()), False
-        )(0)
+        return Evaluation(found, made.evaluation, rows(), lambda: first, ALONE, on_world=False)(0)
 
     found = scoring(made, move(llama()), llama())
     before = measured(found)
@@ -154,7 +153,7 @@ def trained(step: ObjectiveStep, folder: Path, resume: bool = False, **training:
 
 
 def test_a_resume_goes_on_bit_for_bit(tmp_path, monkeypatch) -> None:
-    """Steps 1 to 3, then 4 to 6 in another process; the reference moved after steps 2 and 4, anchors were drawn for 4."""
+    """Steps 1 to 3, then on to 6. The reference moves after steps 2 and 4, the former amid a window of anchors."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     made = of(2, 0.6, [DPO, TRIPLET | {"anchor": TRIPLET["anchor"] | {"refresh_every": 4}}])
     whole, first, second = (objective(scoring(made, llama(), llama())) for _ in range(3))

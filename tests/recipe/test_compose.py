@@ -25,8 +25,8 @@ MISFITS = {
     ),
     "losses=[sft]": (
         "losses.0.name: 'sft' is a loss of responses, but trainer 'preference' gives pairs; "
-        "losses that fit: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kl_off, nll, orpo, robust, sigmoid_norm, simpo, tdpo, "
-        "tis_dpo, tpo, tpo_l, triplet, weighted_dpo; trainers that fit: sft"
+        "losses that fit: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kl_off, nll, orpo, robust, sigmoid_norm, simpo, "
+        "tdpo, tis_dpo, tpo, tpo_l, triplet, weighted_dpo; trainers that fit: sft"
     ),
     "trainer=sft": (
         "losses.0.name: 'dpo' is a loss of pairs, but trainer 'sft' gives responses; "
@@ -61,8 +61,8 @@ MISFITS = {
     ),
     "losses=[kto]": (
         "losses.0.name: 'kto' is a loss of labelled responses, but trainer 'preference' gives pairs; losses that fit: "
-        "calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kl_off, nll, orpo, robust, sigmoid_norm, simpo, tdpo, tis_dpo, tpo, "
-        "tpo_l, triplet, weighted_dpo; trainers that fit: unpaired"
+        "calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kl_off, nll, orpo, robust, sigmoid_norm, simpo, tdpo, tis_dpo, "
+        "tpo, tpo_l, triplet, weighted_dpo; trainers that fit: unpaired"
     ),
     "weighting=tis\nlosses=[kto]\ntrainer=unpaired": (
         "weighting: contrast 'dpo' trains on pairs, but trainer 'unpaired' gives labelled responses; contrasts that "
