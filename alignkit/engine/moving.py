@@ -38,15 +38,14 @@ class MovingReference:
         self._reference = reference
         self._policy = policy
 
-    def moves(self, step: int) -> bool:
-        """Whether it moves before optimizer step `step` (from 0)."""
-        return step > 0 and step % self._update.every == 0
-
-    def begin(self, step: int) -> None:
-        """Moves it if it is time; called once for each optimizer step, by all processes."""
-        if self.moves(step):
+    def begin(self, step: int) -> bool:
+        """Moves it before optimizer step `step` (from 0) if it is time, and says whether it did; called once for each
+        step, by all processes."""
+        is_due = step > 0 and step % self._update.every == 0
+        if is_due:
             mix_in(self._reference, self._policy, self._update.mix)
             self.has_moved = True
+        return is_due
 
     def state(self) -> dict[str, Tensor]:
         """Its parameters, whole, in the main process; nothing as long as it is the first reference."""

@@ -55,9 +55,13 @@ class ObjectiveStep:
         self.scoring.module = module
 
     def draw(self, step: int, batch: Sequence[TokenRow]) -> StepRows:
-        """The batch itself, or rows of what the policy is sampled for its prompts; a reference that is due moves first."""
-        if self.scoring.moving is not None:
-            self.scoring.moving.begin(step)
+        """The batch itself, or rows of what the policy is sampled for its prompts.
+
+        A reference that moves does so first.
+        """
+        has_moved = self.scoring.moving is not None and self.scoring.moving.begin(step)
+        if has_moved and self.scoring.pool is not None:
+            self.scoring.pool.expire()
         if self.rollouts is None:
             return StepRows(batch)
         if self.scoring.pool is not None and self.rollouts.draws(step):
@@ -76,16 +80,12 @@ class ObjectiveStep:
         """Draws anchors when a window of them begins, takes the mean over the batch that KTO compares with, and lets
         components decide what they want of the whole batch."""
         self.scoring.attributor.memory.exchange(step)
-        pool, moving, needs = self.scoring.pool, self.scoring.moving, self.scoring.needs
-        has_moved = moving is not None and moving.moves(step)
-        scores = pool is not None and (has_moved or pool.lacks(step, coming[step]))
-        with self.scoring.whole(scores or needs.mismatched or bool(needs.whole_step)):
+        pool, needs = self.scoring.pool, self.scoring.needs
+        draws = pool is not None and pool.lacks(step, coming[step])
+        with self.scoring.whole(draws or needs.mismatched or bool(needs.whole_step)):
             if pool is not None:
-                rows = [row for several in coming.values() for row in several]
                 with self.scoring.autocast():
-                    pool.refresh(step, rows)
-                    if has_moved:
-                        pool.rescore(step, rows)
+                    pool.refresh(step, [row for rows in coming.values() for row in rows])
                     pool.complete(step, coming[step])
             if needs.mismatched:
                 self._mismatch = mean_mismatch(self.scoring, batch, self.sizes)

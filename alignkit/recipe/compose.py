@@ -165,6 +165,16 @@ def _pairs_to_weigh(recipe: Recipe) -> Iterator[Misfit]:
         )
 
 
+def _weights_to_read(recipe: Recipe) -> Iterator[Misfit]:
+    for index, loss in enumerate(recipe.losses):
+        if loss.reads_weights and recipe.weighting.is_neutral:
+            yield (
+                ("losses", index),
+                f"'{loss.name}' is 0 where every token weighs 1, and weighting '{recipe.weighting.name}' gives all of "
+                "them 1; use another weighting, or leave it out",
+            )
+
+
 def _layout(recipe: Recipe) -> Iterator[Misfit]:
     layout = recipe.model.layout
     if layout in ("packed", "shared") and recipe.weighting.all_needs().full_sequence:
@@ -427,6 +437,7 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _losses_differ,
     _one_anchor,
     _pairs_to_weigh,
+    _weights_to_read,
     _layout,
     _pieces,
     _prompt_tokens,
