@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from alignkit.asks.values import TokenValues
+    from alignkit.asks.whole_step import Facts, WholeStep
     from alignkit.models.attribution import Attribution
     from alignkit.models.statistics import Statistic
 
@@ -47,6 +48,7 @@ class Span:
         desirable_B: [B] bool; True for responses to be made likelier (chosen ones), False for the others.
         values: what is known before training -> [B, S] float, any sign, 0 off the mask.
         statistics: what the vocabulary was reduced to -> [B, S] float, 0 off the mask and on the prompt.
+        decided: what looks at the whole optimizer step -> name -> a scalar, or [B, S], 0 off the mask.
     """
 
     mask_BS: Tensor
@@ -58,6 +60,7 @@ class Span:
     desirable_B: Tensor | None = None
     values: Mapping[TokenValues, Tensor] = field(default_factory=dict)
     statistics: Mapping[Statistic, Tensor] = field(default_factory=dict)
+    decided: Mapping[WholeStep, Facts] = field(default_factory=dict)
 
     @property
     def length_B(self) -> Tensor:
@@ -83,6 +86,7 @@ class TokenScores:
             gradient where they have one.
         prompt_BP: [B, P] log-probs of the prompt tokens, nats, with gradient, 0 off `prompt_mask_BP`; or None.
         prompt_mask_BP: [B, P] bool; True on prompt tokens but the first, which nothing predicts; or None.
+        decided: what looks at the whole optimizer step -> name -> a scalar, or [B]; read it through `View.decided`.
     """
 
     policy_BT: Tensor
@@ -92,6 +96,7 @@ class TokenScores:
     statistics: Mapping[Statistic, Tensor] = field(default_factory=dict)
     prompt_BP: Tensor | None = None
     prompt_mask_BP: Tensor | None = None
+    decided: Mapping[WholeStep, Facts] = field(default_factory=dict)
 
     @property
     def plain(self) -> TokenScores:
@@ -148,6 +153,10 @@ class View:
     def first(self) -> TokenScores:
         """The response whose tokens are counted."""
         raise NotImplementedError
+
+    def decided(self, by: WholeStep) -> Facts:
+        """What a component decided of the whole optimizer step, of these examples."""
+        return self.first.decided[by]
 
     def count(self, unit: Unit) -> Tensor | float:
         """How many of `unit` there are; a tensor where the device knows it, which is not asked yet."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from alignkit.asks.values import TokenValues
+from alignkit.asks.whole_step import WholeStep
 from alignkit.errors import RecipeError
 from alignkit.models.attribution import Attribution
 from alignkit.models.statistics import Statistic
@@ -30,6 +31,8 @@ class Needs:
         values: numbers per response token that are known before training.
         sampled: responses that the policy is sampled for are trained on.
         mismatched: the mean log-ratio of responses under prompts of other examples (KTO); asks for the reference too.
+        whole_step: components that decide something of the whole optimizer step's batch before it is trained on; they
+            cost a forward pass more.
     """
 
     reference: bool = False
@@ -44,6 +47,7 @@ class Needs:
     values: frozenset[TokenValues] = frozenset()
     mismatched: bool = False
     sampled: bool = False
+    whole_step: frozenset[WholeStep] = frozenset()
 
     @property
     def reference_logits(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alignkit.asks.needs import Needs
+from alignkit.asks.whole_step import Facts, WholeStep
 from alignkit.lazy import torch
 from alignkit.losses.base import PairLoss
 from alignkit.registry import RegistryError
@@ -56,7 +57,13 @@ def response(lengths: tuple[int, ...], seed: int, needs: Needs) -> TokenScores:
         statistics={s: -draw() if s.can_be_negative else draw() for s in sorted(needs.statistics, key=repr)},
         prompt_BP=-torch.rand(prompt_mask_BP.shape, generator=generator, dtype=torch.float64) * prompt_mask_BP,
         prompt_mask_BP=prompt_mask_BP,
+        decided=at_rest(needs),
     )
+
+
+def at_rest(needs: Needs) -> dict[WholeStep, Facts]:
+    """What is read of components that look at whole steps where there is none."""
+    return {key: key.at_rest(key.initial_state()) for key in needs.whole_step}
 
 
 def scored(trainer: Trainer, needs: Needs, lengths: tuple[tuple[int, ...], ...] = LENGTHS) -> RowScores:
@@ -81,9 +88,9 @@ def each_tensor(scores: TokenScores, change: Callable[[str, Tensor], Tensor]) ->
     """The scores with `change(name, tensor)` in the place of each tensor, those of statistics included."""
     changed: dict[str, Any] = {
         name: {key: change(name, of_key) for key, of_key in value.items()}
-        if isinstance(value, Mapping)
+        if isinstance(value, Mapping) and name != "decided"
         else value
-        if value is None
+        if value is None or name == "decided"  # scalars
         else change(name, value)
         for name, value in vars(scores).items()
     }

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from alignkit.conformance.check import difference
+from alignkit.conformance.scored import at_rest
 from alignkit.lazy import torch
 from alignkit.registry import dump_component
 from alignkit.scores import Span
@@ -55,6 +56,7 @@ def spans(
         desirable_B=torch.tensor([name % 2 == 0 for name in rows]),
         values={key: numbers(20 + n) for n, key in enumerate(sorted(needs.values, key=repr))},
         statistics={key: numbers(30 + n, signed=key.can_be_negative) for n, key in enumerate(statistics)},
+        decided=at_rest(needs),
     )
 
 

@@ -14,6 +14,7 @@ from alignkit.engine.metrics import sampling_metrics, score_metrics
 from alignkit.engine.mismatch import mean_mismatch
 from alignkit.engine.rollouts import Rollouts
 from alignkit.engine.scoring import Scoring
+from alignkit.engine.whole_step import decide_step
 from alignkit.errors import ModelError
 from alignkit.lazy import torch
 from alignkit.loop.step import Metrics, StepRows
@@ -70,17 +71,20 @@ class ObjectiveStep:
         return self.scoring.laid.meter()
 
     def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
-        """Draws anchors when a window of them begins, and takes the mean over the batch that KTO compares with."""
+        """Draws anchors when a window of them begins, takes the mean over the batch that KTO compares with, and lets
+        components decide what they want of the whole batch."""
         self.scoring.attributor.memory.exchange(step)
         pool = self.scoring.pool
         draws = pool is not None and pool.lacks(step, coming[step])
-        with self.scoring.whole(draws or self.scoring.needs.mismatched):
+        needs = self.scoring.needs
+        with self.scoring.whole(draws or needs.mismatched or bool(needs.whole_step)):
             if pool is not None:
                 with self.scoring.autocast():
                     pool.refresh(step, [row for rows in coming.values() for row in rows])
                     pool.complete(step, coming[step])
-            if self.scoring.needs.mismatched:
+            if needs.mismatched:
                 self._mismatch = mean_mismatch(self.scoring, batch, self.sizes)
+            decide_step(self.scoring, batch, step, self.sizes)
 
     def loss(self, rows: Sequence[TokenRow], step: int, totals: Mapping[str, float]) -> tuple[Tensor, Metrics]:
         """Objective of one micro-batch, divided by the step's global totals, and its metrics."""
@@ -106,10 +110,10 @@ class ObjectiveStep:
         return torch.stack(terms).sum(), metrics
 
     def state(self) -> dict[str, Tensor]:
-        """The anchors in use, and the importances that rows keep."""
+        """The anchors in use, the importances that rows keep, and what components carry from step to step."""
         anchors = self.scoring.pool.state() if self.scoring.pool else {}
         rollouts = self.rollouts.state() if self.rollouts else {}
-        return anchors | rollouts | self.scoring.attributor.memory.state()
+        return anchors | rollouts | self.scoring.attributor.memory.state() | self.scoring.decisions.state()
 
     def load_state(self, *states: Mapping[str, Tensor]) -> None:
         """Puts them back; each process of before may know of other anchors and importances."""
@@ -118,6 +122,7 @@ class ObjectiveStep:
         if self.rollouts:
             self.rollouts.load_state(states[0])
         self.scoring.attributor.memory.load_state(*states)
+        self.scoring.decisions.load_state(states[0])
 
     def model_state(self) -> ModelState:
         """The numbers of a model that is cut into pieces, in the main process."""

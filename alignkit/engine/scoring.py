@@ -14,6 +14,7 @@ from alignkit.asks.table import Table
 from alignkit.asks.values import TokenValues
 from alignkit.data.rows import TokenRow
 from alignkit.engine.attributor import Against, Attributor, score_reference
+from alignkit.engine.decisions import Decisions
 from alignkit.engine.method import Method
 from alignkit.lazy import accelerate, torch
 from alignkit.models.attribution import Attribution
@@ -77,6 +78,7 @@ class Scoring:
         self.module: nn.Module = policy.scorer
         self.pool = self._pool()
         self.attributor = Attributor(self.needs, tables)
+        self.decisions = Decisions(method)
 
     def _pool(self) -> AnchorPool | None:
         if not isinstance(self.needs.anchor, ResponseAnchor):
@@ -121,6 +123,8 @@ class Scoring:
         *,
         weigh: bool = True,
         also: frozenset[Statistic] = frozenset(),
+        observing: bool = False,
+        decided: bool | None = None,
     ) -> RowScores:
         """Scores of `rows` with the gradients that are enabled.
 
@@ -130,8 +134,12 @@ class Scoring:
                 the loop's wrapper.
             weigh: compute token weights; without, every weight is 1.
             also: statistics that nothing in the method needs; those that read the reference need a live one.
+            observing: only look at the step's rows, past the loop's wrapper.
+            decided: whether these rows are those of which components have decided something; by default where there is
+                a step. Otherwise these are at rest.
         """
-        module = self.policy.scorer if step is None else self.module
+        module = self.policy.scorer if step is None or observing else self.module
+        decided = step is not None if decided is None else decided
         # Computed under the policy that sampled these responses; a column of the data may be called so too.
         is_kept = self.method.drawing is not None and WEIGHTS in rows[0].token_columns
         asks = weigh and not is_kept
@@ -145,8 +153,8 @@ class Scoring:
             reference, against = self._reference(rows, batch, wanted, reads=reads)
             want = self._want(rows, step, batch, reference if reads else None, wanted)
             scored = module(batch, replace(want, statistics=want.statistics | also))
-        responses = self._token_scores(rows, batch, scored, reference)
-        spans = self._spans(rows, batch, scored, responses, step, against, weigh=asks)
+        responses = self._token_scores(rows, batch, scored, reference, decided=decided)
+        spans = self._spans(rows, batch, scored, responses, step, against, weigh=asks, decided=decided)
         weighted = [
             replace(scores, weights_BT=self.method.weighting.weights(span)) if asks else scores
             for scores, span in zip(responses, spans, strict=True)
@@ -230,9 +238,10 @@ class Scoring:
         return replace(want, draw=Draw(anchor.temperature, anchor.top_k, anchor.top_p), uniform_BT=uniform_BT)
 
     def _token_scores(
-        self, rows: Sequence[TokenRow], batch: Batch, scored: Scored, reference: Scored | None
+        self, rows: Sequence[TokenRow], batch: Batch, scored: Scored, reference: Scored | None, *, decided: bool
     ) -> list[TokenScores]:
         """Scores of the responses that carry weights, each with weight 1."""
+        facts = self.decisions.of_examples(rows, self.policy.device, decided=decided)
         reference_BRT = self._reference_logps(rows, batch, reference)
         return [
             TokenScores(
@@ -243,6 +252,7 @@ class Scoring:
                 statistics={statistic: value_BRT[:, r] for statistic, value_BRT in scored.statistics.items()},
                 prompt_BP=scored.prompt_BP,
                 prompt_mask_BP=None if scored.prompt_BP is None else batch.predicted_prompt_BP,
+                decided=facts,
             )
             for r in range(len(rows[0].weighted))
         ]
@@ -287,6 +297,7 @@ class Scoring:
         against: Against,
         *,
         weigh: bool,
+        decided: bool,
     ) -> list[Span]:
         """What the weighting may look at, for each weighted response."""
         mask_BRS, num_prompt = self._span_mask(batch, len(responses))
@@ -309,6 +320,7 @@ class Scoring:
                 desirable_B=_desirable_B(rows, r, batch),
                 values={v: _after_prompt(value_BRT[:, r], num_prompt) for v, value_BRT in values.items()},
                 statistics={s: _after_prompt(value_BT, num_prompt) for s, value_BT in scores.statistics.items()},
+                decided=self.decisions.of_tokens(rows, r, mask_BRS[:, r], decided=decided) if weigh else {},
             )
             for r, scores in enumerate(responses)
         ]

@@ -31,6 +31,7 @@ losses: Registry[Loss] = Registry(
         "calibrated_nll": "alignkit.losses.calibrated_nll:CalibratedNLL",
         "triplet": "alignkit.losses.triplet:Triplet",
         "policy_gradient": "alignkit.losses.policy_gradient:PolicyGradient",
+        "beta_dpo": "alignkit.losses.beta_dpo:BetaDPO",
     },
 )
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from alignkit.conformance import check_component
-from alignkit.conformance.scored import each_tensor
+from alignkit.conformance.scored import at_rest, each_tensor
 from alignkit.losses import losses
 from alignkit.losses.base import Loss
 from alignkit.losses.dpo import DPO
@@ -51,6 +51,7 @@ VARIANTS: dict[str, dict] = {
     "triplet zero_pad": {"name": "triplet", "margin": 30.0, "align": "zero_pad"},
     "triplet min3": {"name": "triplet", "margin": 30.0, "align": "min3", "reduce": "mean"},
     "policy_gradient": {"name": "policy_gradient"},
+    "beta_dpo": {"name": "beta_dpo"},
     "policy_gradient examples": {"name": "policy_gradient", "average": "examples", "kl": KLPenalty(coefficient=0.1)},
     "policy_gradient constant": {
         **{"name": "policy_gradient", "average": "constant", "clip": (0.9, 1.0), "dual_clip": 3.0},
@@ -98,6 +99,7 @@ def trio() -> dict[str, TokenScores]:
 
 
 def view(loss: Loss, trio: dict[str, TokenScores]) -> View:
+    trio = {side: replace(scores, decided=at_rest(loss.needs())) for side, scores in trio.items()}
     if loss.sees == "responses":
         return ResponseScores(trio["chosen"])
     if loss.sees == "rollouts":  # advantages of both signs, sampled by the reference
