@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from alignkit.asks.row_values import RowValues
     from alignkit.asks.values import TokenValues
     from alignkit.asks.whole_step import Facts, WholeStep
     from alignkit.models.attribution import Attribution
+    from alignkit.models.readings import Reading
     from alignkit.models.statistics import Statistic
 
 
@@ -32,6 +34,10 @@ Sees = str
 Unit = Literal["examples", "tokens", "sequence_tokens", "gold_tokens"]
 """What a sum over the step's examples is divided by: their number; the tokens of their first response (the chosen one);
 those and the prompt's but its first; or the tokens of their gold responses."""
+
+
+Columns = Mapping["str | RowValues", "Tensor"]
+"""Numbers of each example, [B] float: a data column by its name, and by itself what is known before training."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class Span:
         values: what is known before training -> [B, S] float, any sign, 0 off the mask.
         statistics: what the vocabulary was reduced to -> [B, S] float, 0 off the mask and on the prompt.
         decided: what looks at the whole optimizer step -> name -> a scalar, or [B, S], 0 off the mask.
+        readings: what hidden states or attention were asked -> [B, S] float, 0 off the mask and on the prompt.
     """
 
     mask_BS: Tensor
@@ -61,6 +68,7 @@ class Span:
     values: Mapping[TokenValues, Tensor] = field(default_factory=dict)
     statistics: Mapping[Statistic, Tensor] = field(default_factory=dict)
     decided: Mapping[WholeStep, Facts] = field(default_factory=dict)
+    readings: Mapping[Reading, Tensor] = field(default_factory=dict)
 
     @property
     def length_B(self) -> Tensor:
@@ -175,11 +183,11 @@ class ResponseScores(View):
 
     Attributes:
         response: the response of each example.
-        columns: data columns that a component needs, name -> [B] float.
+        columns: data columns that a component needs, name -> [B] float; and row values.
     """
 
     response: TokenScores
-    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    columns: Columns = field(default_factory=dict)
 
     @property
     def first(self) -> TokenScores:
@@ -194,7 +202,7 @@ class PairScores(View):
         chosen: the preferred response of each pair.
         rejected: the other one.
         sampled: the anchor, when a loss needs one; read it through `anchor`.
-        columns: data columns that a component needs, name -> [B] float.
+        columns: data columns that a component needs, name -> [B] float; and row values.
         gold_response: the gold response of each pair, with weight 1 on every token, when a loss needs one; read it
             through `gold`.
     """
@@ -202,7 +210,7 @@ class PairScores(View):
     chosen: TokenScores
     rejected: TokenScores
     sampled: TokenScores | None = None
-    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    columns: Columns = field(default_factory=dict)
     gold_response: TokenScores | None = None
 
     @property
@@ -234,13 +242,13 @@ class UnpairedScores(View):
         desirable_B: [B] bool; True where it is labelled desirable.
         mismatch: scalar, no gradient; mean over the optimizer step's examples of the log-ratio, nats, of another
             example's response under this one's prompt, when a loss needs it; read it through `mismatched`.
-        columns: data columns that a component needs, name -> [B] float.
+        columns: data columns that a component needs, name -> [B] float; and row values.
     """
 
     response: TokenScores
     desirable_B: Tensor
     mismatch: Tensor | None = None
-    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    columns: Columns = field(default_factory=dict)
 
     @property
     def first(self) -> TokenScores:
@@ -269,7 +277,7 @@ class RolloutScores(View):
     advantage_BT: Tensor
     old_BT: Tensor
     max_new_tokens: int
-    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    columns: Columns = field(default_factory=dict)
 
     @property
     def first(self) -> TokenScores:
@@ -286,7 +294,7 @@ class RowScores:
         desirable_B: [B] bool; whether each row's first response is one to be made likelier.
         sampled: the anchor, or None.
         gold: the gold response, or None.
-        columns: data columns that a component needs, name -> [B] float.
+        columns: data columns that a component needs, name -> [B] float; and row values.
         mismatch: see `UnpairedScores`.
         per_token: what rows bring along, name -> [B, T] of the first response, 0 off the mask.
         max_new_tokens: longest response that may be sampled to train on, tokens; 0 where none is.
@@ -297,7 +305,7 @@ class RowScores:
     desirable_B: Tensor
     sampled: TokenScores | None = None
     gold: TokenScores | None = None
-    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    columns: Columns = field(default_factory=dict)
     mismatch: Tensor | None = None
     per_token: Mapping[str, Tensor] = field(default_factory=dict)
     max_new_tokens: int = 0

@@ -77,7 +77,10 @@ def scored(trainer: Trainer, needs: Needs, lengths: tuple[tuple[int, ...], ...] 
         desirable_B=first != 5,
         sampled=made[-2],
         gold=made[-1],
-        columns={name: 2.0 + first.double() for name in sorted(needs.columns)},
+        columns={
+            **{name: 2.0 + first.double() for name in sorted(needs.columns)},
+            **{key: first.double() / 10 for key in sorted(needs.row_values, key=repr)},
+        },
         mismatch=torch.tensor(0.3, dtype=torch.float64),
         per_token={"advantage": sign_B1 * drawn_BT, "old_logp": made[0].policy_BT.detach() + 0.05 * drawn_BT},
         max_new_tokens=8,

@@ -45,7 +45,7 @@ def spans(
             values_BS[row, list(columns)] = 2 * drawn - 1 if signed else drawn
         return values_BS.requires_grad_()
 
-    statistics = sorted(needs.statistics, key=repr)
+    statistics, readings = sorted(needs.statistics, key=repr), sorted(needs.readings, key=repr)
     return Span(
         mask_BS=mask_BS,
         num_prompt=prompt,
@@ -57,6 +57,7 @@ def spans(
         values={key: numbers(20 + n) for n, key in enumerate(sorted(needs.values, key=repr))},
         statistics={key: numbers(30 + n, signed=key.can_be_negative) for n, key in enumerate(statistics)},
         decided=at_rest(needs),
+        readings={key: numbers(40 + n) for n, key in enumerate(readings)},
     )
 
 

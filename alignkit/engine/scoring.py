@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from alignkit.asks.importance import ReferenceImportance
 from alignkit.asks.needs import Needs
 from alignkit.asks.reference_logps import ReferenceLogps
+from alignkit.asks.row_values import RowValues
 from alignkit.asks.table import Table
 from alignkit.asks.values import TokenValues
 from alignkit.data.rows import TokenRow
@@ -29,7 +30,7 @@ from alignkit.models.statistics import Statistic
 from alignkit.parallel.sharding import is_sharded, whole
 from alignkit.rollouts.base import ResponseAnchor, TokenAnchor
 from alignkit.rollouts.pool import AnchorPool
-from alignkit.scores import RowScores, Span, TokenScores
+from alignkit.scores import Columns, RowScores, Span, TokenScores
 from alignkit.seeds import derive
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ CARRIED = ("advantage", "old_logp", "sampled_logp")
 def tabulated(needs: Needs) -> frozenset[TokenValues]:
     """What must be computed before training, beside log-probs of the reference."""
     static = (attribution for attribution in needs.attributions if attribution.is_static)
-    return needs.values | {ReferenceImportance(attribution=a, full_sequence=needs.full_sequence) for a in static}
+    importances = {ReferenceImportance(attribution=a, full_sequence=needs.full_sequence) for a in static}
+    return needs.values | needs.row_values | importances
 
 
 class Scoring:
@@ -152,7 +154,8 @@ class Scoring:
             reads = self.needs.reference_logits or any(statistic.reads_reference for statistic in also)
             reference, against = self._reference(rows, batch, wanted, reads=reads)
             want = self._want(rows, step, batch, reference if reads else None, wanted)
-            scored = module(batch, replace(want, statistics=want.statistics | also))
+            readings = self.needs.readings if asks else frozenset()
+            scored = module(batch, replace(want, statistics=want.statistics | also, readings=readings))
         responses = self._token_scores(rows, batch, scored, reference, decided=decided)
         spans = self._spans(rows, batch, scored, responses, step, against, weigh=asks, decided=decided)
         weighted = [
@@ -171,13 +174,17 @@ class Scoring:
             desirable_B=_desirable_B(rows, 0, batch),
             sampled=self._anchor(rows, batch, scored, reference, pool),
             gold=self._gold(batch, scored, len(spans)) if self.needs.gold else None,
-            columns={
-                name: torch.tensor([row.columns[name] for row in rows], device=self.policy.device)
-                for name in self.needs.columns
-            },
+            columns=self._columns(rows),
             per_token=self._per_token(rows, responses[0].mask_BT) if self.method.view.needs_advantage else {},
             max_new_tokens=self.method.drawing.sampler.max_new_tokens if self.method.drawing else 0,
         )
+
+    def _columns(self, rows: Sequence[TokenRow]) -> Columns:
+        found: dict[str | RowValues, Tensor] = {
+            name: torch.tensor([row.columns[name] for row in rows]) for name in self.needs.columns
+        }
+        found |= {values: self.tables[values].numbers(rows) for values in self.needs.row_values}
+        return {name: value_B.to(self.policy.device) for name, value_B in found.items()}
 
     def _per_token(self, rows: Sequence[TokenRow], mask_BT: Tensor) -> dict[str, Tensor]:
         """What rollouts bring along; nothing of rows that are none."""
@@ -229,6 +236,7 @@ class Scoring:
             reference=None if reference is None else reference.predictions,
             prompt=self.needs.prompt,
             temperature=self.method.temperature,
+            num_read=len(rows[0].weighted),
         )
         anchor = self.needs.anchor
         if step is None or not isinstance(anchor, TokenAnchor):
@@ -321,6 +329,9 @@ class Scoring:
                 values={v: _after_prompt(value_BRT[:, r], num_prompt) for v, value_BRT in values.items()},
                 statistics={s: _after_prompt(value_BT, num_prompt) for s, value_BT in scores.statistics.items()},
                 decided=self.decisions.of_tokens(rows, r, mask_BRS[:, r], decided=decided) if weigh else {},
+                readings={
+                    one: _after_prompt(value_BRT[:, r], num_prompt) for one, value_BRT in scored.readings.items()
+                },
             )
             for r, scores in enumerate(responses)
         ]

@@ -190,7 +190,7 @@ def build_scoring(
         left_out = [v for v in values if v.lasting]
         return Setup(Scoring(method, policy, live, found, accelerator.autocast), None, looked_up, left_out)
     rows = looked_up.rows
-    found = {v: load_table(v, rows, bench, looked_up.needed) for v in values}
+    found = {v: load_table(v, rows, bench, looked_up.needed, looked_up.visited) for v in values}
     side.tidy(accelerator)
     scoring = Scoring(method, policy, reference, found, accelerator.autocast)
     again = reload if reference is None else lambda: reference

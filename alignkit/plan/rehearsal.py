@@ -239,7 +239,7 @@ class _Rehearsal:
             several = parts(self.job.sizes.micro_batch)
             with self.ledger.measuring("importances under the reference", len(several)):
                 deque(bench.importances(attribution, self.laid.largest(several)[0], full_sequence=whole), maxlen=0)
-        left = [values.words for values in self.needs.values if values.lasting]
+        left = [values.words for values in self.needs.values | self.needs.row_values if values.lasting]
         self.left_out += [f"{words}, computed before training" for words in sorted(left)]
 
     # --- training ---

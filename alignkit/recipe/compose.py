@@ -119,6 +119,7 @@ def _known_before(recipe: Recipe) -> Iterator[Misfit]:
     parts |= {("losses", index): loss.needs() for index, loss in enumerate(recipe.losses)}
     for place, one in parts.items():
         wanted = [*map(repr, sorted(one.columns)), *(["a gold response"] if one.gold else [])]
+        wanted += sorted(values.words for values in one.row_values)
         if wanted:
             what = " and ".join(wanted)
             yield place, f"needs {what} of each row of the data, and trainer '{trainer}' samples its rows; use another"
@@ -242,9 +243,9 @@ def _true_reward(recipe: Recipe) -> Iterator[Misfit]:
 
 
 def _token_values(recipe: Recipe) -> Iterator[Misfit]:
-    if recipe.trainer.draws:  # said by `_known_before`
-        return
-    for values in sorted(recipe.weighting.all_needs().values, key=repr):
+    needs = recipe.weighting.all_needs()
+    before = () if recipe.trainer.draws else needs.values  # of the others `_known_before` says it
+    for values in sorted((*before, *needs.readings), key=repr):
         if refusal := values.refusal(recipe.trainer.name, recipe.trainer.gives):
             yield ("weighting",), refusal
 

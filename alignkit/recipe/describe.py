@@ -83,10 +83,12 @@ def _attributions(wanted: Iterable[Attribution]) -> Iterator[str]:
 _NEEDED: Mapping[str, Callable[[Any], Iterable[str]]] = {
     "reference": partial(_always, "log-probs of the reference"),
     "statistics": lambda wanted: sorted(one.words for one in wanted),
+    "readings": lambda wanted: sorted(one.words for one in wanted),
     "prompt": partial(_always, "log-probs of the prompt"),
     "gold": partial(_always, "data with gold"),
     "mismatched": partial(_always, "log-ratios of mismatched responses"),
     "values": lambda values: sorted(one.words for one in values),
+    "row_values": lambda values: sorted(one.words for one in values),
     "attributions": _attributions,
     "full_sequence": partial(_always, "importances of the prompt's tokens"),
     "anchor": lambda anchor: [f"anchor '{anchor.name}'"],

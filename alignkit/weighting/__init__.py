@@ -26,6 +26,8 @@ weightings: Registry[TokenWeighting] = Registry(
         "self": "alignkit.weighting.self_log_ratio:SelfLogRatio",
         "column": "alignkit.weighting.column:Column",
         "oracle": "alignkit.weighting.oracle:Oracle",
+        "transport": "alignkit.weighting.transport:Transport",
+        "attention": "alignkit.weighting.attention:Attention",
     },
 )
 
