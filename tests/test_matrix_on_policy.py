@@ -120,7 +120,8 @@ def test_advantage_and_policy_gradient(advantage: str, form: str, tmp_path: Path
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if fits(loss, "online_preference")])
 def test_pair_losses(loss: str, tmp_path: Path) -> None:
     found = outcome(tmp_path, *ONLINE, f"losses=[{LOSSES[loss]}]", "weighting=hybrid", "trainer.updates_per_rollout=2")
-    needs = losses.build(name_of(LOSSES[loss]), yaml.safe_load(LOSSES[loss])).needs()
+    first, *_ = yaml.safe_load(f"[{LOSSES[loss]}]")
+    needs = losses.build(name_of(LOSSES[loss]), first).needs()
     assert trains(found) is not bool(needs.columns or needs.gold)
 
 
