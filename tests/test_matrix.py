@@ -44,6 +44,7 @@ WEIGHTINGS: dict[str, str] = {
     "tis prompts": f"{{name: tis, transform: threshold, contrast: {PROMPTS}}}",
     "contrastive": f"{{name: contrastive, contrast: {CONTRAST % 'sft'}}}",
     "contrastive prompts": f"{{name: contrastive, contrast: {PROMPTS}}}",
+    "select step": "{name: select, per: step, of: {name: statistic, statistic: entropy}}",
 }
 """Every weighting by its name, small where it costs something, and the options that change what is computed."""
 
