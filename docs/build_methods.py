@@ -238,7 +238,9 @@ def value_of(value: object) -> str:
         return value.name
     if isinstance(value, Section):
         return scalar(value.model_dump(exclude_unset=True) or value.model_dump())
-    return scalar(list(value) if isinstance(value, tuple) else value)
+    if isinstance(value, tuple):
+        return scalar([item.name if isinstance(item, Component) else item for item in value])
+    return scalar(value)
 
 
 # --- Markdown ---

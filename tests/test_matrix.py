@@ -55,6 +55,10 @@ WEIGHTINGS: dict[str, str] = {
     "tis prompts": f"{{name: tis, transform: threshold, contrast: {PROMPTS}}}",
     "contrastive": f"{{name: contrastive, contrast: {CONTRAST % 'sft'}}}",
     "contrastive prompts": f"{{name: contrastive, contrast: {PROMPTS}}}",
+    "guide": f"{{name: guide, contrast: {CONTRAST % 'dpo'}}}",
+    "guide prompts": f"{{name: guide, form: size, contrast: {PROMPTS}}}",
+    "shared_length sample": "{name: shared_length, mode: sample}",
+    "side column": "{name: side, rejected_column: trust}",
 }
 """Every weighting by its name, small where it costs something, and the options that change what is computed."""
 

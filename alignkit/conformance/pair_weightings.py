@@ -103,9 +103,11 @@ def _has_no_memory(weighting: PairWeighting) -> Iterator[str]:
 
 def _sights(weighting: PairWeighting) -> Iterator[whole_step.Sight]:
     for trainer, scores in _stages(weighting):
-        yield whole_step.of_rows(
-            weighting.needs(), trainer, scores, lambda shown, trainer=trainer: weighting.per_pair(trainer.view(shown))
-        )
+
+        def value(shown: RowScores, trainer: Trainer = trainer) -> Tensor:
+            return weighting.per_pair(trainer.view(shown))
+
+        yield whole_step.of_rows(weighting.needs(), trainer, scores, value)
 
 
 CHECKS = (

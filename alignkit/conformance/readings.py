@@ -8,7 +8,6 @@ from alignkit.conformance.check import difference
 from alignkit.lazy import numpy, torch
 from alignkit.models.layout import Example, collate
 from alignkit.models.readings import Reading, States
-from alignkit.registry import dump_component
 
 LENGTHS = ((5, 2), (1, 4), (7, 3), (3, 3))
 """Tokens of the two responses of each example."""
@@ -32,7 +31,7 @@ def problems(reading: Reading) -> Iterator[str]:
             yield from difference(what, alone_BRT[0, side, :length], together_BRT[place, side, :length])
             if not torch.isfinite(alone_BRT[0, side, :length]).all():
                 yield f"{what} is not finite"
-    again = type(reading).model_validate(dump_component(reading))
+    again = type(reading).model_validate(reading.model_dump(mode="json"))
     if again != reading or hash(again) != hash(reading):
         yield "two of the same parameters are two requests; leave __eq__ and __hash__ to the base class"
 

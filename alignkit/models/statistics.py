@@ -133,6 +133,20 @@ class Entropy(Statistic):
         return entropy_N
 
 
+class MeanLogp(Statistic):
+    """mean log-prob of all tokens of the vocabulary, nats, without gradient: how flat the distribution is.
+
+    Formula: mean_v log pi(v)
+    """
+
+    has_gradient = False
+    can_be_negative = True
+
+    def reduce(self, vocabulary: Vocabulary) -> Tensor:
+        logits_NV = vocabulary.logits_NV.detach()
+        return logits_NV.mean(-1) - logits_NV.logsumexp(-1)
+
+
 statistics: Registry[Statistic] = Registry(
     "statistic",
     Statistic,
@@ -141,6 +155,7 @@ statistics: Registry[Statistic] = Registry(
         "reverse_kl": "alignkit.models.statistics:ReverseKL",
         "collision": "alignkit.models.statistics:Collision",
         "entropy": "alignkit.models.statistics:Entropy",
+        "mean_logp": "alignkit.models.statistics:MeanLogp",
     },
 )
 

@@ -205,8 +205,9 @@ def _with_parts(weighting: TokenWeighting) -> Iterator[TokenWeighting]:
     """The weighting and those inside it."""
     yield weighting
     for _, value in weighting:
-        if isinstance(value, TokenWeighting):
-            yield from _with_parts(value)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, TokenWeighting):
+                yield from _with_parts(part)
 
 
 def _adapter_to_switch_off(recipe: Recipe) -> Iterator[Misfit]:

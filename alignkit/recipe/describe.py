@@ -140,4 +140,6 @@ def _default(field: FieldInfo) -> str:
         return f"default {default.name}"
     if isinstance(default, Section):
         return "default as its keys have it"
-    return f"default {scalar(list(default) if isinstance(default, tuple) else default)}"
+    if isinstance(default, tuple):
+        default = [item.name if isinstance(item, Component) else item for item in default]
+    return f"default {scalar(default)}"
