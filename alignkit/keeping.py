@@ -120,6 +120,8 @@ class Keeper:
         if known[0] is not None:
             return known[0]
         config = prepared.evaluation.config
+        if moment == "before" and not config.before:
+            return {}
         scored = max(1, config.looked_at("rows"))  # of further rows nothing was computed before training
         measured = prepared.evaluation.measure(tokens=min(MOST_ROWS, scored) if config.report else 0)
         if self.folder:

@@ -82,6 +82,17 @@ def test_the_evaluation_is_recorded(runs: Path):
     assert change["true_reward_se"] is not None and change.keys() >= {"preference_accuracy", "margin_se", "nll", "kl"}
 
 
+def test_the_model_before_training_need_not_be_measured(runs: Path, tmp_path: Path):
+    """What is measured after it is the same."""
+    folders = [tmp_path / "with", tmp_path / "without"]
+    for folder, before in zip(folders, ("true", "false"), strict=True):
+        settings = (f"evaluation.before={before}", "training.steps=1", "evaluation.report=false")
+        run(load_recipe(runs / "recipe.yaml", settings), folder)
+    whole, after_alone = (json.loads((folder / "eval.json").read_text()) for folder in folders)
+    assert after_alone == {"after": whole["after"], "change": {}}
+    assert {json.loads(line)["moment"] for line in (folders[1] / "samples.jsonl").read_text().splitlines()} == {"after"}
+
+
 def test_rows_and_samples_are_recorded(runs: Path):
     for name, number in (("token_rows.jsonl", 4), ("eval_rows.jsonl", 4), ("samples.jsonl", 2)):
         lines = [json.loads(line) for line in (runs / "whole" / name).read_text().splitlines()]

@@ -59,6 +59,16 @@ class Bench(Protocol):
         ...
 
     @property
+    def head_chunk(self) -> int:
+        """Response tokens whose logits exist at once."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        ...
+
+    @property
     def is_dry(self) -> bool:
         """Whether nothing is to be kept."""
         ...

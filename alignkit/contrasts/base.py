@@ -31,11 +31,6 @@ class ContrastBench(Bench, Protocol):
         """Longest prompt + response that the model has positions for; None when its configuration does not say."""
         ...
 
-    @property
-    def head_chunk(self) -> int:
-        """Response tokens whose logits exist at once."""
-        ...
-
     def training_facts(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """JSON values that decide what a side training with these changes gives."""
         ...

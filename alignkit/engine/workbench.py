@@ -109,6 +109,11 @@ class Workbench:
         return self.policy.scorer.head_chunk
 
     @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.job.method.seed
+
+    @property
     def is_dry(self) -> bool:
         """Whether nothing is to be kept."""
         return self.side.is_dry

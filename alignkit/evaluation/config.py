@@ -33,6 +33,9 @@ class EvaluationConfig(Settings):
     benchmarks: Annotated[tuple[BenchmarkSlot, ...], Field(strict=False)] = ()
     """Questions with checkable answers, put to the model before and after training; docs/evaluate.md."""
 
+    before: bool = True
+    """Measure the model before training too; off where many runs start from the same model and one of them says it."""
+
     report: bool = True
     """Also write `report.html` at the end, and for it what single tokens weigh and how likely they are, before training
     and after it, on the first 40 held-out rows."""

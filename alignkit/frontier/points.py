@@ -49,7 +49,7 @@ class Measured:
         seeds: the seeds, the same for all points.
         sums: of each seed [C, 2, N]: reward and cost added over the samples of each of C prompts.
         counts: of each seed [C]: samples of each prompt, the same for all points.
-        start: reward before training, mean over runs; NaN where it was not measured.
+        start: reward before training, mean over the runs that measured it; NaN where none did.
         left_out: sentences about what is not in it.
     """
 
@@ -188,4 +188,6 @@ def _laid_out(samples: Sequence[_Samples], seed: int, folder: Path) -> tuple[nda
 
 
 def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else math.nan
+    """The mean of those that are known; NaN where none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan

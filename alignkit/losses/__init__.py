@@ -32,6 +32,7 @@ losses: Registry[Loss] = Registry(
         "triplet": "alignkit.losses.triplet:Triplet",
         "policy_gradient": "alignkit.losses.policy_gradient:PolicyGradient",
         "beta_dpo": "alignkit.losses.beta_dpo:BetaDPO",
+        "chi_po": "alignkit.losses.chi_po:ChiPO",
     },
 )
 

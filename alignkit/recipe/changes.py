@@ -41,7 +41,7 @@ class Difference:
         return self.before == "absent" and (self.now == "null" or self.now == _LATER.get(_inner(self.key)))
 
 
-_LATER = {key: json.dumps(value) for key, value in CAME_LATER.items()}
+_LATER = {key: json.dumps(value) for key, value in {**CAME_LATER, "evaluation.before": True}.items()}
 """Options that came later -> what they say where they ask for nothing."""
 
 

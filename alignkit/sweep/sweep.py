@@ -222,7 +222,7 @@ def _differences(folder: Path, run: PlannedRun) -> list[Difference]:
     if not (folder / RECIPE).is_file():
         return []
     found = differences(recorded_recipe(folder), values_of(run.text.encode(), run.name))
-    return [one for one in found if (one.before, one.now) != ("absent", "null")]
+    return [one for one in found if not one.is_as_before]
 
 
 def _run(keeper: _Keeper, console: Console, jobs: int) -> int:

@@ -36,6 +36,8 @@ weightings: Registry[TokenWeighting] = Registry(
         "side": "alignkit.weighting.side:Side",
         "product": "alignkit.weighting.product:Product",
         "mix": "alignkit.weighting.mix:Mix",
+        "influence": "alignkit.weighting.influence:Influence",
+        "shuffled": "alignkit.weighting.shuffled:Shuffled",
     },
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from alignkit.lazy import torch
@@ -23,10 +24,17 @@ class Random(TokenWeighting):
     """
 
     def raw(self, span: Span) -> Tensor:
-        assert len(span.seeds_B) == len(span.mask_BS), "one seed per row"
-        # Drawn on the CPU, row by row, so that device, padding and neighbours cannot change a draw: a shorter row of
-        # draws is the beginning of a longer one.
-        width = span.mask_BS.shape[-1]
-        generators = [torch.Generator().manual_seed(seed) for seed in span.seeds_B]
-        draws_BS = torch.stack([torch.rand(width, generator=generator) for generator in generators])
-        return draws_BS.to(span.mask_BS.device).gather(-1, span.index_BS.clamp_min(0)).masked_fill(~span.mask_BS, 0.0)
+        return fixed_draws(span.seeds_B, span)
+
+
+def fixed_draws(seeds: Sequence[int], span: Span) -> Tensor:
+    """[B, S] uniform in [0, 1) of each token of the span, by its response's seed; 0 off the mask.
+
+    Drawn on the CPU, row by row, so that device, padding and neighbours cannot change a draw: a shorter row of draws is
+    the beginning of a longer one.
+    """
+    assert len(seeds) == len(span.mask_BS), "one seed per row"
+    width = span.mask_BS.shape[-1]
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    draws_BS = torch.stack([torch.rand(width, generator=generator) for generator in generators])
+    return draws_BS.to(span.mask_BS.device).gather(-1, span.index_BS.clamp_min(0)).masked_fill(~span.mask_BS, 0.0)

@@ -61,6 +61,14 @@ def test_samples_of_one_prompt_stand_together(tmp_path: Path):
     assert (measured.seeds, measured.start, measured.left_out) == ([0, 1], 0.5, [])
 
 
+def test_the_start_is_that_of_the_runs_that_measured_it(tmp_path: Path):
+    folder = written(tmp_path)
+    for file in folder.glob("runs/*-1-*/samples.jsonl"):
+        lines = [line for line in file.read_text().splitlines(keepends=True) if json.loads(line)["moment"] == "after"]
+        file.write_text("".join(lines))
+    assert read(folder).start == 0.5
+
+
 def test_a_seed_without_all_of_its_runs_is_left_out_and_so_is_a_point_without_any(tmp_path: Path):
     folder = written(tmp_path, seeds=(0, 1, 2))
     changed(folder, "dpo-0-1", state="failed")

@@ -30,6 +30,8 @@ VARIANTS: dict[str, dict] = {
     "hinge": {"name": "hinge", "beta": 0.01},
     "ipo": {"name": "ipo"},
     "ipo summed": {"name": "ipo", "length_norm": False},
+    "chi_po": {"name": "chi_po"},
+    "chi_po bounded": {"name": "chi_po", "bound": 50.0},
     "sigmoid_norm": {"name": "sigmoid_norm"},
     "simpo": {"name": "simpo"},
     "orpo": {"name": "orpo"},
