@@ -33,6 +33,9 @@ losses: Registry[Loss] = Registry(
         "policy_gradient": "alignkit.losses.policy_gradient:PolicyGradient",
         "beta_dpo": "alignkit.losses.beta_dpo:BetaDPO",
         "chi_po": "alignkit.losses.chi_po:ChiPO",
+        "epsilon_dpo": "alignkit.losses.epsilon_dpo:EpsilonDPO",
+        "alpha_dpo": "alignkit.losses.alpha_dpo:AlphaDPO",
+        "gamma_po": "alignkit.losses.gamma_po:GammaPO",
     },
 )
 

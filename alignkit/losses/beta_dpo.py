@@ -7,7 +7,6 @@ usual one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -16,11 +15,16 @@ from alignkit.asks.needs import Needs
 from alignkit.asks.whole_step import Facts, State, WholeStep
 from alignkit.lazy import torch
 from alignkit.loop.step import Metrics
+from alignkit.losses import usual
 from alignkit.losses.base import PairLoss
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+LEAST = 1e-3
+"""Smallest beta, the authors' too."""
 
 
 class BetaDPO(PairLoss, WholeStep):
@@ -30,7 +34,7 @@ class BetaDPO(PairLoss, WholeStep):
     authors' code: M <- momentum * M + (1 - momentum) * mean h. Pairs are drawn without replacement.
 
     Formula: -log sigmoid(beta' * h) over the kept pairs, h = sum_t w_t b_t - sum_t w_t c_t;
-        beta' = max(0.001, beta * (1 + adapt * (mean of kept h - M))); kept by exp(-((h - M) / s)^2 / 2)
+        beta' = beta * (1 + adapt * (mean of kept h - M)), at least 0.001; kept by exp(-((h - M) / s)^2 / 2)
     Paper: arXiv:2407.08639 Eq. 7 to 9
     """
 
@@ -50,30 +54,26 @@ class BetaDPO(PairLoss, WholeStep):
         return Needs(reference=True, whole_step=frozenset({self}))
 
     def initial_state(self) -> State:
-        return {name: torch.zeros((), dtype=torch.float64) for name in ("mean", "deviation")}
+        return usual.at_first()
 
     def observe(self, scores: PairScores) -> Tensor:
         return (scores.chosen.logratio_B - scores.rejected.logratio_B)[:, None]
 
     def decide(self, seen: Tensor, state: State, seed: int) -> tuple[Facts, State]:
-        margin_N = seen[:, 0]
-        spread = margin_N.std() if len(margin_N) > 1 else torch.zeros_like(state["deviation"])
-        news = {"mean": margin_N.mean(), "deviation": spread}
-        usual = {name: self.momentum * state[name] + (1 - self.momentum) * value for name, value in news.items()}
-        kept_N = self._kept(margin_N, usual, seed)
+        margin_N, now = seen[:, 0], usual.after(seen[:, 0], state, self.momentum)
+        kept_N = self._kept(usual.standardised(margin_N, now), seed)
         factor_N = kept_N / kept_N.mean()  # the mean is over the kept pairs, the objective divides by all
-        lead = (factor_N * margin_N).mean() - usual["mean"]
-        beta = (self.beta * (1 + self.adapt * lead)).clamp_min(1e-3)
-        return {"beta": beta, "factor": factor_N}, usual
+        lead = (factor_N * margin_N).mean() - now["mean"]
+        beta = (self.beta * (1 + self.adapt * lead)).clamp_min(LEAST)
+        return {"beta": beta, "factor": factor_N}, now
 
-    def _kept(self, margin_N: Tensor, usual: Mapping[str, Tensor], seed: int) -> Tensor:
+    def _kept(self, distance_N: Tensor, seed: int) -> Tensor:
         """[N] 1 or 0. The largest of log-weights with Gumbel noise are a draw without replacement, also where weights
         are 0 in any number format."""
-        num_kept = max(1, int(len(margin_N) * (1 - self.drop)))
-        likely_N = log_weights(margin_N, usual["mean"], usual["deviation"])
-        uniform_N = torch.rand(len(margin_N), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        noisy_N = likely_N - (-uniform_N.clamp_min(1e-300).log()).log()
-        return torch.zeros_like(margin_N).scatter(0, noisy_N.topk(num_kept).indices, 1.0)
+        num_kept = max(1, int(len(distance_N) * (1 - self.drop)))
+        uniform_N = torch.rand(len(distance_N), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        noisy_N = log_weights(distance_N) - (-uniform_N.clamp_min(1e-300).log()).log()
+        return torch.zeros_like(distance_N).scatter(0, noisy_N.topk(num_kept).indices, 1.0)
 
     def at_rest(self, state: State) -> Facts:
         return {"beta": torch.tensor(self.beta), "factor": torch.ones(())}
@@ -91,8 +91,6 @@ class BetaDPO(PairLoss, WholeStep):
         return {f"{self.name}/beta": (scores.decided(self)["beta"], 1.0)}
 
 
-def log_weights(margin_N: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """[N] logarithms of how likely pairs are kept, not normalised: a normal density about the usual margin."""
-    tiny = torch.finfo(margin_N.dtype).tiny
-    # Squares beyond float64 would be infinite, and two infinities equal.
-    return -0.5 * ((margin_N - mean) / deviation.clamp_min(tiny)).clamp(-1e100, 1e100).square()
+def log_weights(distance_N: Tensor) -> Tensor:
+    """[N] logarithms of how likely pairs are kept, not normalised: a normal density of the distance from the usual."""
+    return -0.5 * distance_N.square()

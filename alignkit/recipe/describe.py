@@ -93,6 +93,7 @@ _NEEDED: Mapping[str, Callable[[Any], Iterable[str]]] = {
     "full_sequence": partial(_always, "importances of the prompt's tokens"),
     "anchor": lambda anchor: [f"anchor '{anchor.name}'"],
     "sampled": partial(_always, "responses that the policy samples"),
+    "whole_step": partial(_always, "a look at the whole step before it"),
     "columns": lambda columns: [f"data column '{column}'" for column in sorted(columns)],
     "nonnegative": lambda columns: [f"numbers >= 0 in data column '{column}'" for column in sorted(columns)],
 }

@@ -38,6 +38,7 @@ weightings: Registry[TokenWeighting] = Registry(
         "mix": "alignkit.weighting.mix:Mix",
         "influence": "alignkit.weighting.influence:Influence",
         "shuffled": "alignkit.weighting.shuffled:Shuffled",
+        "select": "alignkit.weighting.select:Select",
     },
 )
 

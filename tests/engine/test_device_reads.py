@@ -84,7 +84,13 @@ def test_no_float64_on_the_device(of, tmp_path):
     """Some devices have none. An optimizer step, its metrics and the evaluation after it; what KTO adds up in float64
     has been read before, and so has what decisions are made of."""
     training, evaluation = parts(of, tmp_path)
-    host = ("engine/mismatch.py", "engine/whole_step.py", "engine/decisions.py", "losses/beta_dpo.py")
+    host = (
+        "engine/mismatch.py",
+        "engine/whole_step.py",
+        "engine/decisions.py",
+        "losses/beta_dpo.py",
+        "loop/checkpoint.py",
+    )
     with Float64(allowed=host) as watch:
         training(lambda done, line: None)
         evaluation(1)

@@ -54,6 +54,9 @@ VARIANTS: dict[str, dict] = {
     "triplet min3": {"name": "triplet", "margin": 30.0, "align": "min3", "reduce": "mean"},
     "policy_gradient": {"name": "policy_gradient"},
     "beta_dpo": {"name": "beta_dpo"},
+    "epsilon_dpo": {"name": "epsilon_dpo", "beta": 0.1},
+    "alpha_dpo": {"name": "alpha_dpo"},
+    "gamma_po": {"name": "gamma_po"},
     "policy_gradient examples": {"name": "policy_gradient", "average": "examples", "kl": KLPenalty(coefficient=0.1)},
     "policy_gradient constant": {
         **{"name": "policy_gradient", "average": "constant", "clip": (0.9, 1.0), "dual_clip": 3.0},
@@ -154,7 +157,7 @@ def test_derivatives_match_finite_differences(loss, trio) -> None:
     """
     stopped = ("chosen", FORWARD) if getattr(loss, "version", None) == 2 else None
     needs = loss.needs()
-    asked: list[str | Statistic] = ["policy_BT", *needs.statistics]
+    asked: list[str | Statistic] = ["policy_BT", *(one for one in needs.statistics if one.has_gradient)]
     given = {"chosen": True, "rejected": True, "sampled": needs.anchor, "gold_response": needs.gold}
     names = [(side, leaf) for side in trio if given[side] for leaf in asked]
     names += [("chosen", "prompt_BP")] if needs.prompt else []

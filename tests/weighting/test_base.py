@@ -18,7 +18,7 @@ from alignkit.weighting.uniform import Uniform
 NAMES = (
     *("column", "contrastive", "gradient", "hybrid", "oracle", "prior", "random", "self", "softmax", "surprisal"),
     *("statistic", "tis", "uniform", "entropy", "top_entropy"),
-    *("diff", "guide", "confidence", "decay", "shared_length", "side", "product", "mix"),
+    *("diff", "guide", "confidence", "decay", "shared_length", "side", "product", "mix", "select"),
 )
 BUILT_IN = [weightings.build(name, {"rescale": "mean1"}) for name in NAMES]
 RESCALES = ("mean1", "sum1", "raw", "max1")

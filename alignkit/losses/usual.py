@@ -1,0 +1,29 @@
+"""What is usual of a step: a running mean and deviation of what its examples show, kept in checkpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alignkit.asks.whole_step import State
+from alignkit.lazy import torch
+from alignkit.losses.base import TIE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def at_first() -> State:
+    """Scalars, both 0: the first steps pull them away from there."""
+    return {name: torch.zeros((), dtype=torch.float64) for name in ("mean", "deviation")}
+
+
+def after(values_N: Tensor, state: State, momentum: float) -> State:
+    """With these values taken in: momentum * before + (1 - momentum) * theirs. One value alone deviates by 0."""
+    deviation = values_N.std() if len(values_N) > 1 else torch.zeros_like(values_N[0])
+    news = {"mean": values_N.mean(), "deviation": deviation}
+    return {name: momentum * state[name] + (1 - momentum) * value for name, value in news.items()}
+
+
+def standardised(values_N: Tensor, state: State) -> Tensor:
+    """[N] distance from the mean in deviations; where nothing deviates by more than rounding, that is not blown up."""
+    return (values_N - state["mean"]) / state["deviation"].clamp_min(TIE)
