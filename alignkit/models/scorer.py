@@ -220,7 +220,8 @@ class Scorer(torch.nn.Module):
         found = inner(
             inputs_embeds=embeddings_XLD, attention_mask=mask, position_ids=positions_XL, use_cache=False, **more
         )
-        if is_told and (layers := [layer for layer in found.attentions or () if layer is not None]):
+        told = getattr(found, "attentions", None) if is_told else None
+        if layers := [layer for layer in told or () if layer is not None]:
             note(lambda: [layers[-1].detach().float().mean(1)])
         hidden_XLD: Tensor = found.last_hidden_state
         return hidden_XLD

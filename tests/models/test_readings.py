@@ -1,4 +1,4 @@
-"""What readings are given: attention is transformers' own, in every layout, and hidden states are those that predict."""
+"""What readings are given: transformers' own attention in every layout, and the hidden states that predict."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from engine_toy import SIZES, batch, build, llama, rows, with_lora, zoo
 from torch import Tensor
 
 from alignkit.errors import ModelError
+from alignkit.models import scorer as scorers
 from alignkit.models.readings import Reading, States, ches
 from alignkit.models.scorer import Scorer, Want
 
-FAMILIES = {**zoo(), "mistral local": transformers.MistralConfig(**SIZES, sliding_window=3)}
+FAMILIES = {name: zoo()[name] for name in ("llama sdpa", "llama eager", "gemma", "gpt2")} | {
+    "mistral local": transformers.MistralConfig(**SIZES, sliding_window=3)
+}
 
 
 class Attended(Reading):
@@ -65,3 +68,63 @@ def test_attention_is_that_of_eager_transformers(family: str, layout: str) -> No
                 wanted_T = wanted_TT[place] if place < len(response) else torch.zeros(len(response))
                 torch.testing.assert_close(found_BRT[b, r, : len(response)], wanted_T, rtol=1e-5, atol=1e-6)
                 assert not found_BRT[b, r, len(response) :].any()
+
+
+@pytest.mark.parametrize("layout", ["packed", "separate"])
+def test_hidden_states_are_those_that_predict(layout: str) -> None:
+    """Of a model with an adapter as well; an anchor is laid out and not read."""
+    model = with_lora(llama())
+    found_BRT = found(model, layout, Size(), num_anchor=2)
+    for b, row in enumerate(rows()):
+        for r, response in enumerate(row.responses.values()):
+            ids = torch.from_numpy(np.concatenate([row.prompt, response]))[None]
+            hidden_1LD = model.get_base_model().model(input_ids=ids).last_hidden_state
+            wanted_T = torch.linalg.vector_norm(hidden_1LD[0, len(row.prompt) - 1 : -1], dim=-1)
+            torch.testing.assert_close(found_BRT[b, r, : len(response)], wanted_T.detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_the_log_probs_are_the_same_bits() -> None:
+    """Whether attention is read or not."""
+    for layout in ("packed", "separate"):
+        laid, model = batch(rows(), layout), llama()
+        plain = Scorer(model, 4096)(laid, Want()).logp_BRT
+        watched = Scorer(model, 4096)(laid, Want(readings=frozenset({Attended()}))).logp_BRT
+        assert torch.equal(plain, watched)
+
+
+def test_a_kernel_that_says_nothing_is_refused() -> None:
+    model = llama()
+    model.config._attn_implementation = "flex_attention"
+    with pytest.raises(ModelError) as caught:
+        scorers._latest([], model)
+    assert str(caught.value) == (
+        "model.attn_implementation: 'flex_attention' does not say what the last layer attends to; use 'sdpa' or 'eager'"
+    )
+
+
+OWN = {
+    "falcon": (
+        transformers.FalconConfig(vocab_size=41, hidden_size=16, num_hidden_layers=2, num_attention_heads=4),
+        "try attn_implementation 'eager', or another weighting",
+    ),
+    "mamba": (
+        transformers.MambaConfig(vocab_size=41, hidden_size=16, num_hidden_layers=2, attn_implementation="eager"),
+        "use another weighting",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_attention_that_cannot_be_read_is_refused(kind: str) -> None:
+    """One calls torch's kernel by itself, the other has no attention."""
+    config, way_out = OWN[kind]
+    with pytest.raises(ModelError) as caught:
+        found(build(config), "separate", Attended())
+    assert str(caught.value) == f"model: what the last layer of {kind} attends to cannot be read; {way_out}"
+
+
+def test_ches_of_three_pairs() -> None:
+    """<w, l> - |w|^2: 0 for equal ones, -|w|^2 for orthogonal ones."""
+    chosen = torch.tensor([[1.0, 2.0], [3.0, 0.0], [1.0, 1.0]])
+    rejected = torch.tensor([[1.0, 2.0], [0.0, 5.0], [-1.0, 0.0]])
+    assert ches(chosen, rejected).tolist() == [0, -9, -3]

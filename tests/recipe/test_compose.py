@@ -72,6 +72,14 @@ MISFITS = {
         "weighting: contrast 'sft' trains on pairs or labelled responses, but trainer 'sft' gives responses; contrasts "
         "that fit: prompts"
     ),
+    "weighting=transport\nlosses=[sft]\ntrainer=sft": (
+        "weighting: 'transport' compares the two responses of a pair, but trainer 'sft' gives responses; use a trainer "
+        "that gives pairs, or another weighting"
+    ),
+    "weighting={name: hybrid, prior: {name: transport, model: reference}}\nlosses=[kto]\ntrainer=unpaired": (
+        "weighting: 'transport' compares the two responses of a pair, but trainer 'unpaired' gives labelled responses; "
+        "use a trainer that gives pairs, or another weighting"
+    ),
     "data.train=pairs.jsonl\nweighting=oracle": (
         "weighting: 'oracle' knows the planted tokens of builtin:world only, but data.train is pairs.jsonl; use "
         "another weighting"
