@@ -123,6 +123,20 @@ class PairLoss(Loss):
         return {f"rewards/{name}": (value_B.sum(), float(len(value_B))) for name, value_B in values.items()}
 
 
+class LogRatioLoss(PairLoss):
+    """A loss of pairs whose implicit reward is beta times a response's summed log-ratio to the reference."""
+
+    beta: float = Field(0.1, gt=0)
+    """Strength of the pull to the reference, per nat of log-ratio; usual 0.01 to 0.5."""
+
+    def needs(self) -> Needs:
+        return Needs(reference=True)
+
+    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
+        chosen_B, rejected_B = (s.plain.logratio_B.detach() for s in (scores.chosen, scores.rejected))
+        return self.beta * chosen_B, self.beta * rejected_B
+
+
 class ResponseLoss(Loss):
     """A loss of single responses."""
 

@@ -68,6 +68,33 @@ VARIANTS: dict[str, dict] = {
     },
     "policy_gradient sequence": {"name": "policy_gradient", "ratio": "sequence", "average": "examples"},
     "policy_gradient sequence_sum": {"name": "policy_gradient", "ratio": "sequence_sum", "average": "examples"},
+    # These scores' chosen responses lie on both sides of the reference.
+    "dpop": {"name": "dpop"},
+    "alphapo": {"name": "alphapo"},
+    "alphapo flat": {"name": "alphapo", "alpha": -0.5},
+    "alphapo simpo": {"name": "alphapo", "alpha": 0.0},
+    # A margin of 9 keeps every pair below it, where the loss has a gradient.
+    "repo": {"name": "repo", "gamma": 9.0},
+    "cal_dpo": {"name": "cal_dpo", "beta": 0.2},
+    "r_dpo": {"name": "r_dpo"},
+    "apo": {"name": "apo"},
+    "apo down": {"name": "apo", "form": "down"},
+    "apo_unpaired": {"name": "apo_unpaired", "desirable_weight": 1.3, "undesirable_weight": 0.7},
+    "nca": {"name": "nca"},
+    "exo": {"name": "exo"},
+    "exo soft": {"name": "exo", "label_smoothing": 0.2},
+    "discopop": {"name": "discopop"},
+    "f_dpo reverse_kl": {"name": "f_dpo", "divergence": "reverse_kl"},
+    "f_dpo forward_kl": {"name": "f_dpo", "divergence": "forward_kl"},
+    "f_dpo js": {"name": "f_dpo"},
+    "f_dpo alpha": {"name": "f_dpo", "divergence": "alpha"},
+    "sppo": {"name": "sppo"},
+    # At rest, as of single pairs; of steps in test_whole_steps.py.
+    "bco": {"name": "bco"},
+    "bco unshifted": {"name": "bco", "shift": "none"},
+    "bco_unpaired": {"name": "bco_unpaired"},
+    "aot": {"name": "aot"},
+    "aot unpaired": {"name": "aot", "form": "unpaired", "label_smoothing": 0.2},
 }
 LENGTHS = {"chosen": (3, 5, 1), "rejected": (4, 2, 3), "sampled": (5, 3, 2), "gold_response": (2, 4, 3)}
 
@@ -187,6 +214,7 @@ def written(scores: TokenScores, leaf: str | Statistic, value: torch.Tensor) -> 
     ("name", "parameters"),
     [
         *[(name, {}) for name in ("dpo", "weighted_dpo", "sigmoid_norm", "tis_dpo", "cpo", "tpo")],
+        *[("r_dpo", {"alpha": 0.5}), ("f_dpo", {}), ("alphapo", {"gamma_beta_ratio": 0.0})],
         ("tdpo", {"version": 1}),
         ("tis_dpo", {"kl_alpha": 0.5}),
         ("simpo", {"gamma_beta_ratio": 0.0}),
