@@ -70,6 +70,7 @@ PAIR_WEIGHTINGS["column"] = "{name: column, column: trust}"
 
 LOSSES: dict[str, str] = {
     **{name: f"{{name: {name}}}" for name in losses.names()},
+    "kl_off": "{name: kl_off}, dpo",  # which stands beside another
     "tis_dpo kl": "{name: tis_dpo, kl_alpha: 0.5}",
     "orpo full": "{name: orpo, nll_on: full}",
     "triplet": "{name: triplet, margin: 30.0, anchor: {name: sample_prompt, max_new_tokens: 4}}",
@@ -310,6 +311,9 @@ def spanned(slot: str, names: Iterable[str], widest: tuple[str, ...]) -> list[Pa
 def test_weighting_and_loss(weighting: str, trainer: str, loss: str, folder: Path) -> None:
     overrides = (f"weighting={WEIGHTINGS[weighting]}", f"losses=[{LOSSES[loss]}]", f"trainer={trainer}")
     found = outcome(folder, *overrides, *taken(trainer))
+    if weighting == "uniform" and losses.get(name_of(LOSSES[loss])).reads_weights:
+        assert " is 0 where every token weighs 1" in found
+        return
     assert trains(found) or any(reason in found for reason in OF_WEIGHTINGS)
 
 
@@ -322,8 +326,9 @@ def test_a_loss_that_does_not_fit_the_trainer_is_refused(trainer: str, loss: str
 @pytest.mark.parametrize(("pairs", "trainer", "loss"), spanned("pairs", PAIR_WEIGHTINGS, ("column",)))
 def test_pair_weighting_and_loss(pairs: str, trainer: str, loss: str, folder: Path) -> None:
     overrides = (f"pair_weighting={PAIR_WEIGHTINGS[pairs]}", f"losses=[{LOSSES[loss]}]", f"trainer={trainer}")
-    found = outcome(folder, *overrides, *taken(trainer))
     outside = losses.build(name_of(LOSSES[loss]), {})
+    uneven = ("weighting=surprisal",) if outside.reads_weights else ()
+    found = outcome(folder, *overrides, *uneven, *taken(trainer))
     weighs = pairs == "uniform" or getattr(outside, "pair_weighted", False)
     assert trains(found) is weighs or " samples its rows; " in found
 

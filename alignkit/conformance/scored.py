@@ -177,5 +177,8 @@ def at_start(scores: RowScores) -> RowScores:
 
 
 def leaves(scores: RowScores) -> list[Tensor]:
-    """The policy's log-probs of the responses that carry weights, from here on with a gradient."""
-    return [one.policy_BT.requires_grad_() for one in scores.responses]
+    """What the policy says of the responses that carry weights, from here on with a gradient: log-probs, and those
+    statistics that are trained through."""
+    found = [one.policy_BT for one in scores.responses]
+    found += [value for one in scores.responses for key, value in one.statistics.items() if key.has_gradient]
+    return [value.requires_grad_() for value in found]

@@ -55,7 +55,13 @@ class ObjectiveStep:
         self.scoring.module = module
 
     def draw(self, step: int, batch: Sequence[TokenRow]) -> StepRows:
-        """The batch itself, or rows of what the policy is sampled for its prompts."""
+        """The batch itself, or rows of what the policy is sampled for its prompts.
+
+        A reference that moves does so first.
+        """
+        has_moved = self.scoring.moving is not None and self.scoring.moving.begin(step)
+        if has_moved and self.scoring.pool is not None:
+            self.scoring.pool.expire()
         if self.rollouts is None:
             return StepRows(batch)
         if self.scoring.pool is not None and self.rollouts.draws(step):
@@ -123,6 +129,15 @@ class ObjectiveStep:
             self.rollouts.load_state(states[0])
         self.scoring.attributor.memory.load_state(*states)
         self.scoring.decisions.load_state(states[0])
+
+    def shared_state(self) -> dict[str, Tensor]:
+        """A reference that has moved."""
+        return {} if self.scoring.moving is None else self.scoring.moving.state()
+
+    def load_shared_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts it back."""
+        if self.scoring.moving is not None:
+            self.scoring.moving.load_state(state)
 
     def model_state(self) -> ModelState:
         """The numbers of a model that is cut into pieces, in the main process."""

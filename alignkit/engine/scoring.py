@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -17,8 +18,10 @@ from alignkit.data.rows import TokenRow
 from alignkit.engine.attributor import Against, Attributor, score_reference
 from alignkit.engine.decisions import Decisions
 from alignkit.engine.method import Method
+from alignkit.engine.moving import MovingReference
 from alignkit.lazy import accelerate, torch
 from alignkit.models.attribution import Attribution
+from alignkit.models.base import ReferenceUpdate
 from alignkit.models.decoding import uniforms
 from alignkit.models.head import Draw, token_logps
 from alignkit.models.laid import Laid
@@ -60,6 +63,7 @@ class Scoring:
         reference: the live reference, or None when log-probs are cached or nobody needs them.
         tables: what was computed before training: reference log-probs (`ReferenceLogps`), and what weightings need.
         autocast: context of the mixed precision that the loop trains in.
+        update: how the live reference follows the policy; None where it stays.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Scoring:
         reference: Reference | None,
         tables: Mapping[TokenValues, Table],
         autocast: Callable[[], AbstractContextManager[None]],
+        update: ReferenceUpdate | None = None,
     ) -> None:
         self.method = method
         self.policy = policy
@@ -81,6 +86,13 @@ class Scoring:
         self.pool = self._pool()
         self.attributor = Attributor(self.needs, tables)
         self.decisions = Decisions(method)
+        self.moving = MovingReference(update, reference, policy) if update and reference else None
+
+    def against(self, reference: Reference) -> Scoring:
+        """The same, compared with another live reference, which stays."""
+        other = copy.copy(self)
+        other.reference, other.moving = reference, None
+        return other
 
     def _pool(self) -> AnchorPool | None:
         if not isinstance(self.needs.anchor, ResponseAnchor):

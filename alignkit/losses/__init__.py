@@ -51,6 +51,7 @@ losses: Registry[Loss] = Registry(
         "epsilon_dpo": "alignkit.losses.epsilon_dpo:EpsilonDPO",
         "alpha_dpo": "alignkit.losses.alpha_dpo:AlphaDPO",
         "gamma_po": "alignkit.losses.gamma_po:GammaPO",
+        "kl_off": "alignkit.losses.kl_off:KLOff",
     },
 )
 

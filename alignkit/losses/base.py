@@ -48,6 +48,9 @@ class Loss(Component):
     unit: ClassVar[Unit] = "examples"
     """What the sum of `per_example` over the step's examples is divided by."""
 
+    reads_weights: ClassVar[bool] = False
+    """Whether it says nothing where every token weighs 1."""
+
     coefficient: float = Field(1.0, gt=0)
     """Factor of this loss in the objective; dimensionless. To switch a loss off, leave it out of the list."""
 

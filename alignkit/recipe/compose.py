@@ -13,6 +13,7 @@ from alignkit.data.renaming import refuse_unread
 from alignkit.data.sources import WORLD
 from alignkit.errors import DataError, shown
 from alignkit.losses import losses
+from alignkit.models.base import ADAPTERS_DO_NOT_MIX
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import Path
 from alignkit.registry import Section
@@ -162,6 +163,16 @@ def _pairs_to_weigh(recipe: Recipe) -> Iterator[Misfit]:
             f"'{recipe.pair_weighting.name}' weighs no loss, as each has 'pair_weighted: false'; set it to true, add a "
             "loss, or use 'uniform'",
         )
+
+
+def _weights_to_read(recipe: Recipe) -> Iterator[Misfit]:
+    for index, loss in enumerate(recipe.losses):
+        if loss.reads_weights and recipe.weighting.is_neutral:
+            yield (
+                ("losses", index),
+                f"'{loss.name}' is 0 where every token weighs 1, and weighting '{recipe.weighting.name}' gives all of "
+                "them 1; use another weighting, or leave it out",
+            )
 
 
 def _layout(recipe: Recipe) -> Iterator[Misfit]:
@@ -349,8 +360,31 @@ def _texts_in(value: object, path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _reference(recipe: Recipe) -> Iterator[Misfit]:
-    if recipe.model.reference != "cache":
-        return
+    if recipe.model.reference_update is not None:
+        yield from _moving_reference(recipe)
+    elif recipe.model.reference == "cache":
+        yield from _cached_reference(recipe)
+
+
+def _moving_reference(recipe: Recipe) -> Iterator[Misfit]:
+    model = recipe.model
+    if not recipe.needs().reference:
+        yield (
+            ("model", "reference_update"),
+            "nothing in this recipe reads a reference; leave it out, or add a loss that compares with one, such as "
+            "'dpo'",
+        )
+    elif model.adapter is not None:
+        yield ("model", "reference_update"), ADAPTERS_DO_NOT_MIX
+    elif model.reference not in ("auto", "copy"):
+        yield (
+            ("model", "reference"),
+            f"'{model.reference}' holds a reference that stays, and model.reference_update moves it; use 'auto' or "
+            "'copy'",
+        )
+
+
+def _cached_reference(recipe: Recipe) -> Iterator[Misfit]:
     if recipe.trainer.draws and recipe.needs().reference:
         yield (
             ("model", "reference"),
@@ -403,6 +437,7 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _losses_differ,
     _one_anchor,
     _pairs_to_weigh,
+    _weights_to_read,
     _layout,
     _pieces,
     _prompt_tokens,

@@ -46,6 +46,11 @@ class TokenWeighting(Component):
             raise PydanticCustomError("clip", f"expected [low, high] with 0 <= low < high, got {list(clip)}")
         return clip
 
+    @property
+    def is_neutral(self) -> bool:
+        """Whether every token weighs 1, so that leaving it out changes nothing."""
+        return False
+
     def needs(self) -> Needs:
         """What the step must compute for this weighting; nothing by default."""
         return Needs()

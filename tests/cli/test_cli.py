@@ -229,7 +229,7 @@ def test_unknown_kinds_and_names(alignkit):
     )
     assert alignkit("list", "lose") == (2, "", f"unknown kind 'lose'; did you mean 'loss'? {kinds}\n")
     names = (
-        "known: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kto, nll, orpo, policy_gradient, robust, sft, "
+        "known: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kl_off, kto, nll, orpo, policy_gradient, robust, sft, "
         "sigmoid_norm, simpo, tdpo, tis_dpo, tpo, tpo_l, triplet, weighted_dpo"
     )
     assert alignkit("describe", "loss", "dop") == (2, "", f"unknown loss 'dop'; did you mean 'dpo'? {names}\n")

@@ -311,7 +311,7 @@ class Nowhere(PairLoss):
     [
         (Mean2, "term 'mean2' has shape [], not [B] = [4]"),
         (Longest, "values with 0 columns of padding on the left and 2 on the right: "),
-        (Flat, "no log-prob of the policy has a gradient, on random scores and where the policy is the reference"),
+        (Flat, "nothing that the policy says has a gradient, on random scores and where the policy is the reference"),
         (Variance, "responses of one token: the loss is [inf, inf]"),
         (Exponential, "log-probs 10,000 times as large: the loss is "),
         (Silent, "reads what needs() does not ask for: AssertionError: "),

@@ -25,6 +25,7 @@ class Case:
         loss: the recipe's loss that gives the same numbers.
         trainer: the recipe's trainer.
         swapped: policy and reference change places.
+        update: the recipe's `model.reference_update`.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Case:
     loss: dict[str, Any]
     trainer: str = "preference"
     swapped: bool = False
+    update: dict[str, Any] | None = None
 
     @property
     def needs_gold(self) -> bool:
@@ -176,8 +178,19 @@ class Trajectory:
         return [list(order.batch(step)) for step in range(self.steps)]
 
 
+_MOVING = {"sync_ref_model": True, "ref_model_sync_steps": 3, "ref_model_mixup_alpha": 0.6}
+TR_DPO = Case(
+    "tr_dpo",
+    "DPOTrainer",
+    {"loss_type": ["sigmoid"], "beta": 0.1, **_MOVING},
+    {"name": "dpo", "beta": 0.1},
+    update={"every": 3, "mix": 0.6},
+)
+"""Its single step is DPO's: the reference has not moved yet."""
+
 TRAJECTORIES = (
     Trajectory("dpo", BY_NAME["dpo"], 4),
     Trajectory("simpo", BY_NAME["simpo"], 4),
     Trajectory("kto", BY_NAME["kto"], 8),
+    Trajectory("tr_dpo", TR_DPO, 4),
 )

@@ -25,8 +25,8 @@ MISFITS = {
     ),
     "losses=[sft]": (
         "losses.0.name: 'sft' is a loss of responses, but trainer 'preference' gives pairs; "
-        "losses that fit: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, nll, orpo, robust, sigmoid_norm, simpo, tdpo, "
-        "tis_dpo, tpo, tpo_l, triplet, weighted_dpo; trainers that fit: sft"
+        "losses that fit: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kl_off, nll, orpo, robust, sigmoid_norm, simpo, "
+        "tdpo, tis_dpo, tpo, tpo_l, triplet, weighted_dpo; trainers that fit: sft"
     ),
     "trainer=sft": (
         "losses.0.name: 'dpo' is a loss of pairs, but trainer 'sft' gives responses; "
@@ -61,8 +61,8 @@ MISFITS = {
     ),
     "losses=[kto]": (
         "losses.0.name: 'kto' is a loss of labelled responses, but trainer 'preference' gives pairs; losses that fit: "
-        "calibrated_nll, cdpo, cpo, dpo, hinge, ipo, nll, orpo, robust, sigmoid_norm, simpo, tdpo, tis_dpo, tpo, "
-        "tpo_l, triplet, weighted_dpo; trainers that fit: unpaired"
+        "calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kl_off, nll, orpo, robust, sigmoid_norm, simpo, tdpo, tis_dpo, "
+        "tpo, tpo_l, triplet, weighted_dpo; trainers that fit: unpaired"
     ),
     "weighting=tis\nlosses=[kto]\ntrainer=unpaired": (
         "weighting: contrast 'dpo' trains on pairs, but trainer 'unpaired' gives labelled responses; contrasts that "
@@ -109,6 +109,23 @@ MISFITS = {
     ),
     "model.reference=adapter_off": (
         "model.reference: 'adapter_off' needs an adapter; give model.adapter, or use 'auto'"
+    ),
+    "losses=[simpo]\nmodel.reference_update={every: 32}": (
+        "model.reference_update: nothing in this recipe reads a reference; leave it out, or add a loss that compares "
+        "with one, such as 'dpo'"
+    ),
+    "model={adapter: {rank: 4}, reference_update: {every: 32}}": (
+        "model.reference_update: it mixes the parameters of policy and reference, and an adapter is a product of two "
+        "matrices: the product of the mixed ones is no mixture; leave it out, or train all parameters (without "
+        "model.adapter)"
+    ),
+    "model={reference: cache, reference_update: {mix: 1.0}}": (
+        "model.reference: 'cache' holds a reference that stays, and model.reference_update moves it; use 'auto' or "
+        "'copy'"
+    ),
+    "losses=[dpo, kl_off]": (
+        "losses.1: 'kl_off' is 0 where every token weighs 1, and weighting 'uniform' gives all of them 1; use another "
+        "weighting, or leave it out"
     ),
     "data.split=test": "data.split: 'test' belongs to a Hub data set in data.train; the data is builtin:world",
 }

@@ -93,7 +93,7 @@ def test_a_wrong_line(tmp_path, monkeypatch, line, message):
 REPLACED = {
     ("losses: [dpo]", "losses: []"): ["3: losses: too few items: needs at least 1, got 0"],
     ("losses: [dpo]", "losses: [{beta: 0.1}]"): [
-        "3: losses.0.name: missing; choose one of: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kto, nll, orpo, "
+        "3: losses.0.name: missing; choose one of: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kl_off, kto, nll, orpo, "
         "policy_gradient, robust, sft, sigmoid_norm, simpo, tdpo, tis_dpo, tpo, tpo_l, triplet, weighted_dpo"
     ],
     ("losses: [dpo]", "losses: {name: dpo}"): ["3: losses: expected a list, got a mapping"],

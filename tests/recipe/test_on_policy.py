@@ -109,8 +109,8 @@ MISFITS = {
     ),
     f"{PAIRS}\nlosses=[policy_gradient]": (
         "losses.0.name: 'policy_gradient' is a loss of rollouts, but trainer 'online_preference' gives pairs; losses "
-        "that fit: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, nll, orpo, robust, sigmoid_norm, simpo, tdpo, tis_dpo, "
-        "tpo, tpo_l, triplet, weighted_dpo; trainers that fit: on_policy"
+        "that fit: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kl_off, nll, orpo, robust, sigmoid_norm, simpo, tdpo, "
+        "tis_dpo, tpo, tpo_l, triplet, weighted_dpo; trainers that fit: on_policy"
     ),
     "evaluation.measures=[pairs]": (
         "evaluation.measures.0: 'pairs' looks at responses of the data, and trainer 'on_policy' reads none"
