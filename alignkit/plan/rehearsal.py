@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LARGEST, LATER = "training: largest micro-batch", "training: largest micro-batch beside the gradient of an earlier one"
+OBSERVED = "training: the largest micro-batch looked at before the step"
 UNWEIGHTED = "training: the same without token weights"
 CUT = "training: the same with every anchor as long as it may become"
 
@@ -267,6 +268,12 @@ class _Rehearsal:
         share = self.laid.mean_places(self.micro.all) / self.laid.places(largest)
         with self.ledger.measuring(LARGEST, self.steps * self.micro.per_step, share):
             self._forward_backward(step, largest)
+        if self.needs.whole_step:
+            with (
+                self.ledger.measuring(OBSERVED, self.steps * self.micro.per_step, share),
+                torch.set_grad_enabled(bool(self.needs.attributions)),
+            ):
+                scoring.score(largest, 0, observing=True)
         if self.micro.later:
             with self.ledger.measuring(LATER):
                 self._forward_backward(step, self.laid.largest(self.micro.later)[0])
