@@ -28,8 +28,8 @@ class PairValues(TokenValues):
         if gives == "pairs":
             return None
         return (
-            f"{self.words} can be had of pairs only, but trainer '{trainer}' gives {gives}; use another weighting, or a trainer "
-            "that gives pairs"
+            f"{self.words} can be had of pairs only, but trainer '{trainer}' gives {gives}; use another "
+            "weighting, or a trainer that gives pairs"
         )
 
     def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:

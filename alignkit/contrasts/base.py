@@ -64,9 +64,8 @@ class Contrast(Component):
 
     def guided(self, rows: Sequence[TokenRow], bench: ContrastBench) -> Iterator[tuple[Batch, Scored, Scored]]:
         """Batches of the rows, with the scores of the positive model and of the reference, as `scored` has them."""
-        for (batch, positive, _), (_, reference) in zip(
-            self.scored(rows, bench), bench.scored(bench.reference(), rows), strict=True
-        ):
+        references = bench.scored(bench.reference(), rows)
+        for (batch, positive, _), (_, reference) in zip(self.scored(rows, bench), references, strict=True):
             yield batch, positive, reference
 
     @abstractmethod

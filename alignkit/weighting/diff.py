@@ -50,7 +50,7 @@ class Diff(TokenWeighting):
 
     @model_validator(mode="after")
     def _blocks_are_compared(self) -> Self:
-        if self.mode == "prefix" and "min_block" in self.model_fields_set:
+        if self.mode == "prefix" and self.min_block != type(self).model_fields["min_block"].default:
             raise PydanticCustomError("conflict", "'min_block' has no use with mode 'prefix'; leave it out")
         return self
 

@@ -54,7 +54,7 @@ class Guide(TokenWeighting):
     @model_validator(mode="after")
     def _each_option_has_a_use(self) -> Self:
         for key in ("alpha", "beta"):
-            if self.form == "size" and key in self.model_fields_set:
+            if self.form == "size" and getattr(self, key) != type(self).model_fields[key].default:
                 raise PydanticCustomError("conflict", f"'{key}' has no use with form 'size'; leave it out")
         return self
 

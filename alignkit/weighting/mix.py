@@ -5,25 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
 from alignkit.scores import Span
-from alignkit.weighting.base import TokenWeighting
-from alignkit.weighting.part import Part, named
 from alignkit.weighting.self_log_ratio import SelfLogRatio
+from alignkit.weighting.several import Parts, Several, refuse_odd
 from alignkit.weighting.uniform import Uniform
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Mix(TokenWeighting):
+class Mix(Several):
     """Mixture of other weightings.
 
     Each is scaled to sum 1 over the response before, so absolute weights (those of `side`) are equal weights here. The
@@ -33,9 +30,7 @@ class Mix(TokenWeighting):
     Paper: none; ours
     """
 
-    of: Annotated[tuple[Part, ...], Field(min_length=2, strict=False)] = Field(
-        default_factory=lambda: (SelfLogRatio(name="self"), Uniform(name="uniform"))
-    )
+    of: Parts = Field(default_factory=lambda: (SelfLogRatio(name="self"), Uniform(name="uniform")))
     """The weightings."""
 
     shares: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(strict=False)] | None = None
@@ -43,29 +38,14 @@ class Mix(TokenWeighting):
 
     @model_validator(mode="after")
     def _shares_are_whole(self) -> Self:
-        if self.shares is None:
-            return self
-        if len(self.shares) != len(self.of):
-            raise PydanticCustomError(
-                "length", f"shares: expected one number for each of {len(self.of)} weightings, got {len(self.shares)}"
-            )
-        if abs(sum(self.shares) - 1) > 1e-6:
+        refuse_odd("shares", self.shares, self.of)
+        if self.shares is not None and abs(sum(self.shares) - 1) > 1e-6:
             raise PydanticCustomError("sum", f"shares: expected numbers that sum to 1, got {sum(self.shares):g}")
         return self
 
     @property
-    def _asked(self) -> list[tuple[TokenWeighting, float]]:
-        shares = self.shares or (1 / len(self.of),) * len(self.of)
-        return [(part, share) for part, share in zip(self.of, shares, strict=True) if share > 0]
-
-    def needs(self) -> Needs:
-        needs = Needs()
-        for part, _ in self._asked:
-            needs |= part.needs()
-        return needs
-
-    def parts(self, span: Span) -> Mapping[str, Tensor]:
-        return named([part for part, _ in self._asked], span)
+    def numbers(self) -> tuple[float, ...]:
+        return self.shares or (1 / len(self.of),) * len(self.of)
 
     def raw(self, span: Span) -> Tensor:
-        return torch.stack([share * part.share(span) for part, share in self._asked]).sum(0)
+        return torch.stack([share * part.share(span) for part, share in self.asked]).sum(0)

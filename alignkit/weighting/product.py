@@ -6,24 +6,20 @@ A mixture needs one part to speak for a token, a product all of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from alignkit.asks.needs import Needs
 from alignkit.scores import Span
-from alignkit.weighting.base import TokenWeighting
-from alignkit.weighting.part import Part, named
 from alignkit.weighting.self_log_ratio import SelfLogRatio
+from alignkit.weighting.several import Parts, Several, refuse_odd
 from alignkit.weighting.statistic import ByStatistic
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Product(TokenWeighting):
+class Product(Several):
     """Product of the weights of other weightings.
 
     Each part has the scale that it has by itself: mean 1, or absolute where its own default is `raw`. So with
@@ -33,9 +29,7 @@ class Product(TokenWeighting):
     Paper: none; ours
     """
 
-    of: Annotated[tuple[Part, ...], Field(min_length=2, strict=False)] = Field(
-        default_factory=lambda: (ByStatistic(name="statistic"), SelfLogRatio(name="self"))
-    )
+    of: Parts = Field(default_factory=lambda: (ByStatistic(name="statistic"), SelfLogRatio(name="self")))
     """The weightings."""
 
     powers: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(strict=False)] | None = None
@@ -43,26 +37,13 @@ class Product(TokenWeighting):
 
     @model_validator(mode="after")
     def _one_power_each(self) -> Self:
-        if self.powers is not None and len(self.powers) != len(self.of):
-            raise PydanticCustomError(
-                "length", f"powers: expected one number for each of {len(self.of)} weightings, got {len(self.powers)}"
-            )
+        refuse_odd("powers", self.powers, self.of)
         return self
 
     @property
-    def _asked(self) -> list[tuple[TokenWeighting, float]]:
-        powers = self.powers or (1.0,) * len(self.of)
-        return [(part, power) for part, power in zip(self.of, powers, strict=True) if power > 0]
-
-    def needs(self) -> Needs:
-        needs = Needs()
-        for part, _ in self._asked:
-            needs |= part.needs()
-        return needs
-
-    def parts(self, span: Span) -> Mapping[str, Tensor]:
-        return named([part for part, _ in self._asked], span)
+    def numbers(self) -> tuple[float, ...]:
+        return self.powers or (1.0,) * len(self.of)
 
     def raw(self, span: Span) -> Tensor:
-        factors = (part.scaled(span) ** power for part, power in self._asked)
+        factors = (part.scaled(span) ** power for part, power in self.asked)
         return math.prod(factors, start=span.mask_BS.float())

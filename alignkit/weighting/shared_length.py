@@ -47,7 +47,7 @@ class SharedLength(TokenWeighting):
 
     @model_validator(mode="after")
     def _alpha_is_used(self) -> Self:
-        if self.mode != "alpha" and "alpha" in self.model_fields_set:
+        if self.mode != "alpha" and self.alpha != type(self).model_fields["alpha"].default:
             raise PydanticCustomError("conflict", f"'alpha' has no use with mode '{self.mode}'; leave it out")
         return self
 

@@ -44,7 +44,7 @@ class Side(TokenWeighting):
 
     @model_validator(mode="after")
     def _one_weight_of_rejected(self) -> Self:
-        if self.rejected_column is not None and "rejected" in self.model_fields_set:
+        if self.rejected_column is not None and self.rejected != type(self).model_fields["rejected"].default:
             raise PydanticCustomError(
                 "conflict", "'rejected' and 'rejected_column' both weigh rejected responses; leave one out"
             )

@@ -67,8 +67,8 @@ def test_a_rows_numbers_are_in_the_order_of_its_responses(values) -> None:
 def test_they_are_of_pairs(values) -> None:
     assert values.refusal("preference", "pairs") is None
     assert values.refusal("sft", "responses") == (
-        f"{values.words} can be had of pairs only, but trainer 'sft' gives responses; use another weighting, or a trainer that "
-        "gives pairs"
+        f"{values.words} can be had of pairs only, but trainer 'sft' gives responses; use another "
+        "weighting, or a trainer that gives pairs"
     )
 
 

@@ -14,6 +14,7 @@ from alignkit.contrasts import contrasts
 from alignkit.contrasts.values import GuideRatio
 from alignkit.errors import RecipeError
 from alignkit.recipe.load import load_recipe
+from alignkit.registry import dump_component
 from alignkit.scores import Span
 from alignkit.weighting import weightings
 from alignkit.weighting.base import TokenWeighting
@@ -177,7 +178,7 @@ SAMPLES = RECIPE + "rewards: [{name: length, shape: target, target: 3}]\nsampler
 LINES = {
     "{name: diff, mode: prefix, min_block: 2}": "'min_block' has no use with mode 'prefix'; leave it out",
     "{name: guide, form: size, beta: 1.0}": "'beta' has no use with form 'size'; leave it out",
-    "{name: shared_length, mode: sample, alpha: 0.5}": "'alpha' has no use with mode 'sample'; leave it out",
+    "{name: shared_length, mode: sample, alpha: 0.25}": "'alpha' has no use with mode 'sample'; leave it out",
     "{name: side, rejected: 0.9, rejected_column: gap}": (
         "'rejected' and 'rejected_column' both weigh rejected responses; leave one out"
     ),
@@ -187,6 +188,21 @@ NUMBERS = {
     "{name: decay, gamma: 1.1}": "weighting.gamma: must be at most 1, got 1.1",
     "{name: confidence, soft: 2.0}": "weighting.soft: must be at most 1, got 2.0",
 }
+RESOLVED = (
+    ("diff", {"mode": "prefix"}),
+    ("guide", {"form": "size"}),
+    ("shared_length", {"mode": "average"}),
+    ("side", {"rejected_column": "gap"}),
+)
+
+
+@pytest.mark.parametrize(("name", "values"), RESOLVED)
+def test_a_resolved_recipe_is_read_again(name, values) -> None:
+    """It has every parameter, those of no use too."""
+    weighting = built(name, **values)
+    assert weightings.build(name, dump_component(weighting)) == weighting
+
+
 PAIRS_ONLY = (
     "can be had of pairs only, but trainer 'sft' gives responses; use another weighting, or a trainer that gives pairs"
 )

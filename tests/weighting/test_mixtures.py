@@ -170,6 +170,6 @@ def test_a_wrong_line_of_a_recipe(tmp_path, monkeypatch, line, message) -> None:
 
 def test_a_part_that_does_not_fit_the_trainer_is_refused(tmp_path, monkeypatch) -> None:
     assert refused(tmp_path, monkeypatch, "sft", "sft", "{name: mix, of: [uniform, diff]}") == (
-        "weighting: tokens in which two responses differ can be had of pairs only, but trainer 'sft' gives responses; use another "
-        "weighting, or a trainer that gives pairs"
+        "weighting: tokens in which two responses differ can be had of pairs only, but trainer 'sft' gives responses; "
+        "use another weighting, or a trainer that gives pairs"
     )
