@@ -62,5 +62,6 @@ class FDPO(LogRatioLoss):
             return logratio_B
         if self.divergence == "js":
             return math.log(2) + torch.nn.functional.logsigmoid(logratio_B)
-        power = (0.5 if self.alpha is None else self.alpha) - 1 if self.divergence == "alpha" else -1.0
-        return torch.expm1((power * logratio_B).clamp_max(LARGEST_EXPONENT)) / power
+        # Forward KL is alpha 0.
+        alpha = 0.0 if self.divergence == "forward_kl" else 0.5 if self.alpha is None else self.alpha
+        return torch.expm1(((alpha - 1) * logratio_B).clamp_max(LARGEST_EXPONENT)) / (alpha - 1)
