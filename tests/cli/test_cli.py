@@ -200,8 +200,8 @@ def test_describe_of_sections_slots_and_keys(alignkit, arguments, lines):
 def test_describe_of_what_there_is_not(alignkit):
     known = (
         "known: weighting, pair_weighting, loss, trainer, anchor, contrast, statistic, reward, advantage, sampler, "
-        "model, source, measure, benchmark, check, recipe, model.adapter, data, data.train.N, data.eval.N, data.world, "
-        "training, parallel, evaluation"
+        "model, source, measure, benchmark, check, recipe, model.adapter, model.reference_update, data, data.train.N, "
+        "data.eval.N, data.world, training, parallel, evaluation"
     )
     said = f"unknown kind or section 'trianing'; did you mean 'training'? {known}\n"
     assert alignkit("describe", "trianing") == (2, "", said)

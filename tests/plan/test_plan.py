@@ -83,6 +83,16 @@ def test_bf16_parameters_are_planned_as_they_are_held(planned, recipe):
     assert halved.memory.peak < planned.plan.memory.peak
 
 
+def test_a_reference_that_moves_is_measured_beside_the_first(planned, recipe):
+    """Each step is as it was; an evaluation has one model more."""
+    moving = make_plan(load_recipe(recipe, ["model.reference_update={every: 1}"])).plan
+    before, now = planned.plan.memory.stages, moving.memory.stages
+    evaluations = {name for name in before if name.startswith("evaluation: ")}
+    assert evaluations and all(now[name] - before[name] == 424192 * 4 + 128 for name in evaluations)
+    assert {name: size for name, size in before.items() if name not in evaluations}.items() <= now.items()
+    assert moving.left_out == []
+
+
 def test_the_time_is_the_sum_of_its_stages(planned):
     time = planned.plan.time
     assert 0 < time.total == pytest.approx(sum(time.stages.values()))
