@@ -98,7 +98,6 @@ REASONS = (
     ": contrast '",
     ", but trainer '",
     " weighs no loss, ",
-    " can be had of pairs only, but trainer ",
     " samples ",
     " is 0 where every token weighs 1",
 )

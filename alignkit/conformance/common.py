@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from alignkit.asks.needs import Needs
+from alignkit.asks.readings import ReferenceReading
 from alignkit.asks.texts import TextValues
+from alignkit.conformance import readings
 from alignkit.data.characters import read_texts
 from alignkit.lazy import numpy as np
 from alignkit.registry import Component, dump_component
@@ -77,4 +79,12 @@ def _numbers(values: TextValues, text: str) -> ndarray:
     return read_texts({values.key: values.of_text}, {"chosen": text}, {"chosen": offsets_N2})[values.key]["chosen"]
 
 
-CHECKS = (_is_closed, _is_explained, _is_built_again, _asks_always_the_same, _reads_texts)
+def _reads_states(component: Component) -> Iterator[str]:
+    """reads from hidden states or attention, where it asks for that, of an example what is its own"""
+    needs = component.needs() if hasattr(component, "needs") else Needs()
+    of_reference = {values.reading for values in needs.values if isinstance(values, ReferenceReading)}
+    for reading in sorted(needs.readings | of_reference, key=repr):
+        yield from (f"{type(reading).__name__}: {problem}" for problem in readings.problems(reading))
+
+
+CHECKS = (_is_closed, _is_explained, _is_built_again, _asks_always_the_same, _reads_texts, _reads_states)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
+from alignkit.conformance import whole_step
 from alignkit.conformance.check import difference
 from alignkit.conformance.scored import (
     alone,
@@ -179,7 +180,13 @@ def _has_no_memory(loss: Loss) -> Iterator[str]:
     yield from difference(what, _total_B(again, trainer, scores), first_B, 0.0)
 
 
+def _sights(loss: Loss) -> Iterator[whole_step.Sight]:
+    trainer, scores = _stage(loss)
+    yield whole_step.of_rows(loss.needs(), trainer, scores, lambda shown: _total_B(loss, trainer, shown))
+
+
 CHECKS = (
     *(_has_a_trainer, _one_value_each, _ignores_padding, _stands_alone, _one_token, _far_apart, _trains),
     *(_reads_what_it_asks_for, _keeps_the_reference, _uniform_is_plain, _logs_constants, _has_no_memory),
+    whole_step.check(_sights),
 )

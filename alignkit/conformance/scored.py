@@ -61,6 +61,11 @@ def response(lengths: tuple[int, ...], seed: int, needs: Needs) -> TokenScores:
     )
 
 
+def with_decisions(scores: RowScores, decided: Mapping[WholeStep, Facts]) -> RowScores:
+    """With these facts in the place of those at rest."""
+    return each_response(scores, lambda one: replace(one, decided={**one.decided, **decided}))
+
+
 def at_rest(needs: Needs) -> dict[WholeStep, Facts]:
     """What is read of components that look at whole steps where there is none."""
     return {key: key.at_rest(key.initial_state()) for key in needs.whole_step}

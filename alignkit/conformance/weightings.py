@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from alignkit.asks.whole_step import Facts, WholeStep
+from alignkit.conformance import whole_step
 from alignkit.conformance.check import difference
 from alignkit.conformance.scored import at_rest
 from alignkit.lazy import torch
@@ -158,7 +161,30 @@ def _knows_prompts(weighting: TokenWeighting) -> Iterator[str]:
         yield f"weights with 'scope: full_sequence' have shape {list(weights_BT.shape)}, not [B, T]"
 
 
+def _sights(weighting: TokenWeighting) -> Iterator[whole_step.Sight]:
+    def shown(examples: Sequence[int]) -> Span:
+        return spans(weighting, _right([LENGTHS[row] for row in examples]), examples)
+
+    def seen(key: WholeStep, examples: Sequence[int]) -> Tensor:
+        span = shown(examples)
+        return key.observe(span).detach().double().masked_fill(~span.mask_BS, torch.nan)[:, None]
+
+    def value(examples: Sequence[int], decided: whole_step.Decided) -> Tensor:
+        span = shown(examples)
+        return weighting.weights(replace(span, decided={**span.decided, **decided}))
+
+    def cut(facts: Facts, examples: Sequence[int]) -> Facts:
+        """[B, S] of tokens, 0 off the mask."""
+        width = max(LENGTHS[row] for row in examples)
+        return {
+            name: fact[:, 0, :width].nan_to_num() if fact.dim() else fact
+            for name, fact in whole_step.of_examples(facts, examples).items()
+        }
+
+    yield whole_step.Sight(weighting.all_needs(), len(LENGTHS), seen, value, cut)
+
+
 CHECKS = (
     *(_mean_one, _reads_what_it_asks_for, _ignores_padding, _stands_alone, _one_token),
-    *(_is_a_constant, _repeats, _has_no_memory, _knows_prompts),
+    *(_is_a_constant, _repeats, _has_no_memory, _knows_prompts, whole_step.check(_sights)),
 )
