@@ -62,6 +62,7 @@ WEIGHTINGS: dict[str, str] = {
     "guide prompts": f"{{name: guide, form: size, contrast: {PROMPTS}}}",
     "shared_length sample": "{name: shared_length, mode: sample}",
     "side column": "{name: side, rejected_column: trust}",
+    "select step": "{name: select, per: step, of: {name: statistic, statistic: entropy}}",
 }
 """Every weighting by its name, small where it costs something, and the options that change what is computed."""
 

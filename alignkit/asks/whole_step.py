@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Facts = Mapping[str, "Tensor"]
-"""Name -> a scalar, or a tensor whose first dimension are the examples: [N] of the step, [B] of a micro-batch."""
+"""Name -> a floating-point scalar, or a tensor whose first dimension are the examples: [N] of the step, [B] of a
+micro-batch."""
 
 State = Mapping[str, "Tensor"]
 """Name -> tensor on the CPU; what a checkpoint keeps of a component."""

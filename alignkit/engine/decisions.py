@@ -30,12 +30,14 @@ class Decisions:
         self._state: dict[WholeStep, State] = {key: key.initial_state() for key in (*self.of_spans, *self.of_views)}
         self._facts: dict[WholeStep, Facts] = {}
         self._lengths_NR = torch.zeros(0, 0, dtype=torch.long)
-        self._places: dict[int, int] = {}
+        self._places: dict[int, list[int]] = {}
 
     def begin(self, rows: Sequence[TokenRow]) -> None:
         """Forgets the facts of the step before; those of these rows follow."""
         self._facts = {}
-        self._places = {row.index: place for place, row in enumerate(rows)}
+        self._places = {}
+        for place, row in enumerate(rows):
+            self._places.setdefault(row.index, []).append(place)
 
     def decide(self, key: WholeStep, seen: Tensor, seed: int) -> None:
         """Lets a component decide; `seen` is as `WholeStep.decide` gets it."""
@@ -52,7 +54,7 @@ class Decisions:
             decided: whether the rows are those of the step at hand; of others they are at rest.
         """
         return {
-            key: {name: _to(fact[self._of(rows)] if fact.dim() else fact, device) for name, fact in facts.items()}
+            key: {name: _to(self._of(rows, fact) if fact.dim() else fact, device) for name, fact in facts.items()}
             for key, facts in self._read(self.of_views, decided)
         }
 
@@ -64,9 +66,9 @@ class Decisions:
         def spread(fact: Tensor) -> Tensor:
             if not fact.dim():
                 return _to(fact, mask_BS.device)
-            places = self._of(rows)
-            lengths = self._lengths_NR[places, response].tolist()
-            packed_N = torch.cat([fact[place, response, :n] for place, n in zip(places, lengths, strict=True)])
+            lengths = [int(self._lengths_NR[self._places[row.index][0], response]) for row in rows]
+            values_BS = self._of(rows, fact[:, response])
+            packed_N = torch.cat([values_S[:n] for values_S, n in zip(values_BS, lengths, strict=True)])
             packed_N = _to(packed_N, mask_BS.device)
             return packed_N.new_zeros(mask_BS.shape).masked_scatter(mask_BS, packed_N)
 
@@ -80,8 +82,9 @@ class Decisions:
             is_known = decided and key in self._facts
             yield key, self._facts[key] if is_known else key.at_rest(self._state[key])
 
-    def _of(self, rows: Sequence[TokenRow]) -> list[int]:
-        return [self._places[row.index] for row in rows]
+    def _of(self, rows: Sequence[TokenRow], fact_N: Tensor) -> Tensor:
+        """[B, ...] of these rows. One that comes several times in a step has the mean of what was decided of each."""
+        return torch.stack([fact_N[self._places[row.index]].mean(0) for row in rows])
 
     # --- checkpoints ---
 
@@ -114,4 +117,4 @@ def _in_order(keys: Iterable[WholeStep]) -> list[WholeStep]:
 
 
 def _to(fact: Tensor, device: torch.device) -> Tensor:
-    return fact.to(torch.float32 if fact.is_floating_point() else fact.dtype).to(device)
+    return fact.float().to(device)

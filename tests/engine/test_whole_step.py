@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
 from engine_toy import CLOSE, LENGTHS, llama, move, objective, recipe, rows, scoring, view_of
+from rollout_toy import on_policy, prompts, step_of
 
 from alignkit.engine.objective import ObjectiveStep
 from alignkit.engine.scoring import Scoring
@@ -121,6 +123,17 @@ def test_the_objective_of_a_step_is_the_mean_over_kept_pairs() -> None:
     assert loss == pytest.approx(wanted.item(), abs=1e-6)
 
 
+def test_a_row_that_comes_twice_counts_twice() -> None:
+    """Of 3 pairs, two of them one row, 2 are kept: the factors 1.5, 1.5 and 0 are the row's mean and the other's."""
+    of = recipe([{"name": "beta_dpo", "drop": 0.3}])
+    twice = [MANY[0], MANY[1], MANY[0]]
+    for number in range(4):  # whichever are left out
+        found = scoring(of, move(llama()), llama())
+        decide_step(found, twice, number, of.sizes())
+        factor_N = facts_of(found, twice)["factor"]
+        assert factor_N[0] == factor_N[2] and factor_N.sum().item() == pytest.approx(3.0)
+
+
 def trained(folder, steps: int, of=BETA_DPO, resume: bool = False) -> ObjectiveStep:
     """A run that is left after so many steps, with its checkpoint."""
     step = ObjectiveStep(scoring(of, move(llama()), llama()), replace(of.sizes(), micro_batch=2))
@@ -162,3 +175,48 @@ def test_a_checkpoint_without_its_state_is_refused() -> None:
     )
     with pytest.raises(CheckpointError, match=message):
         step.load_state({})
+
+
+class TestSampled:
+    """Tokens of responses that the policy draws: one threshold for all of a step, also where weights are kept."""
+
+    SELECT: ClassVar = {"name": "select", "per": "step", "top": 0.3, "rescale": "raw", "of": {"name": "surprisal"}}
+
+    def drawn(self, **trainer):
+        step = step_of(on_policy(weighting=self.SELECT, trainer=trainer))
+        return step, step.draw(0, prompts()).rows
+
+    def weights(self, step, drawn) -> list[list[float]]:
+        """What each row is trained with, and whether it reaches the 0.7-quantile of all their surprisals."""
+        plain = [step.scoring.score([row], weigh=False).responses[0] for row in drawn]
+        surprisals = [-one.policy_BT[one.mask_BT].detach() for one in plain]
+        threshold = torch.cat(surprisals).quantile(0.7)
+        return [(value_T >= threshold).float().tolist() for value_T in surprisals]
+
+    def test_of_each_step(self) -> None:
+        step, drawn = self.drawn()
+        step.prepare(0, drawn, {0: drawn})
+        scores = [step.scoring.score([row], 0).responses[0] for row in drawn]
+        assert [one.weights_BT[one.mask_BT].tolist() for one in scores] == self.weights(step, drawn)
+
+    def test_of_a_drawing_that_is_trained_on_twice(self) -> None:
+        """The weights of the policy that drew are kept; nothing is looked at again."""
+        step, drawn = self.drawn(updates_per_rollout=2)
+        wanted = self.weights(step, drawn)
+        assert [row.token_columns["weights"]["completion"].tolist() for row in drawn] == wanted
+        move(step.scoring.policy.model)
+        step.prepare(1, drawn, {1: drawn})
+        scores = [step.scoring.score([row], 1).responses[0] for row in drawn]
+        assert [one.weights_BT[one.mask_BT].tolist() for one in scores] == wanted
+
+
+def test_remembered_importances_are_asked_for_once_a_step() -> None:
+    """What the look found is what the step trains with."""
+    gradient = {"name": "gradient", "refresh_every": 2}
+    of = recipe([{"name": "beta_dpo"}], weighting=gradient)
+    found = scoring(of, move(llama()), llama())
+    decide_step(found, MANY, 0, of.sizes())
+    before = found.attributor.memory.state()
+    found.score(MANY, 0)
+    after = found.attributor.memory.state()
+    assert before.keys() == after.keys() and all(torch.equal(after[name], value) for name, value in before.items())
