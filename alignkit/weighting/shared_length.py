@@ -5,6 +5,7 @@ Of the longer response of a pair only as many tokens should matter as the shorte
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
@@ -14,6 +15,7 @@ from alignkit.asks.needs import Needs
 from alignkit.asks.pairs import WithinShorter
 from alignkit.lazy import torch
 from alignkit.scores import Span
+from alignkit.seeds import derive
 from alignkit.weighting.base import TokenWeighting
 from alignkit.weighting.random import Random
 
@@ -43,7 +45,7 @@ class SharedLength(TokenWeighting):
     """LD-DPO; SamPO, which draws once for the whole run and both models; or SamPO without chance."""
 
     alpha: float = Field(0.5, ge=0, le=1)
-    """Weight beyond the shorter response; 1 leaves DPO, 0 cuts the longer one; usual 0.1 to 0.9."""
+    """Weight beyond the shorter response; 1 leaves DPO, 0 cuts the longer one; usual 0.5."""
 
     @model_validator(mode="after")
     def _alpha_is_used(self) -> Self:
@@ -61,5 +63,6 @@ class SharedLength(TokenWeighting):
         count_B1 = within_BS.sum(-1, keepdim=True)
         if self.mode == "average":
             return (count_B1 / span.length_B[:, None].clamp_min(1)).expand_as(within_BS)
-        order_BS = DRAWS.raw(span).masked_fill(~span.mask_BS, torch.inf).argsort(dim=-1, stable=True)
+        own = replace(span, seeds_B=tuple(derive(seed, "shared_length") for seed in span.seeds_B))
+        order_BS = DRAWS.raw(own).masked_fill(~span.mask_BS, torch.inf).argsort(dim=-1, stable=True)
         return (order_BS.argsort(dim=-1) < count_B1).to(within_BS.dtype)

@@ -144,6 +144,14 @@ class TestSharedLength:
         assert drawn.mean(0).tolist() == pytest.approx([0.4] * 5, abs=3 * math.sqrt(0.24 / 500))
         assert weights(weighting, self.LONGER, seed=3) == drawn[3].tolist()
 
+    def test_the_draw_is_not_that_of_random_weights(self) -> None:
+        """In a product of both the kept tokens would have the smallest ones."""
+        drawn = [
+            [weights(weighting, self.LONGER, seed=seed) for seed in range(20)]
+            for weighting in (built("random"), built("shared_length", mode="sample"))
+        ]
+        assert any(kept[numbers.index(min(numbers))] == 0 for numbers, kept in zip(*drawn, strict=True))
+
     def test_needs(self) -> None:
         assert built("shared_length").all_needs() == Needs(values=frozenset({WithinShorter()}))
 
