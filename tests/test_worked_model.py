@@ -17,7 +17,7 @@ from alignkit.models.layout import Batch, Example, collate
 from alignkit.models.readings import States, ches
 from alignkit.scores import PairScores, Span
 from alignkit.weighting import weightings
-from alignkit.weighting.transport import costs, rounds, sinkhorn
+from alignkit.weighting.transport import Nearest, costs, rounds, sinkhorn
 
 KEYS = ("otpo ", "distance to nearest", "nearest ", "attention ", "ches")
 """Beginnings of the keys that belong here."""
@@ -63,8 +63,7 @@ def transport(worked, pair: PairScores) -> dict:
     cost_BCJ, valid_BCJ = cost_BCJ[:, :3], valid_BCJ[:, :3]
     plan_BCJ = sinkhorn(cost_BCJ.double(), valid_BCJ, 0.1, 0.2, rounds(0.1, 0.2)).exp()
     both, mean1 = weights("transport", states()), weights("transport", states(), rescale="mean1")
-    nearest = {"by": "distance", "rescale": "mean1"}
-    far = weightings.build("transport", nearest).reading.read(states())
+    far = Nearest().read(states())
     norms = torch.linalg.vector_norm(torch.tensor([*CHOSEN, *REJECTED]), dim=-1)
     return {
         "otpo cost before scaling": distance_BCJ[0].tolist(),
@@ -79,7 +78,7 @@ def transport(worked, pair: PairScores) -> dict:
         "otpo loss mean1": loss(pair, mean1),
         "distance to nearest, chosen": far[0, 0, :3].tolist(),
         "distance to nearest, rejected": far[0, 1].tolist(),
-        "nearest mean1 loss": loss(pair, weights("transport", states(), **nearest)),
+        "nearest mean1 loss": loss(pair, weights("transport", states(), by="distance")),
     }
 
 

@@ -1,4 +1,4 @@
-"""Pairs by CHES, the centered hidden embedding similarity (Razin et al. 2024, arXiv:2410.08847): alike ones count less.
+"""Pairs by CHES, the centered hidden embedding similarity (arXiv:2410.08847): alike ones count less.
 
 Where the model represents both responses alike, pushing the rejected one away takes the chosen one along. Leaving those
 pairs out is the paper's remedy. The score is not symmetric in the two responses, and of sums it measures length first.

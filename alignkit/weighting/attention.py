@@ -1,4 +1,4 @@
-"""Attention-based credit (ABC, Chan et al. 2024, arXiv:2402.00782): tokens weigh by what the last layer attends to.
+"""Attention-based credit (ABC, arXiv:2402.00782): tokens weigh by what the last layer attends to.
 
 ABC shares a terminal reward by the attention of a reward model's last token; asked of the policy it is ABC-D. Attention
 gathers where it has nothing to say: the first token, punctuation and the end token are its sinks, so it says less of

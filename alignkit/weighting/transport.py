@@ -1,4 +1,4 @@
-"""OTPO's token weights (Li et al. 2025, ACL): what the two responses of a pair have in common, by optimal transport.
+"""OTPO's token weights (ACL 2025): what the two responses of a pair have in common, by optimal transport.
 
 Hidden states of the chosen response are moved to those of the rejected one at the least cost; a token weighs as much as
 is moved from or to it. The weights of a response sum to the length of the shorter one, so that they also normalise for
@@ -16,6 +16,8 @@ from pydantic_core import PydanticCustomError
 
 from alignkit.lazy import torch
 from alignkit.models.readings import Reading, States
+from alignkit.scores import Span
+from alignkit.weighting.base import shares
 from alignkit.weighting.by_reading import ByReading
 
 if TYPE_CHECKING:
@@ -121,13 +123,15 @@ class Transport(ByReading):
     """Mass that a token sends or receives in unbalanced optimal transport between the responses' hidden states.
 
     Formula: plan: row (chosen) and column (rejected) sums of G, times min(T_w, T_l) / sum G; G = diag(u) K diag(v),
-        K = exp(-C / reg), u = (1 / K v)^f, v = (1 / K' u)^f, f = mass / (mass + reg); distance: min_j C_ij;
-        C_ij = |h_i - h'_j| + 1e-6, divided by its largest if that is above 1, h last hidden states that predict
+        K = exp(-C / reg), u = (1 / K v)^f, v = (1 / K' u)^f, f = mass / (mass + reg); distance: min_j C_ij, in units
+        of its mean over the response; C_ij = |h_i - h'_j| + 1e-6, divided by its largest if that is above 1, h last
+        hidden states that predict
     Paper: OTPO, ACL 2025; from the authors' code
     """
 
     rescale: Literal["mean1", "sum1", "raw", "max1"] = "raw"
-    """Final scale of each response; the plan's weights are absolute, so they are kept by default."""
+    """Final scale of each response; kept by default, as a plan's weights are absolute and those of distances have
+    mean 1."""
 
     by: Literal["plan", "distance"] = "plan"
     """What weighs: the mass that is moved, which is most where the responses agree; or the distance to the nearest
@@ -151,13 +155,7 @@ class Transport(ByReading):
 
     @model_validator(mode="after")
     def _each_option_has_a_use(self) -> Self:
-        if self.by == "plan":
-            return self
-        if self.rescale == "raw":
-            raise PydanticCustomError(
-                "rescale", "by 'distance' gives no absolute weights, as hidden states have no scale; set rescale: mean1"
-            )
-        for key in ("reg", "mass"):
+        for key in ("reg", "mass") if self.by == "distance" else ():
             if key in self.model_fields_set:
                 raise PydanticCustomError("by", f"'{key}' has no use with by 'distance'; leave it out")
         return self
@@ -165,3 +163,9 @@ class Transport(ByReading):
     @property
     def reading(self) -> Reading:
         return Transported(reg=self.reg, mass=self.mass) if self.by == "plan" else Nearest()
+
+    def raw(self, span: Span) -> Tensor:
+        value_BS = super().raw(span)
+        if self.by == "plan":
+            return value_BS
+        return shares(value_BS, span.mask_BS) * span.length_B[:, None]  # a distance of hidden states has no scale

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from engine_toy import CLOSE, DPO, computed, llama, move, objective, recipe, rows, scoring, view_of
+from engine_toy import CLOSE, DPO, batch, bench, computed, llama, move, objective, recipe, rows, scoring, view_of
 
+from alignkit.asks.readings import ReferenceReading
+from alignkit.asks.table import load_table
 from alignkit.models import scorer as scorers
 from alignkit.models.attended import is_watched
 from alignkit.models.policy import checkpoint_activations
+from alignkit.models.readings import Reading, States
+from alignkit.weighting import weightings
+from alignkit.weighting.attention import LastRow, Received
+from alignkit.weighting.by_reading import ByReading
 
 SAMPLED = {"name": "triplet", "margin": 30.0, "anchor": {"name": "teacher_forced"}}
 KINDS = {
     "transport": {"name": "transport"},
-    "distance": {"name": "transport", "by": "distance", "rescale": "mean1"},
+    "distance": {"name": "transport", "by": "distance"},
     "last": {"name": "attention"},
     "received": {"name": "attention", "of": "received"},
 }
@@ -63,6 +71,44 @@ def test_the_gradient_is_that_of_constant_weights() -> None:
         loss.backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     torch.testing.assert_close(*gradients, **CLOSE)
+
+
+class Size(Reading):
+    """length of the hidden state that predicts a token."""
+
+    power: float = 1.0
+
+    def read(self, states: States) -> torch.Tensor:
+        return torch.linalg.vector_norm(states.hidden_BRTD, dim=-1) ** self.power
+
+
+class BySize(ByReading):
+    """What a plugin may bring: a weighting with a reading of its own."""
+
+    power: float = 1.0
+
+    @property
+    def reading(self) -> Size:
+        return Size(power=self.power)
+
+
+def test_a_reading_that_no_table_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Live, and of the reference out of kept files, which tell readings and their parameters apart."""
+    monkeypatch.setitem(weightings._classes, "by_size", BySize)
+    monkeypatch.setenv("ALIGNKIT_CACHE", str(tmp_path))
+    for power in (1.0, 2.0):
+        of, static = (
+            recipe(weighting={"name": "by_size", "power": power, "model": m}) for m in ("policy", "reference")
+        )
+        for _ in range(2):
+            tables = {values: load_table(values, rows(), bench(llama(), rows())) for values in static.needs().values}
+            for mine, theirs in zip(weights(of, llama()), weights(static, llama(), tables=tables), strict=True):
+                torch.testing.assert_close(theirs, mine, **CLOSE)
+    both = [ReferenceReading(reading=one) for one in (LastRow(), Received())]
+    last, received = (load_table(values, rows(), bench(llama(), rows())) for values in both)
+    mask_BRT = batch(rows()).mask_BRT
+    assert not torch.equal(last.lookup(rows(), mask_BRT), received.lookup(rows(), mask_BRT))
+    assert len(list((tmp_path / "values").iterdir())) == 4
 
 
 def test_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:

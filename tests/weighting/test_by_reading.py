@@ -127,12 +127,8 @@ def test_attention_of_a_response_shorter_than_its_table() -> None:
 
 
 MISTAKES = {
-    "by distance": (
-        {"name": "transport", "by": "distance"},
-        "by 'distance' gives no absolute weights, as hidden states have no scale; set rescale: mean1",
-    ),
     "reg of distance": (
-        {"name": "transport", "by": "distance", "rescale": "mean1", "reg": 0.2},
+        {"name": "transport", "by": "distance", "reg": 0.2},
         "'reg' has no use with by 'distance'; leave it out",
     ),
     "too many rounds": (
