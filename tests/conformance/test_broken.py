@@ -426,7 +426,10 @@ class Remembering(Margins):
         (Thrown, "decide() draws from torch's global generator; seed one of your own with its argument"),
         (Overwriting, "the state that decide() was given, afterwards: 'mean': "),
         (Renaming, "decide() carries on usual, and begins with mean; names must stay the same"),
-        (Renaming, "at_rest() gives lead, more, usual, and decide() lead, usual; expected scalars, of those names alone"),
+        (
+            Renaming,
+            "at_rest() gives lead, more, usual, and decide() lead, usual; expected scalars, of those names alone",
+        ),
         (Lonely, "'lead' has 3 values for 4 examples; expected a scalar or one for each"),
         (Lonely, "'usual' is not finite for a step of one example"),
         (Uneven, "values of a micro-batch of the examples 2, 0: "),
