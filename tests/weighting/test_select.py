@@ -140,3 +140,12 @@ def test_what_does_not_go_together(settings, message) -> None:
     with pytest.raises(ValidationError) as caught:
         weightings.build("select", settings)
     assert [error["msg"] for error in caught.value.errors()] == [message]
+
+
+def test_own_log_ratios_order_tokens_either_way() -> None:
+    """Policy over reference 2, 1/2 and 1; sizes |ln 2|, |ln 2| and 0 above the floor."""
+    ratio_BS = torch.tensor([[2.0, 0.5, 1.0]]).log()
+    span = Span(torch.ones(1, 3).bool(), policy_BS=ratio_BS, reference_BS=torch.zeros(1, 3))
+    for moved, wanted in (("up", [2.0, 0.5, 1.0]), ("down", [0.5, 2.0, 1.0])):
+        got_BT = weightings.build("self", {"moved": moved, "rescale": "raw"}).weights(span)
+        torch.testing.assert_close(got_BT, torch.tensor([wanted]))
