@@ -123,7 +123,7 @@ def _decided(sight: Sight, key: WholeStep) -> Iterator[str]:
         yield from _not_finite(len(examples), {**facts, **carried})
     at_rest = key.at_rest(given)
     if at_rest.keys() - facts.keys() or any(fact.dim() for fact in at_rest.values()):
-        yield f"at_rest() gives {_names(at_rest)}, and decide() {_names(facts)}; expected scalars, of those names alone"
+        yield f"at_rest() gives {_names(at_rest)}, and decide() {_names(facts)}; expected scalars, of those names"
 
 
 def _of_whom(facts: Facts, number: int) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from alignkit.advantages.base import Advantage
 from alignkit.asks.needs import Needs
+from alignkit.asks.pairs import PairValues
 from alignkit.asks.texts import TextValues
 from alignkit.asks.whole_step import WholeStep
 from alignkit.cli import main
@@ -86,6 +87,27 @@ def test_numbers_that_are_read_from_texts(kind, said):
             return 1 + span.values[kind()]
 
     assert starts(said_of(Read), said)
+
+
+class Short(PairValues):
+    """One number for both responses, another each time."""
+
+    def of_pair(self, chosen, rejected):
+        return np.random.default_rng().random(1), np.ones(len(rejected))
+
+
+def test_numbers_that_compare_a_pair():
+    class Compared(TokenWeighting):
+        """Weights that are compared."""
+
+        def needs(self):
+            return Needs(values=frozenset({Short()}))
+
+        def raw(self, span):
+            return 1 + span.values[Short()]
+
+    assert starts(said_of(Compared), "Short gives 1 numbers for 5 tokens of one response beside 3 of the other")
+    assert starts(said_of(Compared), "Short compares the same two responses in another way each time")
 
 
 def test_parameters_that_are_not_closed_or_explained():
@@ -426,10 +448,7 @@ class Remembering(Margins):
         (Thrown, "decide() draws from torch's global generator; seed one of your own with its argument"),
         (Overwriting, "the state that decide() was given, afterwards: 'mean': "),
         (Renaming, "decide() carries on usual, and begins with mean; names must stay the same"),
-        (
-            Renaming,
-            "at_rest() gives lead, more, usual, and decide() lead, usual; expected scalars, of those names alone",
-        ),
+        (Renaming, "at_rest() gives lead, more, usual, and decide() lead, usual; expected scalars, of those names"),
         (Lonely, "'lead' has 3 values for 4 examples; expected a scalar or one for each"),
         (Lonely, "'usual' is not finite for a step of one example"),
         (Uneven, "values of a micro-batch of the examples 2, 0: "),
