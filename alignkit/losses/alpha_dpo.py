@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class AlphaDPO(PairLoss, WholeStep):
-    """Logistic loss of the margin between mean log-probs, less a target margin of its own for each pair.
+    """Logistic loss of the margin between mean log-probs, less a target that grows with how far the pair has moved.
 
     The running mean M and deviation s begin at 0 and take in a step's gaps before its margins are set, as in the
     authors' code. They would divide by a deviation near 0 in the first steps; here it is at least 0.001 nats.

@@ -36,6 +36,10 @@ class Extrapolated(Statistic):
     by: float
     """How far, as a share of the distance; below 0 towards the reference."""
 
+    @property
+    def words(self) -> str:
+        return f"log-prob of the token with logits moved {'away from' if self.by > 0 else 'towards'} the reference's"
+
     def reduce(self, vocabulary: Vocabulary) -> Tensor:
         logits_NV = (1 + self.by) * vocabulary.logits_NV.detach() - self.by * vocabulary.reference_NV
         return Vocabulary(logits_NV, None).of(vocabulary.ids_N)

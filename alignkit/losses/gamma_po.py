@@ -24,7 +24,7 @@ ITERATIONS = 20
 
 
 class GammaPO(PairLoss, WholeStep):
-    """Logistic loss of the margin between mean log-probs, less a target margin of its own for each pair.
+    """Logistic loss of the margin between mean log-probs, less the pair's share of the step's target margins.
 
     The margins are those of the whole optimizer step, as of one batch in the authors' code; the queue of gaps that it
     can add is left out. They depend on who else is in the step, so `training.batch_size` is a part of the method.

@@ -54,6 +54,12 @@ class Diff(TokenWeighting):
             raise PydanticCustomError("conflict", "'min_block' has no use with mode 'prefix'; leave it out")
         return self
 
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if self.changed == self.kept == 0:
+            raise PydanticCustomError("conflict", "'changed' and 'kept' are both 0, so no token counts; raise one")
+        return self
+
     @property
     def _values(self) -> Changed:
         return Changed(mode=self.mode, min_block=self.min_block)

@@ -50,6 +50,12 @@ class Side(TokenWeighting):
             )
         return self
 
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if self.chosen == self.rejected == 0 and self.rejected_column is None:
+            raise PydanticCustomError("conflict", "'chosen' and 'rejected' are both 0, so no token counts; raise one")
+        return self
+
     def needs(self) -> Needs:
         if self.rejected_column is None:
             return Needs()

@@ -185,6 +185,8 @@ SAMPLES = RECIPE + "rewards: [{name: length, shape: target, target: 3}]\nsampler
 
 LINES = {
     "{name: diff, mode: prefix, min_block: 2}": "'min_block' has no use with mode 'prefix'; leave it out",
+    "{name: diff, changed: 0, kept: 0}": "'changed' and 'kept' are both 0, so no token counts; raise one",
+    "{name: side, chosen: 0, rejected: 0}": "'chosen' and 'rejected' are both 0, so no token counts; raise one",
     "{name: guide, form: size, beta: 1.0}": "'beta' has no use with form 'size'; leave it out",
     "{name: shared_length, mode: sample, alpha: 0.25}": "'alpha' has no use with mode 'sample'; leave it out",
     "{name: side, rejected: 0.9, rejected_column: gap}": (
