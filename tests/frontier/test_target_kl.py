@@ -11,8 +11,7 @@ import pytest
 import target_kl
 import yaml
 
-from alignkit.libraries.known import Libraries
-from alignkit.sweep.read import read_sweep_file
+from alignkit.sweep.sweep import read
 
 STUDIES = Path(__file__).parents[2] / "recipes" / "studies"
 
@@ -90,12 +89,18 @@ def test_round_by_round_all_targets_are_met(tmp_path, monkeypatch) -> None:
     assert dpo.startswith("dpo: {losses.0.beta: [") and "*" not in dpo
 
 
-@pytest.mark.parametrize("name", ["screen_default", "screen_spurious"])
+NAMES = ["screen_default", "screen_spurious", "tune_dpo", "confirmation", "confirmation_spurious"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_pilot_is_a_sweep_of_the_same_arms(tmp_path, name) -> None:
+    """Every run is checked, as before a sweep."""
     sweep = STUDIES / f"{name}.yaml"
-    whole = yaml.safe_load(sweep.read_text())
-    content = target_kl.pilot_file(sweep, {arm: [1.0] for arm in whole["arms"]}, "losses.0.beta", 64, 3)
+    arms = yaml.safe_load(sweep.read_text())["arms"]
+    content = target_kl.pilot_file(sweep, {arm: [1.0] for arm in arms}, "losses.0.beta", 64, 3)
     (tmp_path / "pilots.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    read = read_sweep_file(str(tmp_path / "pilots.yaml"), Libraries.here()).sweep
-    assert [*read.arms] == [*whole["arms"]] and read.seeds == [3] and read.set["evaluation.samples"] == 64
-    assert all(Path(arm.recipe).is_file() and arm.grid == {"losses.0.beta": [1.0]} for arm in read.arms.values())
+    _, runs = read(tmp_path / "pilots.yaml", ())
+    recipes = {run.arm: run.loaded.recipe for run in runs}
+    assert [*recipes] == [*arms] and len(runs) == len(arms)
+    for one in recipes.values():
+        assert (one.seed, one.losses[0].beta, one.evaluation.samples, one.evaluation.before) == (3, 1.0, 64, False)
