@@ -35,7 +35,7 @@ class BetaDPO(PairLoss, WholeStep):
 
     Formula: -log sigmoid(beta' * h) over the kept pairs, h = sum_t w_t b_t - sum_t w_t c_t;
         beta' = beta * (1 + adapt * (mean of kept h - M)), at least 0.001; kept by exp(-((h - M) / s)^2 / 2)
-    Paper: arXiv:2407.08639 Eq. 7 to 9
+    Paper: arXiv:2407.08639; the authors' code
     """
 
     beta: float = Field(0.1, gt=0)

@@ -1,4 +1,4 @@
-"""epsilon-DPO (Lee et al. 2025, arXiv:2502.12913): each pair's beta, and slowly that of all, by how margins would move.
+"""epsilon-DPO (Lee et al. 2025, arXiv:2502.13177): each pair's beta, and slowly that of all, by how margins would move.
 
 Where a slightly smaller beta would give the pair a larger margin and a slightly larger one a smaller, the pull to the
 reference is loosened for it; where it is the other way round it is tightened. How the policy would look under another
@@ -50,7 +50,7 @@ class EpsilonDPO(PairLoss, WholeStep):
         step_i = 1 where m+ > m > m-, -1 where m+ < m < m-, else 0; m the margin of the log-probs, m+ and m- with logits
         (1 + epsilon) z - epsilon z_ref and (1 - epsilon) z + epsilon z_ref; then
         beta <- beta / (1 + epsilon * mean step)
-    Paper: arXiv:2502.12913; the authors' code
+    Paper: arXiv:2502.13177; the authors' code
     """
 
     beta: float = Field(0.01, gt=0)
