@@ -13,7 +13,7 @@ from pydantic import Field
 from alignkit.asks.needs import Needs
 from alignkit.asks.whole_step import Facts, State, WholeStep
 from alignkit.lazy import torch
-from alignkit.losses.base import PairLoss
+from alignkit.losses.base import MeanLogpLoss
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ ITERATIONS = 19
 """Mirror descents. The authors' code does 20 and takes the margins from before the last."""
 
 
-class GammaPO(PairLoss, WholeStep):
+class GammaPO(MeanLogpLoss, WholeStep):
     """Logistic loss of the margin between mean log-probs, less a target margin of its own for each pair.
 
     The margins are those of the whole optimizer step, as of one batch in the authors' code; the queue of gaps that it
@@ -66,10 +66,6 @@ class GammaPO(PairLoss, WholeStep):
 
     def per_example(self, scores: PairScores) -> Tensor:
         return -torch.nn.functional.logsigmoid(self._lead_B(scores) - scores.decided(self)["margin"])
-
-    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        chosen_B, rejected_B = (s.plain.mean_policy_B.detach() for s in (scores.chosen, scores.rejected))
-        return self.beta * chosen_B, self.beta * rejected_B
 
 
 def margins(lead_N: Tensor, mean: float, tau: float) -> Tensor:

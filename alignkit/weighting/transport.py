@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from alignkit.asks.pairs import refused_without_pairs
 from alignkit.lazy import torch
 from alignkit.models.readings import Reading, States
 from alignkit.scores import Span
@@ -34,12 +35,7 @@ class _OfPairs(Reading):
     """Base of the readings that lay the two responses of a pair on each other."""
 
     def refusal(self, trainer: str, gives: str) -> str | None:
-        if gives == "pairs":
-            return None
-        return (
-            f"'transport' compares the two responses of a pair, but trainer '{trainer}' gives {gives}; use a trainer "
-            "that gives pairs, or another weighting"
-        )
+        return refused_without_pairs(self.words, trainer, gives)
 
 
 class Transported(_OfPairs):
@@ -155,9 +151,8 @@ class Transport(ByReading):
 
     @model_validator(mode="after")
     def _each_option_has_a_use(self) -> Self:
-        for key in ("reg", "mass") if self.by == "distance" else ():
-            if getattr(self, key) != type(self).model_fields[key].default:
-                raise PydanticCustomError("by", f"'{key}' has no use with by 'distance'; leave it out")
+        if self.by == "distance":
+            self.refuse_unused(["reg", "mass"], "by 'distance'")
         return self
 
     @property

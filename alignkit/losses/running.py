@@ -1,4 +1,4 @@
-"""What is usual of a step: a running mean and deviation of what its examples show, kept in checkpoints."""
+"""Running mean and deviation of what the examples of steps show, kept in checkpoints."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def at_first() -> State:
+def start() -> State:
     """Scalars, both 0: the first steps pull them away from there."""
     return {name: torch.zeros((), dtype=torch.float64) for name in ("mean", "deviation")}
 
 
-def after(values_N: Tensor, state: State, momentum: float) -> State:
+def updated(values_N: Tensor, state: State, momentum: float) -> State:
     """With these values taken in: momentum * before + (1 - momentum) * theirs. One value alone deviates by 0."""
     deviation = values_N.std() if len(values_N) > 1 else torch.zeros_like(values_N[0])
     news = {"mean": values_N.mean(), "deviation": deviation}
