@@ -1,4 +1,4 @@
-"""OTPO's token weights (ACL 2025): what the two responses of a pair have in common, by optimal transport.
+"""OTPO's token weights (Li et al. 2025, arXiv:2505.18720): what the two responses of a pair have in common, by optimal transport.
 
 Hidden states of the chosen response are moved to those of the rejected one at the least cost; a token weighs as much as
 is moved from or to it. The weights of a response sum to the length of the shorter one, so that they also normalise for
@@ -122,7 +122,7 @@ class Transport(ByReading):
         K = exp(-C / reg), u = (1 / K v)^f, v = (1 / K' u)^f, f = mass / (mass + reg); distance: min_j C_ij, in units
         of its mean over the response; C_ij = |h_i - h'_j| + 1e-6, divided by its largest if that is above 1, h last
         hidden states that predict
-    Paper: OTPO, ACL 2025; from the authors' code
+    Paper: arXiv:2505.18720 (ACL 2025); the authors' code
     """
 
     rescale: Literal["mean1", "sum1", "raw", "max1"] = "raw"
