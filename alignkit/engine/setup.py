@@ -216,10 +216,8 @@ def _loaded_again(job: Job, policy: Policy, tables: Tables, accelerator: Acceler
 
 
 def _note_if_it_never_moves(job: Job, tables: Tables, side: SideRuns) -> None:
-    update, num_steps = (
-        job.model.reference_update,
-        planned_steps(job.training, len(tables.train), job.method.view.updates),
-    )
+    update = job.model.reference_update
+    num_steps = planned_steps(job.training, len(tables.train), job.method.view.updates)
     if update is not None and num_steps <= update.every:
         side.note(f"model.reference_update.every: {update.every}, of {num_steps} steps: the reference never moves")
 

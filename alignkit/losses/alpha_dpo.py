@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from alignkit.asks.needs import Needs
-from alignkit.asks.whole_step import Facts, State, WholeStep
+from alignkit.asks.whole_step import Facts, State
 from alignkit.lazy import torch
 from alignkit.losses import running
 from alignkit.losses.base import MeanLogpLoss
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class AlphaDPO(MeanLogpLoss, WholeStep):
+class AlphaDPO(running.Running, MeanLogpLoss):
     """Logistic loss of the margin between mean log-probs, less a target margin of its own for each pair.
 
     The running mean M and deviation s begin at 0 and take in a step's gaps before its margins are set, as in the
@@ -37,15 +36,6 @@ class AlphaDPO(MeanLogpLoss, WholeStep):
 
     alpha: float = Field(0.2, ge=0)
     """What a deviation adds to it, nats of mean log-prob; the authors' 0.05 to 0.2. 0 gives SimPO."""
-
-    momentum: float = Field(0.9, ge=0, lt=1)
-    """How much of the running mean and deviation a step leaves; usual 0.9."""
-
-    def needs(self) -> Needs:
-        return Needs(reference=True, whole_step=frozenset({self}))
-
-    def initial_state(self) -> State:
-        return running.start()
 
     def observe(self, scores: PairScores) -> Tensor:
         return (scores.chosen.mean_logratio_B - scores.rejected.mean_logratio_B)[:, None]

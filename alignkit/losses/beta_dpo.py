@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from alignkit.asks.needs import Needs
-from alignkit.asks.whole_step import Facts, State, WholeStep
+from alignkit.asks.whole_step import Facts, State
 from alignkit.lazy import torch
 from alignkit.loop.step import Metrics
 from alignkit.losses import running
@@ -27,7 +26,7 @@ LEAST = 1e-3
 """Smallest beta, the authors' too."""
 
 
-class BetaDPO(LogRatioLoss, WholeStep):
+class BetaDPO(running.Running, LogRatioLoss):
     """DPO with one beta per step and a share of the pairs left out, both by the margins of the whole step.
 
     The running mean M and deviation s begin at 0 and take in a step's margins before that step is decided, as in the
@@ -46,15 +45,6 @@ class BetaDPO(LogRatioLoss, WholeStep):
 
     drop: float = Field(0.2, ge=0, lt=1)
     """Share of a step's pairs that is left out; 0 keeps all. At least one pair is kept."""
-
-    momentum: float = Field(0.9, ge=0, lt=1)
-    """How much of the running mean and deviation a step leaves; usual 0.9."""
-
-    def needs(self) -> Needs:
-        return super().needs() | Needs(whole_step=frozenset({self}))
-
-    def initial_state(self) -> State:
-        return running.start()
 
     def observe(self, scores: PairScores) -> Tensor:
         return (scores.chosen.logratio_B - scores.rejected.logratio_B)[:, None]

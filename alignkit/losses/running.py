@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alignkit.asks.whole_step import State
+from pydantic import Field
+
+from alignkit.asks.needs import Needs
+from alignkit.asks.whole_step import State, WholeStep
 from alignkit.lazy import torch
-from alignkit.losses.base import TIE
+from alignkit.losses.base import TIE, Loss
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class Running(Loss, WholeStep):
+    """Base of the losses that compare log-ratios of a step's pairs with those of the steps before."""
+
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """How much of the running mean and deviation a step leaves; usual 0.9."""
+
+    def needs(self) -> Needs:
+        return super().needs() | Needs(reference=True, whole_step=frozenset({self}))
+
+    def initial_state(self) -> State:
+        return start()
 
 
 def start() -> State:

@@ -1,4 +1,4 @@
-"""OTPO's token weights (Li et al. 2025, arXiv:2505.18720): what the two responses of a pair have in common, by optimal transport.
+"""OTPO's token weights (Li et al. 2025, arXiv:2505.18720): what a pair's responses share, by optimal transport.
 
 Hidden states of the chosen response are moved to those of the rejected one at the least cost; a token weighs as much as
 is moved from or to it. The weights of a response sum to the length of the shorter one, so that they also normalise for
