@@ -16,7 +16,7 @@ from alignkit.losses.base import PairLoss
 from alignkit.losses.beta_dpo import log_weights
 from alignkit.losses.epsilon_dpo import Extrapolated
 from alignkit.losses.gamma_po import margins
-from alignkit.losses.usual import standardised
+from alignkit.losses.running import standardised
 from alignkit.models.statistics import Entropy, Vocabulary
 from alignkit.scores import PairScores, Span
 from alignkit.weighting import weightings

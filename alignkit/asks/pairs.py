@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def refused_without_pairs(words: str, trainer: str, gives: str) -> str | None:
+    """Why what compares the responses of a pair, as these words say it, cannot be had of a trainer; None if it can."""
+    if gives == "pairs":
+        return None
+    return (
+        f"{words} can be had of pairs only, but trainer '{trainer}' gives {gives}; use another weighting, or a trainer "
+        "that gives pairs"
+    )
+
+
 class PairValues(TokenValues):
     """Base of the values that compare a pair's responses."""
 
@@ -25,12 +35,7 @@ class PairValues(TokenValues):
         """One number per token of each, given their ids."""
 
     def refusal(self, trainer: str, gives: str) -> str | None:
-        if gives == "pairs":
-            return None
-        return (
-            f"{self.words} can be had of pairs only, but trainer '{trainer}' gives {gives}; use another "
-            "weighting, or a trainer that gives pairs"
-        )
+        return refused_without_pairs(self.words, trainer, gives)
 
     def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:
         for row in rows:

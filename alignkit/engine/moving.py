@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+PREFIX = "reference."
+"""What names of its parameters begin with in a checkpoint."""
+
+
 class MovingReference:
     """Moves a live reference towards the policy.
 
@@ -52,16 +56,17 @@ class MovingReference:
         if not self.has_moved:
             return {}
         reshard(self._reference.scorer)
-        parameters = dict(self._reference.scorer.named_parameters())
+        parameters = {PREFIX + name: value for name, value in self._reference.scorer.named_parameters()}
         return gathered(parameters, keep=accelerate.PartialState().is_main_process)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Puts `state` back.
+        """Puts `state` back; what in it is not of a reference is left alone.
 
         Raises:
             CheckpointError: it is of another model.
         """
-        if state:
+        own = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
+        if own:
             reshard(self._reference.scorer)
-            load_parameters(dict(self._reference.scorer.named_parameters()), state, "the moved reference")
+            load_parameters(dict(self._reference.scorer.named_parameters()), own, "the moved reference")
             self.has_moved = True

@@ -115,10 +115,10 @@ class ObjectiveStep:
         return torch.stack(terms).sum(), metrics
 
     def state(self) -> dict[str, Tensor]:
-        """The anchors in use, the importances that rows keep, and what components carry from step to step."""
+        """The anchors in use, and the importances that rows keep."""
         anchors = self.scoring.pool.state() if self.scoring.pool else {}
         rollouts = self.rollouts.state() if self.rollouts else {}
-        return anchors | rollouts | self.scoring.attributor.memory.state() | self.scoring.decisions.state()
+        return anchors | rollouts | self.scoring.attributor.memory.state()
 
     def load_state(self, *states: Mapping[str, Tensor]) -> None:
         """Puts them back; each process of before may know of other anchors and importances."""
@@ -127,14 +127,15 @@ class ObjectiveStep:
         if self.rollouts:
             self.rollouts.load_state(states[0])
         self.scoring.attributor.memory.load_state(*states)
-        self.scoring.decisions.load_state(states[0])
 
     def shared_state(self) -> dict[str, Tensor]:
-        """A reference that has moved."""
-        return {} if self.scoring.moving is None else self.scoring.moving.state()
+        """What components carry from step to step, and a reference that has moved."""
+        moved = {} if self.scoring.moving is None else self.scoring.moving.state()
+        return self.scoring.decisions.state() | moved
 
     def load_shared_state(self, state: Mapping[str, Tensor]) -> None:
-        """Puts it back."""
+        """Puts them back."""
+        self.scoring.decisions.load_state(state)
         if self.scoring.moving is not None:
             self.scoring.moving.load_state(state)
 

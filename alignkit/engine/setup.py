@@ -179,19 +179,6 @@ def build_scoring(
         """The model before training, as long as it is not trained yet."""
         return reference or Reference(policy.scorer, policy if policy.has_adapter else None)
 
-    def reload() -> Reference:
-        """The starting model again: no copy of it is kept while training where log-probs are cached or it moves."""
-        fresh = build_policy(
-            job.model,
-            policy.tokenizer,
-            seed=method.seed,
-            separate=False,
-            device=accelerator.device,
-            longest=longest_rows(method, job.sizes, tables, policy.tokenizer),
-            parameters=job.training.parameters,
-        )
-        return frozen_copy(fresh)
-
     bench = Workbench(job, policy, start, tables.train, accelerator, fingerprints, side)
     values = sorted(looked_up_values(job.model, kind, needs), key=repr)
     looked_up = LookedUp.by(job, tables)
@@ -204,17 +191,35 @@ def build_scoring(
     rows = looked_up.rows
     found = {v: load_table(v, rows, bench, looked_up.needed, looked_up.visited) for v in values}
     side.tidy(accelerator)
-    update = job.model.reference_update
-    num_steps = planned_steps(job.training, len(tables.train), method.view.updates)
-    if update is not None and num_steps <= update.every:
-        side.note(f"model.reference_update.every: {update.every}, of {num_steps} steps: the reference never moves")
-    scoring = Scoring(method, policy, reference, found, accelerator.autocast, update)
+    _note_if_it_never_moves(job, tables, side)
+    scoring = Scoring(method, policy, reference, found, accelerator.autocast, job.model.reference_update)
 
     def first() -> Reference:
         has_moved = scoring.moving is not None and scoring.moving.has_moved
-        return reload() if reference is None or has_moved else reference
+        return _loaded_again(job, policy, tables, accelerator) if reference is None or has_moved else reference
 
     return Setup(scoring, None if kind is None else first, looked_up, [])
+
+
+def _loaded_again(job: Job, policy: Policy, tables: Tables, accelerator: Accelerator) -> Reference:
+    """The starting model: no copy of it is kept while training where log-probs are cached or the reference moves."""
+    fresh = build_policy(
+        job.model,
+        policy.tokenizer,
+        seed=job.method.seed,
+        separate=False,
+        device=accelerator.device,
+        longest=longest_rows(job.method, job.sizes, tables, policy.tokenizer),
+        parameters=job.training.parameters,
+    )
+    return frozen_copy(fresh)
+
+
+def _note_if_it_never_moves(job: Job, tables: Tables, side: SideRuns) -> None:
+    update = job.model.reference_update
+    num_steps = planned_steps(job.training, len(tables.train), job.method.view.updates)
+    if update is not None and num_steps <= update.every:
+        side.note(f"model.reference_update.every: {update.every}, of {num_steps} steps: the reference never moves")
 
 
 def shard_models(scoring: Scoring, config: ParallelConfig, accelerator: Accelerator) -> None:

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from alignkit.asks.needs import Needs
-from alignkit.asks.whole_step import Facts, State, WholeStep
+from alignkit.asks.whole_step import Facts, State
 from alignkit.lazy import torch
-from alignkit.losses import usual
-from alignkit.losses.base import PairLoss
+from alignkit.losses import running
+from alignkit.losses.base import MeanLogpLoss
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class AlphaDPO(PairLoss, WholeStep):
+class AlphaDPO(running.Running, MeanLogpLoss):
     """Logistic loss of the margin between mean log-probs, less a target that grows with how far the pair has moved.
 
     The running mean M and deviation s begin at 0 and take in a step's gaps before its margins are set, as in the
@@ -32,30 +31,18 @@ class AlphaDPO(PairLoss, WholeStep):
     Paper: arXiv:2410.10148; the authors' code
     """
 
-    beta: float = Field(2.0, gt=0)
-    """Scale of the reward, per nat of mean log-prob; usual 2 to 10."""
-
     gamma_beta_ratio: float = Field(0.25, ge=0)
     """The usual pair's target margin in nats of mean log-prob; usual 0.1 to 0.8."""
 
     alpha: float = Field(0.2, ge=0)
     """What a deviation adds to it, nats of mean log-prob; the authors' 0.05 to 0.2. 0 gives SimPO."""
 
-    momentum: float = Field(0.9, ge=0, lt=1)
-    """How much of the running mean and deviation a step leaves; usual 0.9."""
-
-    def needs(self) -> Needs:
-        return Needs(reference=True, whole_step=frozenset({self}))
-
-    def initial_state(self) -> State:
-        return usual.at_first()
-
     def observe(self, scores: PairScores) -> Tensor:
         return (scores.chosen.mean_logratio_B - scores.rejected.mean_logratio_B)[:, None]
 
     def decide(self, seen: Tensor, state: State, seed: int) -> tuple[Facts, State]:
-        now = usual.after(seen[:, 0], state, self.momentum)
-        return {"margin": self.gamma_beta_ratio + self.alpha * usual.standardised(seen[:, 0], now)}, now
+        now = running.updated(seen[:, 0], state, self.momentum)
+        return {"margin": self.gamma_beta_ratio + self.alpha * running.standardised(seen[:, 0], now)}, now
 
     def at_rest(self, state: State) -> Facts:
         return {"margin": torch.tensor(self.gamma_beta_ratio)}
@@ -63,7 +50,3 @@ class AlphaDPO(PairLoss, WholeStep):
     def per_example(self, scores: PairScores) -> Tensor:
         lead_B = scores.chosen.mean_policy_B - scores.rejected.mean_policy_B
         return -torch.nn.functional.logsigmoid(self.beta * (lead_B - scores.decided(self)["margin"]))
-
-    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        chosen_B, rejected_B = (s.plain.mean_policy_B.detach() for s in (scores.chosen, scores.rejected))
-        return self.beta * chosen_B, self.beta * rejected_B

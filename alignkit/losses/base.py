@@ -140,6 +140,17 @@ class LogRatioLoss(PairLoss):
         return self.beta * chosen_B, self.beta * rejected_B
 
 
+class MeanLogpLoss(PairLoss):
+    """A loss of pairs whose implicit reward is beta times a response's mean log-prob, without a reference."""
+
+    beta: float = Field(2.0, gt=0)
+    """Scale of the reward, per nat of mean log-prob; usual 2 to 10."""
+
+    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
+        chosen_B, rejected_B = (s.plain.mean_policy_B.detach() for s in (scores.chosen, scores.rejected))
+        return self.beta * chosen_B, self.beta * rejected_B
+
+
 class ResponseLoss(Loss):
     """A loss of single responses."""
 

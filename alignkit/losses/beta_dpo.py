@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from alignkit.asks.needs import Needs
-from alignkit.asks.whole_step import Facts, State, WholeStep
+from alignkit.asks.whole_step import Facts, State
 from alignkit.lazy import torch
 from alignkit.loop.step import Metrics
-from alignkit.losses import usual
-from alignkit.losses.base import PairLoss
+from alignkit.losses import running
+from alignkit.losses.base import LogRatioLoss
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ LEAST = 1e-3
 """Smallest beta, the authors' too."""
 
 
-class BetaDPO(PairLoss, WholeStep):
+class BetaDPO(running.Running, LogRatioLoss):
     """DPO with one beta per step and a share of the pairs left out, both by the margins of the whole step.
 
     The running mean M and deviation s begin at 0 and take in a step's margins before that step is decided, as in the
@@ -35,7 +34,7 @@ class BetaDPO(PairLoss, WholeStep):
 
     Formula: -log sigmoid(beta' * h) over the kept pairs, h = sum_t w_t b_t - sum_t w_t c_t;
         beta' = beta * (1 + adapt * (mean of kept h - M)), at least 0.001; kept by exp(-((h - M) / s)^2 / 2)
-    Paper: arXiv:2407.08639 Eq. 7 to 9
+    Paper: arXiv:2407.08639; the authors' code
     """
 
     beta: float = Field(0.1, gt=0)
@@ -47,21 +46,12 @@ class BetaDPO(PairLoss, WholeStep):
     drop: float = Field(0.2, ge=0, lt=1)
     """Share of a step's pairs that is left out; 0 keeps all. At least one pair is kept."""
 
-    momentum: float = Field(0.9, ge=0, lt=1)
-    """How much of the running mean and deviation a step leaves; usual 0.9."""
-
-    def needs(self) -> Needs:
-        return Needs(reference=True, whole_step=frozenset({self}))
-
-    def initial_state(self) -> State:
-        return usual.at_first()
-
     def observe(self, scores: PairScores) -> Tensor:
         return (scores.chosen.logratio_B - scores.rejected.logratio_B)[:, None]
 
     def decide(self, seen: Tensor, state: State, seed: int) -> tuple[Facts, State]:
-        margin_N, now = seen[:, 0], usual.after(seen[:, 0], state, self.momentum)
-        kept_N = self._kept(usual.standardised(margin_N, now), seed)
+        margin_N, now = seen[:, 0], running.updated(seen[:, 0], state, self.momentum)
+        kept_N = self._kept(running.standardised(margin_N, now), seed)
         factor_N = kept_N / kept_N.mean()  # the mean is over the kept pairs, the objective divides by all
         lead = (factor_N * margin_N).mean() - now["mean"]
         beta = (self.beta * (1 + self.adapt * lead)).clamp_min(LEAST)
@@ -82,10 +72,6 @@ class BetaDPO(PairLoss, WholeStep):
         facts = scores.decided(self)
         margin_B = scores.chosen.logratio_B - scores.rejected.logratio_B
         return -torch.nn.functional.logsigmoid(facts["beta"] * margin_B) * facts["factor"]
-
-    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        chosen_B, rejected_B = (s.plain.logratio_B.detach() for s in (scores.chosen, scores.rejected))
-        return self.beta * chosen_B, self.beta * rejected_B
 
     def metrics(self, scores: PairScores) -> Metrics:
         return {f"{self.name}/beta": (scores.decided(self)["beta"], 1.0)}

@@ -1,4 +1,4 @@
-"""epsilon-DPO (Lee et al. 2025, arXiv:2502.12913): each pair's beta, and slowly that of all, by how margins would move.
+"""epsilon-DPO (Lee et al. 2025, arXiv:2502.13177): each pair's beta, and slowly that of all, by how margins would move.
 
 Where a slightly smaller beta would give the pair a larger margin and a slightly larger one a smaller, the pull to the
 reference is loosened for it; where it is the other way round it is tightened. How the policy would look under another
@@ -15,7 +15,7 @@ from alignkit.asks.needs import Needs
 from alignkit.asks.whole_step import Facts, State, WholeStep
 from alignkit.lazy import torch
 from alignkit.loop.step import Metrics
-from alignkit.losses.base import PairLoss
+from alignkit.losses.base import LogRatioLoss
 from alignkit.models.statistics import Statistic, Vocabulary
 from alignkit.scores import PairScores, TokenScores
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Extrapolated(Statistic):
-    """log-prob of the token, with the policy's logits moved away from the reference's, nats, without gradient.
+    """log-prob of the token under logits moved away from the reference's, nats, without gradient.
 
     Formula: log softmax((1 + by) * z - by * z_ref) of the token; z logits of the policy
     """
@@ -45,16 +45,17 @@ class Extrapolated(Statistic):
         return Vocabulary(logits_NV, None).of(vocabulary.ids_N)
 
 
-class EpsilonDPO(PairLoss, WholeStep):
+class EpsilonDPO(LogRatioLoss, WholeStep):
     """DPO with a beta for each pair, and one for all that moves after each step.
 
     The common beta is kept in checkpoints; the mean step is that of the whole optimizer step.
 
     Formula: -log sigmoid(beta_i * h), beta_i = beta / (1 + epsilon * step_i), h = sum_t w_t b_t - sum_t w_t c_t;
-        step_i = 1 where m+ > m > m-, -1 where m+ < m < m-, else 0; m the margin of the log-probs, m+ and m- with logits
-        (1 + epsilon) z - epsilon z_ref and (1 - epsilon) z + epsilon z_ref; then
-        beta <- beta / (1 + epsilon * mean step)
-    Paper: arXiv:2502.12913; the authors' code
+        step_i = 1 where m+ > m > m-, -1 where m+ < m < m-, else 0; m = sum_t w_t lp_t of chosen - of rejected,
+        lp log-probs of the policy, m+ and m- with those of logits (1 + epsilon) z - epsilon z_ref and
+        (1 - epsilon) z + epsilon z_ref; then beta <- beta / (1 + epsilon * mean step); b, c log-ratios to the
+        reference, w token weights
+    Paper: arXiv:2502.13177; the authors' code
     """
 
     beta: float = Field(0.01, gt=0)
@@ -64,7 +65,7 @@ class EpsilonDPO(PairLoss, WholeStep):
     """How much one step moves beta, and how far is looked; dimensionless; usual 0.005 to 0.02."""
 
     def needs(self) -> Needs:
-        return Needs(reference=True, statistics=frozenset(self._looks), whole_step=frozenset({self}))
+        return super().needs() | Needs(statistics=frozenset(self._looks), whole_step=frozenset({self}))
 
     @property
     def _looks(self) -> tuple[Extrapolated, Extrapolated]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from alignkit.asks.ches import Ches
 from alignkit.asks.needs import Needs
@@ -43,8 +42,8 @@ class CHES(PairWeighting):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if self.tau is not None and "keep" in self.model_fields_set:
-            raise PydanticCustomError("conflict", "'keep' has no use beside 'tau'; leave one of them out")
+        if self.tau is not None:
+            self.refuse_unused(["keep"], "'tau'")
         return self
 
     @property

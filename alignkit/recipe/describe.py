@@ -82,7 +82,7 @@ def _attributions(wanted: Iterable[Attribution]) -> Iterator[str]:
 
 _NEEDED: Mapping[str, Callable[[Any], Iterable[str]]] = {
     "reference": partial(_always, "log-probs of the reference"),
-    "statistics": lambda wanted: sorted(one.words for one in wanted),
+    "statistics": lambda wanted: sorted({one.words for one in wanted}),
     "readings": lambda wanted: sorted(one.words for one in wanted),
     "prompt": partial(_always, "log-probs of the prompt"),
     "gold": partial(_always, "data with gold"),

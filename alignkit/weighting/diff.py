@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from alignkit.asks.needs import Needs
 from alignkit.asks.pairs import Changed
@@ -50,8 +49,8 @@ class Diff(TokenWeighting):
 
     @model_validator(mode="after")
     def _blocks_are_compared(self) -> Self:
-        if self.mode == "prefix" and self.min_block != type(self).model_fields["min_block"].default:
-            raise PydanticCustomError("conflict", "'min_block' has no use with mode 'prefix'; leave it out")
+        if self.mode == "prefix":
+            self.refuse_unused(["min_block"], "mode 'prefix'")
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from alignkit.asks.needs import Needs
 from alignkit.contrasts import ContrastSlot, contrasts
@@ -53,9 +52,8 @@ class Guide(TokenWeighting):
 
     @model_validator(mode="after")
     def _each_option_has_a_use(self) -> Self:
-        for key in ("alpha", "beta"):
-            if self.form == "size" and getattr(self, key) != type(self).model_fields[key].default:
-                raise PydanticCustomError("conflict", f"'{key}' has no use with form 'size'; leave it out")
+        if self.form == "size":
+            self.refuse_unused(["alpha", "beta"], "form 'size'")
         return self
 
     @property

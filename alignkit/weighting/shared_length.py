@@ -5,26 +5,21 @@ Of the longer response of a pair only as many tokens should matter as the shorte
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from alignkit.asks.needs import Needs
 from alignkit.asks.pairs import WithinShorter
 from alignkit.lazy import torch
 from alignkit.scores import Span
-from alignkit.seeds import derive
 from alignkit.weighting.base import TokenWeighting
-from alignkit.weighting.random import Random
+from alignkit.weighting.random import fixed_draws
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 WITHIN = WithinShorter()
-DRAWS = Random(name="random")
-"""One number in 0 to 1 per token, that of its response and place."""
 
 
 class SharedLength(TokenWeighting):
@@ -49,8 +44,8 @@ class SharedLength(TokenWeighting):
 
     @model_validator(mode="after")
     def _alpha_is_used(self) -> Self:
-        if self.mode != "alpha" and self.alpha != type(self).model_fields["alpha"].default:
-            raise PydanticCustomError("conflict", f"'alpha' has no use with mode '{self.mode}'; leave it out")
+        if self.mode != "alpha":
+            self.refuse_unused(["alpha"], f"mode '{self.mode}'")
         return self
 
     def needs(self) -> Needs:
@@ -63,6 +58,5 @@ class SharedLength(TokenWeighting):
         count_B1 = within_BS.sum(-1, keepdim=True)
         if self.mode == "average":
             return (count_B1 / span.length_B[:, None].clamp_min(1)).expand_as(within_BS)
-        own = replace(span, seeds_B=tuple(derive(seed, "shared_length") for seed in span.seeds_B))
-        order_BS = DRAWS.raw(own).masked_fill(~span.mask_BS, torch.inf).argsort(dim=-1, stable=True)
+        order_BS = fixed_draws(span, "shared_length").masked_fill(~span.mask_BS, torch.inf).argsort(dim=-1, stable=True)
         return (order_BS.argsort(dim=-1) < count_B1).to(within_BS.dtype)

@@ -1,4 +1,4 @@
-"""OTPO's token weights (ACL 2025): what the two responses of a pair have in common, by optimal transport.
+"""OTPO's token weights (Li et al. 2025, arXiv:2505.18720): what a pair's responses share, by optimal transport.
 
 Hidden states of the chosen response are moved to those of the rejected one at the least cost; a token weighs as much as
 is moved from or to it. The weights of a response sum to the length of the shorter one, so that they also normalise for
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from alignkit.asks.pairs import refused_without_pairs
 from alignkit.lazy import torch
 from alignkit.models.readings import Reading, States
 from alignkit.scores import Span
@@ -34,12 +35,7 @@ class _OfPairs(Reading):
     """Base of the readings that lay the two responses of a pair on each other."""
 
     def refusal(self, trainer: str, gives: str) -> str | None:
-        if gives == "pairs":
-            return None
-        return (
-            f"'transport' compares the two responses of a pair, but trainer '{trainer}' gives {gives}; use a trainer "
-            "that gives pairs, or another weighting"
-        )
+        return refused_without_pairs(self.words, trainer, gives)
 
 
 class Transported(_OfPairs):
@@ -126,7 +122,7 @@ class Transport(ByReading):
         K = exp(-C / reg), u = (1 / K v)^f, v = (1 / K' u)^f, f = mass / (mass + reg); distance: min_j C_ij, in units
         of its mean over the response; C_ij = |h_i - h'_j| + 1e-6, divided by its largest if that is above 1, h last
         hidden states that predict
-    Paper: OTPO, ACL 2025; from the authors' code
+    Paper: arXiv:2505.18720 (ACL 2025); the authors' code
     """
 
     rescale: Literal["mean1", "sum1", "raw", "max1"] = "raw"
@@ -155,9 +151,8 @@ class Transport(ByReading):
 
     @model_validator(mode="after")
     def _each_option_has_a_use(self) -> Self:
-        for key in ("reg", "mass") if self.by == "distance" else ():
-            if key in self.model_fields_set:
-                raise PydanticCustomError("by", f"'{key}' has no use with by 'distance'; leave it out")
+        if self.by == "distance":
+            self.refuse_unused(["reg", "mass"], "by 'distance'")
         return self
 
     @property

@@ -161,9 +161,9 @@ def test_a_resumed_run_goes_on_bit_for_bit(tmp_path) -> None:
     whole = trained(tmp_path / "whole", 4)
     trained(tmp_path / "parts", 2)
     again = trained(tmp_path / "parts", 4, resume=True)
-    state = whole.state()
-    assert state["whole_step.0.mean"] != 0 and state.keys() == again.state().keys()
-    assert all(torch.equal(again.state()[name], value) for name, value in state.items())
+    state = whole.shared_state()
+    assert state["whole_step.0.mean"] != 0 and state.keys() == again.shared_state().keys()
+    assert all(torch.equal(again.shared_state()[name], value) for name, value in state.items())
     for ours, theirs in zip(whole.module.parameters(), again.module.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
@@ -174,7 +174,7 @@ def test_a_checkpoint_without_its_state_is_refused() -> None:
         r"^the checkpoint has no 'deviation' of BetaDPO\(.*\), which it carries from step to step; start a new run$"
     )
     with pytest.raises(CheckpointError, match=message):
-        step.load_state({})
+        step.load_shared_state({})
 
 
 class TestSampled:

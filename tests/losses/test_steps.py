@@ -12,7 +12,7 @@ from alignkit.engine.whole_step import decide_step
 from alignkit.losses import losses
 from alignkit.losses.base import PairLoss
 from alignkit.losses.gamma_po import margins
-from alignkit.losses.usual import after, at_first
+from alignkit.losses.running import start, updated
 from alignkit.models.head import Predictions, token_logps
 from alignkit.models.statistics import ForwardKL
 from alignkit.scores import PairScores
@@ -63,8 +63,8 @@ def test_without_alpha_it_is_simpo() -> None:
 def test_what_is_usual_takes_in_the_step_first() -> None:
     """Values 1 and 3 have mean 2 and deviation sqrt 2; a tenth of each after the first step, 0.19 after another."""
     values_N = torch.tensor([1.0, 3.0]).double()
-    once = after(values_N, at_first(), 0.9)
-    twice = after(values_N, once, 0.9)
+    once = updated(values_N, start(), 0.9)
+    twice = updated(values_N, once, 0.9)
     assert [once["mean"].item(), twice["mean"].item()] == pytest.approx([0.2, 0.38])
     assert [once["deviation"].item(), twice["deviation"].item()] == pytest.approx([0.1 * 2**0.5, 0.19 * 2**0.5])
 

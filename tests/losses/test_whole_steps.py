@@ -171,7 +171,7 @@ def test_micro_batches_change_nothing(loss) -> None:
             part, _ = one.loss(order[start : start + size], 0, totals)
             part.backward()
             value += part.item()
-        found.append((torch.tensor(value), gradients(one.scoring.policy.model), one.state()))
+        found.append((torch.tensor(value), gradients(one.scoring.policy.model), one.shared_state()))
     for value, of_parameters, state in found[1:]:
         torch.testing.assert_close(value, found[0][0], **CLOSE)
         for name, gradient in of_parameters.items():

@@ -87,7 +87,9 @@ def test_mistakes() -> None:
     with pytest.raises(ValidationError) as caught:
         CHES(keep=0.5, tau=0.1)
     (error,) = caught.value.errors()
-    assert error["msg"] == "'keep' has no use beside 'tau'; leave one of them out"
+    assert error["msg"] == "'keep' has no use with 'tau'; leave it out"
+    falling = CHES(tau=0.1)
+    assert CHES.model_validate(falling.model_dump()) == falling  # a recorded recipe has all defaults
     for settings in ({"keep": 0.0}, {"keep": 1.5}, {"tau": 0.0}):
         with pytest.raises(ValidationError):
             CHES(**settings)

@@ -75,12 +75,12 @@ MISFITS = {
         "that fit: prompts"
     ),
     "weighting=transport\nlosses=[sft]\ntrainer=sft": (
-        "weighting: 'transport' compares the two responses of a pair, but trainer 'sft' gives responses; use a trainer "
-        "that gives pairs, or another weighting"
+        "weighting: mass that optimal transport between the two responses' hidden states moves can be had of pairs "
+        "only, but trainer 'sft' gives responses; use another weighting, or a trainer that gives pairs"
     ),
     "weighting={name: hybrid, prior: {name: transport, model: reference}}\nlosses=[kto]\ntrainer=unpaired": (
-        "weighting: 'transport' compares the two responses of a pair, but trainer 'unpaired' gives labelled responses; "
-        "use a trainer that gives pairs, or another weighting"
+        "weighting: mass that optimal transport between the two responses' hidden states moves can be had of pairs "
+        "only, but trainer 'unpaired' gives labelled responses; use another weighting, or a trainer that gives pairs"
     ),
     "data.train=pairs.jsonl\nweighting=oracle": (
         "weighting: 'oracle' knows the planted tokens of builtin:world only, but data.train is pairs.jsonl; use "

@@ -150,6 +150,11 @@ def test_mistakes(mistake: str) -> None:
     assert error["msg"] == message
 
 
+def test_a_recorded_recipe_has_the_defaults_that_have_no_use() -> None:
+    nearest = weightings.build("transport", {"by": "distance"})
+    assert type(nearest).model_validate(nearest.model_dump()) == nearest
+
+
 def test_the_reference_is_asked_once() -> None:
     for name in ("transport", "attention"):
         live, static = (weightings.build(name, {"model": model}).needs() for model in ("policy", "reference"))
