@@ -43,7 +43,7 @@ class CHES(PairWeighting):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if self.tau is not None and "keep" in self.model_fields_set:
+        if self.tau is not None and self.keep != type(self).model_fields["keep"].default:
             raise PydanticCustomError("conflict", "'keep' has no use beside 'tau'; leave one of them out")
         return self
 

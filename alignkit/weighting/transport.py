@@ -156,7 +156,7 @@ class Transport(ByReading):
     @model_validator(mode="after")
     def _each_option_has_a_use(self) -> Self:
         for key in ("reg", "mass") if self.by == "distance" else ():
-            if key in self.model_fields_set:
+            if getattr(self, key) != type(self).model_fields[key].default:
                 raise PydanticCustomError("by", f"'{key}' has no use with by 'distance'; leave it out")
         return self
 
