@@ -168,7 +168,9 @@ class Registry(Generic[ComponentT]):
             return self._own(name)
         plugin = next((point for point in self._entry_points() if point.name == name), None)
         if plugin is None:
-            raise RegistryError(f"unknown {self.kind} {shown(name)}; {suggestion(name, self.names())}{_not_read()}")
+            raise RegistryError(
+                f"unknown {self.kind} {shown(name, LONGEST_NAME)}; {suggestion(name, self.names())}{_not_read()}"
+            )
         self._classes[name] = self._loaded(name, plugin)
         return self._classes[name]
 

@@ -59,5 +59,5 @@ def refuse_odd(key: str, numbers: tuple[float, ...] | None, of: tuple[TokenWeigh
     """
     if numbers is not None and len(numbers) != len(of):
         raise PydanticCustomError(
-            "length", f"{key}: expected one number for each of {len(of)} weightings, got {len(numbers)}"
+            "length", f"expected one number in '{key}' for each of {len(of)} weightings, got {len(numbers)}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_list_names_all_kinds(alignkit):
 def test_list_of_one_kind_in_the_singular_or_the_plural(alignkit, kind):
     code, out, _ = alignkit("list", kind)
     assert (code, len(out.splitlines())) == (0, len(KINDS["weighting"].names()))
-    assert "hybrid       Mixture of gradient importance and a prior.\n" in out
+    assert re.search(r"^hybrid +Mixture of gradient importance and a prior\.$", out, re.MULTILINE)
 
 
 def test_describe_gives_formula_paper_parameters_and_source(alignkit):

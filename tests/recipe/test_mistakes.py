@@ -14,6 +14,7 @@ from alignkit.recipe.load import load_recipe
 from alignkit.recipe.messages import problems_of
 from alignkit.recipe.yaml import read_yaml
 from alignkit.registry import Component, Registry, Section
+from alignkit.weighting import weightings
 
 RECIPE = """\
 model: world
@@ -22,10 +23,7 @@ losses: [dpo]
 trainer: preference
 """
 
-WEIGHTINGS = (
-    "column, contrastive, entropy, gradient, hybrid, oracle, prior, random, self, softmax, statistic, surprisal, tis, "
-    "top_entropy, uniform"
-)
+WEIGHTINGS = ", ".join(weightings.names())
 
 # What is put on line 5 of the recipe above -> the line it gives.
 ADDED = {

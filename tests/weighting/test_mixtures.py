@@ -137,14 +137,14 @@ weighting: %s
 LINES = {
     "{name: product, of: [self]}": "weighting.of: too few items: needs at least 2, got 1",
     "{name: product, of: [self, uniform], powers: [1.0]}": (
-        "weighting: powers: expected one number for each of 2 weightings, got 1"
+        "weighting: expected one number in 'powers' for each of 2 weightings, got 1"
     ),
     "{name: product, of: [self, uniform], powers: [1.0, -1.0]}": ("weighting.powers.1: must be at least 0, got -1.0"),
     "{name: mix, of: [self, uniform], shares: [0.5, 0.4]}": (
         "weighting: shares: expected numbers that sum to 1, got 0.9"
     ),
     "{name: mix, of: [self, uniform], shares: [0.5, 0.3, 0.2]}": (
-        "weighting: shares: expected one number for each of 2 weightings, got 3"
+        "weighting: expected one number in 'shares' for each of 2 weightings, got 3"
     ),
     "{name: mix, of: [self, {name: uniform, rescale: raw}]}": (
         "weighting.of.1: 'rescale' belongs to the outer weighting; set it there and take it from 'uniform'"
