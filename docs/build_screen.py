@@ -1,7 +1,7 @@
 """Writes the screen into docs/studies.md, between two marks: python docs/build_screen.py [FOLDER]
 
-FOLDER holds the sweep folders screen_default and screen_spurious, with what `alignkit frontier` wrote there; first their
-numbers are taken over to benchmarks/results, rounded. Without it what lies there is written.
+FOLDER holds the sweep folders screen_default and screen_spurious, with what `alignkit frontier` wrote there; first
+their numbers are taken over to benchmarks/results, rounded. Without it what lies there is written.
 """
 
 from __future__ import annotations
