@@ -16,9 +16,10 @@ export OMP_WAIT_POLICY := passive
 demo: .venv/installed
 	$(BIN)/alignkit run recipes/tidpo.yaml
 
-# Two processes of one thread each: threads of several processes on the same cores would wait for each other.
+# Two processes of one thread each: threads of several processes on the same cores would wait for each other. A file stays
+# in one of them, so that the runs that its tests look at are made once.
 test: check
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The marker given last wins over the one in pyproject.toml.
 test-slow: .venv/installed-dev

@@ -153,14 +153,17 @@ def _prepared(loaded: LoadedRecipe, wish: Wish) -> Iterator[Prepared]:
 
 
 def _with_rows(parts: Parts, wish: Wish) -> Parts:
-    """The parts with the rows that are wished for as held-out ones, and no more training rows than are needed."""
-    tables, method = parts.tables, parts.job.method
+    """The parts with the rows that are wished for as held-out ones, and one short step to compute training rows for.
+
+    All training rows stay: prompts are drawn from them, and contrasts trained on them, as in the run.
+    """
+    tables, training = parts.tables, parts.job.training
     if wish.data is not None:
         tables = replace(tables, eval=_rows_of(parts, wish.data))
-    if not any(values.trains for values in tabulated(method.needs)):
-        tables = replace(tables, train=tables.train[: parts.job.sizes.micro_batch])
+    if not any(values.trains for values in tabulated(parts.job.method.needs)):
+        training = training.model_copy(update={"steps": 1, "batch_size": parts.job.sizes.micro_batch})
     sizes = replace(parts.job.sizes, held_out=max(parts.job.sizes.held_out, wish.rows or MOST_ROWS))
-    return replace(parts, tables=tables, job=replace(parts.job, sizes=sizes))
+    return replace(parts, tables=tables, job=replace(parts.job, sizes=sizes, training=training))
 
 
 def _rows_of(parts: Parts, file: Path) -> tuple[TokenRow, ...]:

@@ -71,6 +71,20 @@ class Section(BaseModel):
                 _refuse_extremes(item)
         return value
 
+    def refuse_unused(self, keys: Iterable[str], beside: str) -> None:
+        """Stops where one of these options is not its default: a recorded recipe gives those too.
+
+        Args:
+            keys: the options.
+            beside: what makes them useless.
+
+        Raises:
+            PydanticCustomError: names the first of them.
+        """
+        for key in keys:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise PydanticCustomError("conflict", f"'{key}' has no use with {beside}; leave it out")
+
 
 def _refuse_extremes(number: float) -> None:
     largest = LARGEST_INTEGER if isinstance(number, int) else LARGEST
@@ -154,7 +168,9 @@ class Registry(Generic[ComponentT]):
             return self._own(name)
         plugin = next((point for point in self._entry_points() if point.name == name), None)
         if plugin is None:
-            raise RegistryError(f"unknown {self.kind} {shown(name)}; {suggestion(name, self.names())}{_not_read()}")
+            raise RegistryError(
+                f"unknown {self.kind} {shown(name, LONGEST_NAME)}; {suggestion(name, self.names())}{_not_read()}"
+            )
         self._classes[name] = self._loaded(name, plugin)
         return self._classes[name]
 

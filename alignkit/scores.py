@@ -20,8 +20,11 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from alignkit.asks.row_values import RowValues
     from alignkit.asks.values import TokenValues
+    from alignkit.asks.whole_step import Facts, WholeStep
     from alignkit.models.attribution import Attribution
+    from alignkit.models.readings import Reading
     from alignkit.models.statistics import Statistic
 
 
@@ -31,6 +34,10 @@ Sees = str
 Unit = Literal["examples", "tokens", "sequence_tokens", "gold_tokens"]
 """What a sum over the step's examples is divided by: their number; the tokens of their first response (the chosen one);
 those and the prompt's but its first; or the tokens of their gold responses."""
+
+
+Columns = Mapping["str | RowValues", "Tensor"]
+"""Numbers of each example, [B] float: a data column by its name, and by itself what is known before training."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class Span:
         desirable_B: [B] bool; True for responses to be made likelier (chosen ones), False for the others.
         values: what is known before training -> [B, S] float, any sign, 0 off the mask.
         statistics: what the vocabulary was reduced to -> [B, S] float, 0 off the mask and on the prompt.
+        decided: what looks at the whole optimizer step -> name -> a scalar, or [B, S], 0 off the mask.
+        readings: what hidden states or attention were asked -> [B, S] float, 0 off the mask and on the prompt.
     """
 
     mask_BS: Tensor
@@ -58,6 +67,8 @@ class Span:
     desirable_B: Tensor | None = None
     values: Mapping[TokenValues, Tensor] = field(default_factory=dict)
     statistics: Mapping[Statistic, Tensor] = field(default_factory=dict)
+    decided: Mapping[WholeStep, Facts] = field(default_factory=dict)
+    readings: Mapping[Reading, Tensor] = field(default_factory=dict)
 
     @property
     def length_B(self) -> Tensor:
@@ -83,6 +94,7 @@ class TokenScores:
             gradient where they have one.
         prompt_BP: [B, P] log-probs of the prompt tokens, nats, with gradient, 0 off `prompt_mask_BP`; or None.
         prompt_mask_BP: [B, P] bool; True on prompt tokens but the first, which nothing predicts; or None.
+        decided: what looks at the whole optimizer step -> name -> a scalar, or [B]; read it through `View.decided`.
     """
 
     policy_BT: Tensor
@@ -92,6 +104,7 @@ class TokenScores:
     statistics: Mapping[Statistic, Tensor] = field(default_factory=dict)
     prompt_BP: Tensor | None = None
     prompt_mask_BP: Tensor | None = None
+    decided: Mapping[WholeStep, Facts] = field(default_factory=dict)
 
     @property
     def plain(self) -> TokenScores:
@@ -149,6 +162,10 @@ class View:
         """The response whose tokens are counted."""
         raise NotImplementedError
 
+    def decided(self, by: WholeStep) -> Facts:
+        """What a component decided of the whole optimizer step, of these examples."""
+        return self.first.decided[by]
+
     def count(self, unit: Unit) -> Tensor | float:
         """How many of `unit` there are; a tensor where the device knows it, which is not asked yet."""
         if unit == "examples":
@@ -166,11 +183,11 @@ class ResponseScores(View):
 
     Attributes:
         response: the response of each example.
-        columns: data columns that a component needs, name -> [B] float.
+        columns: data columns that a component needs, name -> [B] float; and row values.
     """
 
     response: TokenScores
-    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    columns: Columns = field(default_factory=dict)
 
     @property
     def first(self) -> TokenScores:
@@ -185,7 +202,7 @@ class PairScores(View):
         chosen: the preferred response of each pair.
         rejected: the other one.
         sampled: the anchor, when a loss needs one; read it through `anchor`.
-        columns: data columns that a component needs, name -> [B] float.
+        columns: data columns that a component needs, name -> [B] float; and row values.
         gold_response: the gold response of each pair, with weight 1 on every token, when a loss needs one; read it
             through `gold`.
     """
@@ -193,7 +210,7 @@ class PairScores(View):
     chosen: TokenScores
     rejected: TokenScores
     sampled: TokenScores | None = None
-    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    columns: Columns = field(default_factory=dict)
     gold_response: TokenScores | None = None
 
     @property
@@ -225,13 +242,13 @@ class UnpairedScores(View):
         desirable_B: [B] bool; True where it is labelled desirable.
         mismatch: scalar, no gradient; mean over the optimizer step's examples of the log-ratio, nats, of another
             example's response under this one's prompt, when a loss needs it; read it through `mismatched`.
-        columns: data columns that a component needs, name -> [B] float.
+        columns: data columns that a component needs, name -> [B] float; and row values.
     """
 
     response: TokenScores
     desirable_B: Tensor
     mismatch: Tensor | None = None
-    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    columns: Columns = field(default_factory=dict)
 
     @property
     def first(self) -> TokenScores:
@@ -260,7 +277,7 @@ class RolloutScores(View):
     advantage_BT: Tensor
     old_BT: Tensor
     max_new_tokens: int
-    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    columns: Columns = field(default_factory=dict)
 
     @property
     def first(self) -> TokenScores:
@@ -277,7 +294,7 @@ class RowScores:
         desirable_B: [B] bool; whether each row's first response is one to be made likelier.
         sampled: the anchor, or None.
         gold: the gold response, or None.
-        columns: data columns that a component needs, name -> [B] float.
+        columns: data columns that a component needs, name -> [B] float; and row values.
         mismatch: see `UnpairedScores`.
         per_token: what rows bring along, name -> [B, T] of the first response, 0 off the mask.
         max_new_tokens: longest response that may be sampled to train on, tokens; 0 where none is.
@@ -288,7 +305,7 @@ class RowScores:
     desirable_B: Tensor
     sampled: TokenScores | None = None
     gold: TokenScores | None = None
-    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    columns: Columns = field(default_factory=dict)
     mismatch: Tensor | None = None
     per_token: Mapping[str, Tensor] = field(default_factory=dict)
     max_new_tokens: int = 0

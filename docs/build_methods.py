@@ -45,8 +45,19 @@ that it is right. `alignkit describe loss dpo` says the same of one component, w
   `triplet`) and for the weight of TDPO2's KL term (Tables B12 and B13; here `alpha` of `tdpo`), never as the same
   number; CPO and TPO use it for the factor of a likelihood. The paper's lambda is `mix` of `hybrid`, its gamma
   `coefficient` of `triplet`.
-- **TPO** is Triple Preference Optimization (arXiv:2405.16681), not tree or thought preference optimisation. What it
-  calls reference is a gold response, a column `gold` of the data, and not a model.
+- **TPO** is Triple Preference Optimization (arXiv:2405.16681), not tree or thought preference optimisation, and not the
+  token preference optimisation of arXiv:2412.14487, which adds to log-probs how much an image moves them; `influence`
+  asks that of the prompt, as a weight. What TPO calls reference is a gold response, a column `gold` of the data, and
+  not a model.
+- **alpha-DPO, AlphaPO, APO, AOT** are four. `alpha_dpo` (arXiv:2410.10148) moves SimPO's margin by the gap to the
+  reference, `alphapo` (arXiv:2501.03884) bends SimPO's reward, `apo` is Anchored Preference Optimization, `aot`
+  Alignment via Optimal Transport of margins, which has nothing to do with OTPO, weighting `transport`.
+- **beta-DPO** (`beta_dpo`) changes beta from step to step and leaves pairs out, **epsilon-DPO** (`epsilon_dpo`) changes
+  it from pair to pair; `beta` of any other loss is a constant. Both keep state in checkpoints.
+- **R-DPO** (`r_dpo`) takes off the length; `robust` is robust DPO, for noisy labels; **RPO** is DPO with a likelihood,
+  a recipe; **RePO** (`repo`) is SimPO with a hinge.
+- **D2PO, DDPO, DPOP, DiscoPOP**: weighting `decay`, weighting `diff`, and the losses `dpop` and `discopop`. **LD-DPO**
+  and **SamPO** are weighting `shared_length`.
 
 ## Numbers of the TI-DPO paper that are not comparable
 
@@ -72,6 +83,12 @@ inconsistencies; [departures](departures.md) has TI-DPO's departures, [metrics](
   its examples; likelihoods are means over its tokens.
 - On-policy, `A` is the advantage, `l` the log-ratio to the policy that sampled, `sg()` a constant for the gradient, and
   a step's loss is averaged as `average` says.
+- Of the losses `phi`, `g` and the like are functions that the same formula gives; `h` is the margin
+  `sum_t w_t b_t - sum_t w_t c_t`, `S_w` and `S_l` its two sums, `m` what the formula says. `z` are logits, `k` a KL
+  at a token, `H` an entropy.
+- *The whole step's batch*: what such a component decides of it (a running mean, a quantile, who is left out) hangs on
+  the optimizer step and not on micro-batches or processes, is kept in checkpoints, and costs a forward pass more. `M`
+  and `s` are a running mean and deviation.
 - Defaults: not shown are a loss's `coefficient` 1.0 and `pair_weighted` true where a pair weighting can act, and a
   weighting's `rescale` mean1, `scope` response and `clip` null, and what samplers share.
 - Verified: *worked* are numbers computed outside alignkit, by key, which tests assert to 6 decimals. *gradcheck* is a
@@ -238,7 +255,9 @@ def value_of(value: object) -> str:
         return value.name
     if isinstance(value, Section):
         return scalar(value.model_dump(exclude_unset=True) or value.model_dump())
-    return scalar(list(value) if isinstance(value, tuple) else value)
+    if isinstance(value, tuple):
+        return scalar([item.name if isinstance(item, Component) else item for item in value])
+    return scalar(value)
 
 
 # --- Markdown ---

@@ -163,7 +163,7 @@ def scoring(
 ) -> Scoring:
     """Scores with `model` against a reference model, if one is given."""
     live = None if reference is None else Reference(Scorer(reference, 4096).eval().requires_grad_(False))
-    return Scoring(of.method(), policy(model, layout), live, tables or {}, autocast)
+    return Scoring(of.method(), policy(model, layout), live, tables or {}, autocast, of.model.reference_update)
 
 
 def objective(found: Scoring, of: Recipe | None = None) -> ObjectiveStep:

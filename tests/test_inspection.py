@@ -107,6 +107,18 @@ def test_a_recipe_shows_its_start_model(trained, said, tmp_path):
     assert "before any training" in (tmp_path / "inspect.html").read_text()
 
 
+def test_weights_that_look_at_the_training_rows_are_those_of_the_run(trained, said, tmp_path):
+    """Other prompts are drawn from all training rows, however few are scored at once."""
+    found = []
+    for size in (1, 4):
+        small = f"training.micro_batch_size={size}"
+        code, out = said(trained / "recipe.yaml", "--rows", 1, "--set", small, "--set", "weighting=influence")
+        assert code == 0, out
+        (card,) = data_of(tmp_path / "inspect.html")["cards"]
+        found.append(card["ess"])
+    assert found[0] == pytest.approx(found[1], rel=1e-3) and found[0] < 0.9
+
+
 def test_the_report_can_be_switched_off(tmp_path, monkeypatch):
     monkeypatch.setenv("ALIGNKIT_CACHE", str(tmp_path / "cache"))
     off = RECIPE | {

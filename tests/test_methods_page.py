@@ -72,6 +72,44 @@ def test_every_row_has_proof_of_known_kinds(kind: str, name: str, fact: dict[str
     assert fact["proof"] and all(fact["proof"].values()) and fact["departures"]
 
 
+RUNS = ("test_matrix.py", "test_matrix_on_policy.py", "test_recipes.py")
+"""Tests that something runs; they say nothing of its numbers."""
+
+
+@pytest.mark.parametrize(("kind", "name", "fact"), ROWS, ids=lambda value: value if isinstance(value, str) else "")
+def test_every_row_has_proof_of_its_numbers(kind: str, name: str, fact: dict[str, Any]) -> None:
+    """A method of several parts may leave the numbers to its parts, whose derivatives hold; a part may not."""
+    proof = fact["proof"]
+    of_values = [test for test in proof.get("tests", ()) if not test.startswith(RUNS)]
+    derived = proof.get("gradcheck", ()) if kind == "method" else ()
+    assert proof.keys() & {"worked", "trl", "trl_steps"} or of_values or derived
+
+
+def test_a_test_that_is_named_asserts_something() -> None:
+    silent = []
+    for row, test in named("tests"):
+        file, *path = test.split("::")
+        defined = {
+            node.name: node
+            for node in ast.walk(ast.parse((TESTS / file).read_text()))
+            if isinstance(node, ast.FunctionDef)
+        }
+        if not asserts(path[-1], defined):
+            silent.append((row, test))
+    assert silent == []
+
+
+def asserts(name: str, defined: dict[str, ast.FunctionDef], asked: frozenset[str] = frozenset()) -> bool:
+    """Whether a function has an assertion, or calls one that has: of its own file, or by the name of `assert_close`."""
+    if name not in defined or name in asked:
+        return name.startswith("assert") or name in ("raises", "check_component", "fail")
+    nodes = list(ast.walk(defined[name]))
+    called = {ast.unparse(node.func).rpartition(".")[2] for node in nodes if isinstance(node, ast.Call)}
+    return any(isinstance(node, ast.Assert) for node in nodes) or any(
+        asserts(other, defined, asked | {name}) for other in called
+    )
+
+
 def test_worked_numbers_exist_and_are_asserted(worked, examples, newer) -> None:
     """A key counts when a worked test computes it, or the test of the attribution's toy reads it."""
     first, *others = (module(file) for file in sorted(TESTS.glob("test_worked_*.py")))  # test_worked_examples.py first

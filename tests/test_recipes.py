@@ -39,6 +39,13 @@ SMALL = (
     "evaluation.max_new_tokens=4",
 )
 WORLD = ("data.world.pairs=16", "data.world.eval_pairs=8")
+LEAN = ("evaluation.pairs=1", "evaluation.samples=0", "evaluation.report=false")
+WHOLE = (
+    *("tidpo.yaml", "dpo.yaml", "world/sft.yaml", "hh/tidpo.yaml", "gsm8k/dpo.yaml", "smollm2/ti_grpo.yaml"),
+    *("llama-3.2-3b/tidpo_lora.yaml", "methods/kto.yaml", "methods/tis_dpo.yaml", "methods/online_dpo.yaml"),
+)
+"""Recipes whose whole run is in the default run: each trainer, kind of data and adapter, and models on the side."""
+
 NOT_HUB = ("data.train=builtin:world", "data.split=null", "data.eval=null", "data.eval_split=null")
 QUESTIONS = (f"data.train={DATA / 'questions.jsonl'}", "data.subset=null", "data.holdout=4")
 SCRATCH = "model={name: scratch, layers: 1, width: 32, heads: 2, vocab_size: 512}"
@@ -117,6 +124,13 @@ DIFFERENCES = {
     ("methods/surprisal.yaml", "methods/self.yaml"): {"weighting"},
     ("methods/surprisal.yaml", "methods/oracle.yaml"): {"weighting"},
     ("methods/surprisal.yaml", "methods/log_ratio_gradient.yaml"): {"weighting"},
+    **{
+        ("methods/surprisal.yaml", f"methods/{name}.yaml"): {"weighting"}
+        for name in ("ddpo", "tgdpo", "d2po", "ld_dpo", "dpo_shift", "forks")
+    },
+    ("methods/simpo.yaml", "methods/confpo.yaml"): {"weighting"},
+    ("methods/ld_dpo.yaml", "methods/sampo.yaml"): {"weighting.mode"},
+    ("methods/grpo.yaml", "methods/ar.yaml"): {"weighting"},
     ("ablations/no_triplet.yaml", "methods/cached_gradient.yaml"): {"weighting.gradient.model"},
     ("ablations/no_triplet.yaml", "methods/smoothed_gradient.yaml"): {
         "weighting.gradient.refresh_every",
@@ -174,7 +188,7 @@ def swaps(name: str) -> list[str]:
 
 
 def test_all_recipes_are_here():
-    assert (len(RECIPES), len(PIPELINES), len(FILES) - len(RECIPES)) == (106, 1, 8)
+    assert (len(RECIPES), len(PIPELINES), len(FILES) - len(RECIPES)) == (146, 1, 8)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -231,17 +245,30 @@ def test_the_shipped_schema_is_the_one_that_alignkit_schema_prints():
     assert json.loads((ROOT / "docs" / "sweep.schema.json").read_text()) == sweep_schema()
 
 
+def trained(name: str, folder: Path, *more: str) -> Path:
+    """The folder of a run of two steps, whose losses and gradients are finite, with an evaluation before and after."""
+    run.run(load_recipe(FOLDER / name, [*swaps(name), *more]), folder, resume=False, dry_run=False)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert all(math.isfinite(line["loss"]) and math.isfinite(line["grad_norm"]) for line in lines)
+    assert any(line["grad_norm"] > 0 for line in lines)  # not all of what it samples is dead
+    assert set(json.loads((folder / "eval.json").read_text())) >= {"before", "after"}
+    assert (folder / "DONE").is_file()
+    return folder
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in WHOLE and not name.startswith("paper/")])
+def test_a_recipe_trains_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With a small evaluation and no page; the whole run folder of each recipe is the slow test below."""
+    monkeypatch.setenv("ALIGNKIT_CACHE", str(tmp_path / "cache"))
+    trained(name, tmp_path / "run", *LEAN)
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("paper/")) for name in RECIPES]
+    "name", [pytest.param(name, marks=[] if name in WHOLE else [pytest.mark.slow]) for name in RECIPES]
 )
 def test_a_recipe_trains_two_steps_and_leaves_a_whole_run_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("ALIGNKIT_CACHE", str(tmp_path / "cache"))
-    run.run(load_recipe(FOLDER / name, swaps(name)), tmp_path / "run", resume=False, dry_run=False)
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2]
-    assert all(math.isfinite(line["loss"]) and math.isfinite(line["grad_norm"]) for line in lines)
-    assert any(line["grad_norm"] > 0 for line in lines)  # not all of what it samples is dead
-    assert set(json.loads((tmp_path / "run" / "eval.json").read_text())) >= {"before", "after"}
-    assert (tmp_path / "run" / "DONE").is_file()
+    trained(name, tmp_path / "run")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from alignkit.data.rows import TokenRow
 from alignkit.models.attribution import Attribution
+from alignkit.models.readings import Reading
 from alignkit.models.statistics import Statistic
 
 if TYPE_CHECKING:  # these modules load torch
@@ -78,9 +79,13 @@ class Bench(Protocol):
         ...
 
     def scored(
-        self, model: Reference, rows: Sequence[TokenRow], statistics: frozenset[Statistic] = frozenset()
+        self,
+        model: Reference,
+        rows: Sequence[TokenRow],
+        statistics: frozenset[Statistic] = frozenset(),
+        readings: frozenset[Reading] = frozenset(),
     ) -> Iterator[tuple[Batch, Scored]]:
-        """Batches of the rows with log-probs, predictions and `statistics` of `model`, without gradient."""
+        """Batches of the rows with log-probs, predictions, `statistics` and `readings` of `model`, without gradient."""
         ...
 
     def importances(

@@ -1,4 +1,4 @@
-"""Token weights that the data brings along."""
+"""Numbers that the data brings along, for each token or for the row."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ class TokenColumns(TokenValues):
     def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:
         for row in rows:
             yield torch.cat([torch.from_numpy(row.token_columns[self.suffix][name]) for name in row.weighted])
+
+
+class RowColumn(TokenValues):
+    """One number per row, from a data column, at each of its response tokens."""
+
+    column: str
+    """The column; what reads it needs it as a column too."""
+
+    @property
+    def words(self) -> str:
+        return f"data column '{self.column}'"
+
+    def compute(self, rows: Sequence[TokenRow], bench: Bench) -> Iterator[Tensor]:
+        for row in rows:
+            yield torch.full((sum(len(row.responses[name]) for name in row.weighted),), row.columns[self.column])

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from alignkit.asks.row_values import RowValues
 from alignkit.asks.values import TokenValues
+from alignkit.asks.whole_step import WholeStep
 from alignkit.errors import RecipeError
 from alignkit.models.attribution import Attribution
+from alignkit.models.readings import Reading
 from alignkit.models.statistics import Statistic
 from alignkit.rollouts.base import Anchor, ResponseAnchor
 
@@ -20,6 +23,8 @@ class Needs:
         reference: per-token log-probs of the reference.
         statistics: numbers that the vocabulary is reduced to at each response token (TDPO's KL, an entropy); read as
             `statistic` of the scores, or of the span.
+        readings: numbers that hidden states or attention of the policy give at each response token; read as `readings`
+            of the span.
         attributions: gradients of a target by the input embeddings.
         full_sequence: importances of the prompt tokens too.
         anchor: a third response per example; the component that makes it.
@@ -28,12 +33,16 @@ class Needs:
         prompt: log-probs of the prompt tokens but the first.
         gold: a gold response per example, from the data (TPO).
         values: numbers per response token that are known before training.
+        row_values: numbers per row that are known before training; read as columns, by themselves.
         sampled: responses that the policy is sampled for are trained on.
         mismatched: the mean log-ratio of responses under prompts of other examples (KTO); asks for the reference too.
+        whole_step: components that decide something of the whole optimizer step's batch before it is trained on; they
+            cost a forward pass more.
     """
 
     reference: bool = False
     statistics: frozenset[Statistic] = frozenset()
+    readings: frozenset[Reading] = frozenset()
     attributions: frozenset[Attribution] = frozenset()
     full_sequence: bool = False
     anchor: Anchor | None = None
@@ -42,8 +51,10 @@ class Needs:
     prompt: bool = False
     gold: bool = False
     values: frozenset[TokenValues] = frozenset()
+    row_values: frozenset[RowValues] = frozenset()
     mismatched: bool = False
     sampled: bool = False
+    whole_step: frozenset[WholeStep] = frozenset()
 
     @property
     def reference_logits(self) -> bool:

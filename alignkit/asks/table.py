@@ -50,13 +50,23 @@ class Table:
         packed_N = torch.cat([self._packed[row.key] for row in rows]).to(mask.device)
         return torch.zeros(mask.shape, device=mask.device).masked_scatter(mask, packed_N)
 
+    def numbers(self, rows: Sequence[TokenRow]) -> Tensor:
+        """[B] float32, on the CPU: of values of which a row has one."""
+        return torch.cat([self._packed[row.key] for row in rows])
+
 
 def cache_folder() -> Path:
     """`$ALIGNKIT_CACHE`, else `~/.cache/alignkit`; the folder `values` below it."""
     return Path(os.environ.get("ALIGNKIT_CACHE", "~/.cache/alignkit")).expanduser() / "values"
 
 
-def load_table(values: TokenValues, rows: Sequence[TokenRow], bench: Bench, needed: int | None = None) -> Table:
+def load_table(
+    values: TokenValues,
+    rows: Sequence[TokenRow],
+    bench: Bench,
+    needed: int | None = None,
+    seen: Sequence[TokenRow] | None = None,
+) -> Table:
     """The values of the first rows, on every process; rows are shared among the processes for the work.
 
     Args:
@@ -65,6 +75,7 @@ def load_table(values: TokenValues, rows: Sequence[TokenRow], bench: Bench, need
         rows: all rows that a longer run would look up, in the order in which it would come to need them.
         bench: what it is computed with.
         needed: how many of them, from the first, will be looked up; None for all.
+        seen: those of them that the run's steps see; None for all.
     """
     num_rows = _whole_batches(values, bench, len(rows) if needed is None else needed, len(rows))
     path = _file(values, rows, bench) if values.lasting and not bench.is_dry else None
@@ -79,7 +90,8 @@ def load_table(values: TokenValues, rows: Sequence[TokenRow], bench: Bench, need
             _write(path, flat_N, lengths, bench)
     pieces = torch.split(flat_N, lengths)
     # A row that comes several times has the values of its first time, however many follow.
-    return Table({row.key: piece for row, piece in reversed(list(zip(rows, pieces, strict=False)))})
+    packed = {row.key: piece for row, piece in reversed(list(zip(rows, pieces, strict=False)))}
+    return Table(values.looked_up(packed, rows if seen is None else seen))
 
 
 def _whole_batches(values: TokenValues, bench: Bench, needed: int, num_rows: int) -> int:

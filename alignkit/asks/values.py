@@ -7,7 +7,7 @@ least an `alignkit.asks.bench.Bench`, and whatever else a kind of values says th
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from alignkit.data.rows import TokenRow
@@ -65,6 +65,15 @@ class TokenValues(Section):
         Called on every process, with its share of the rows (perhaps none), so work of all processes together goes
         before the first value.
         """
+
+    def looked_up(self, packed: Mapping[bytes, Tensor], seen: Sequence[TokenRow]) -> Mapping[bytes, Tensor]:
+        """What a step looks up, by the keys of rows; the values as they are, unless they matter beside each other.
+
+        Args:
+            packed: the values of all rows that are known.
+            seen: the training rows that the run's steps see, each as often as it stands in the data.
+        """
+        return packed
 
     def depends_on(self, bench: Any) -> dict[str, Any]:  # noqa: ANN401
         """JSON values, beside own parameters, model, precision, batches and rows, that decide the values; none by

@@ -6,13 +6,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from alignkit.asks.needs import Needs
+from alignkit.asks.pairs import PairValues
+from alignkit.asks.readings import ReferenceReading
 from alignkit.asks.texts import TextValues
+from alignkit.conformance import readings
 from alignkit.data.characters import read_texts
 from alignkit.lazy import numpy as np
 from alignkit.registry import Component, dump_component
 
 if TYPE_CHECKING:
     from numpy import ndarray
+
+_PAIRS = (((1, 2, 3, 4, 0), (2, 3, 0)), ((0,), (1, 0)), ((1, 0), (1, 0)))
+"""Token ids of chosen and rejected responses; alike in part, one token alone, and the same."""
 
 _TEXTS = (" It is 42.", "\n\né🙂", "x")
 
@@ -77,4 +83,42 @@ def _numbers(values: TextValues, text: str) -> ndarray:
     return read_texts({values.key: values.of_text}, {"chosen": text}, {"chosen": offsets_N2})[values.key]["chosen"]
 
 
-CHECKS = (_is_closed, _is_explained, _is_built_again, _asks_always_the_same, _reads_texts)
+def _compares_pairs(component: Component) -> Iterator[str]:
+    """compares the two responses of a pair, where it asks for that, in one finite number per token, always the same"""
+    needs = component.needs() if hasattr(component, "needs") else Needs()
+    for values in needs.values:
+        if isinstance(values, PairValues):
+            for pair in _PAIRS:
+                yield from _compared(values, *map(np.array, pair))
+
+
+def _compared(values: PairValues, chosen: ndarray, rejected: ndarray) -> Iterator[str]:
+    name = type(values).__name__
+    first, again = (values.of_pair(chosen, rejected) for _ in range(2))
+    for found, ids, others in zip(first, (chosen, rejected), (rejected, chosen), strict=True):
+        if len(found) != len(ids):
+            beside = f"{len(ids)} tokens of one response beside {len(others)} of the other"
+            yield f"{name} gives {len(found)} numbers for {beside}"
+        elif not np.isfinite(found).all():
+            yield f"{name} gives a number that is not finite"
+    if not all(map(np.array_equal, first, again)):
+        yield f"{name} compares the same two responses in another way each time"
+
+
+def _reads_states(component: Component) -> Iterator[str]:
+    """reads from hidden states or attention, where it asks for that, of an example what is its own"""
+    needs = component.needs() if hasattr(component, "needs") else Needs()
+    of_reference = {values.reading for values in needs.values if isinstance(values, ReferenceReading)}
+    for reading in sorted(needs.readings | of_reference, key=repr):
+        yield from (f"{type(reading).__name__}: {problem}" for problem in readings.problems(reading))
+
+
+CHECKS = (
+    _is_closed,
+    _is_explained,
+    _is_built_again,
+    _asks_always_the_same,
+    _reads_texts,
+    _compares_pairs,
+    _reads_states,
+)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
+from alignkit.conformance import whole_step
 from alignkit.conformance.check import difference
 from alignkit.conformance.scored import (
     alone,
@@ -105,7 +106,7 @@ def _not_finite(what: str, loss: Loss, trainer: Trainer, scores: RowScores) -> I
         yield f"{what}: the loss is {value_B.tolist()}"
     for gradient in _gradients(value_B, policies):
         if not torch.isfinite(gradient).all():
-            yield f"{what}: the gradient by the policy's log-probs is not finite"
+            yield f"{what}: the gradient by what the policy says is not finite"
 
 
 def _gradients(value_B: Tensor, policies: list[Tensor]) -> list[Tensor]:
@@ -116,13 +117,13 @@ def _gradients(value_B: Tensor, policies: list[Tensor]) -> list[Tensor]:
 
 
 def _trains(loss: Loss) -> Iterator[str]:
-    """has a gradient by the policy's log-probs"""
+    """has a gradient by what the policy says: its log-probs, or statistics that are trained through"""
     trainer, scores = _stage(loss)
     for way in (scores, at_start(scores)):
         policies = leaves(way)
         if any((gradient != 0).any() for gradient in _gradients(_total_B(loss, trainer, way), policies)):
             return
-    yield "no log-prob of the policy has a gradient, on random scores and where the policy is the reference"
+    yield "nothing that the policy says has a gradient, on random scores and where the policy is the reference"
 
 
 def _reads_what_it_asks_for(loss: Loss) -> Iterator[str]:
@@ -179,7 +180,13 @@ def _has_no_memory(loss: Loss) -> Iterator[str]:
     yield from difference(what, _total_B(again, trainer, scores), first_B, 0.0)
 
 
+def _sights(loss: Loss) -> Iterator[whole_step.Sight]:
+    trainer, scores = _stage(loss)
+    yield whole_step.of_rows(loss.needs(), trainer, scores, lambda shown: _total_B(loss, trainer, shown))
+
+
 CHECKS = (
     *(_has_a_trainer, _one_value_each, _ignores_padding, _stands_alone, _one_token, _far_apart, _trains),
     *(_reads_what_it_asks_for, _keeps_the_reference, _uniform_is_plain, _logs_constants, _has_no_memory),
+    whole_step.check(_sights),
 )

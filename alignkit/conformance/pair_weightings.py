@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from alignkit.conformance import whole_step
 from alignkit.conformance.check import difference
 from alignkit.conformance.scored import alone, bare, leaves, padded, picked, scored, trainer_of
 from alignkit.lazy import torch
@@ -100,7 +101,16 @@ def _has_no_memory(weighting: PairWeighting) -> Iterator[str]:
         yield from difference(what, again.per_pair(view), first_B, 0.0)
 
 
+def _sights(weighting: PairWeighting) -> Iterator[whole_step.Sight]:
+    for trainer, scores in _stages(weighting):
+
+        def value(shown: RowScores, trainer: Trainer = trainer) -> Tensor:
+            return weighting.per_pair(trainer.view(shown))
+
+        yield whole_step.of_rows(weighting.needs(), trainer, scores, value)
+
+
 CHECKS = (
     *(_weighs_something, _one_factor_each, _ignores_padding, _stands_alone, _one_token, _reads_what_it_asks_for),
-    _has_no_memory,
+    *(_has_no_memory, whole_step.check(_sights)),
 )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alignkit.asks.needs import Needs
+from alignkit.asks.whole_step import Facts, WholeStep
 from alignkit.lazy import torch
 from alignkit.losses.base import PairLoss
 from alignkit.registry import RegistryError
@@ -56,7 +57,18 @@ def response(lengths: tuple[int, ...], seed: int, needs: Needs) -> TokenScores:
         statistics={s: -draw() if s.can_be_negative else draw() for s in sorted(needs.statistics, key=repr)},
         prompt_BP=-torch.rand(prompt_mask_BP.shape, generator=generator, dtype=torch.float64) * prompt_mask_BP,
         prompt_mask_BP=prompt_mask_BP,
+        decided=at_rest(needs),
     )
+
+
+def with_decisions(scores: RowScores, decided: Mapping[WholeStep, Facts]) -> RowScores:
+    """With these facts in the place of those at rest."""
+    return each_response(scores, lambda one: replace(one, decided={**one.decided, **decided}))
+
+
+def at_rest(needs: Needs) -> dict[WholeStep, Facts]:
+    """What is read of components that look at whole steps where there is none."""
+    return {key: key.at_rest(key.initial_state()) for key in needs.whole_step}
 
 
 def scored(trainer: Trainer, needs: Needs, lengths: tuple[tuple[int, ...], ...] = LENGTHS) -> RowScores:
@@ -70,7 +82,10 @@ def scored(trainer: Trainer, needs: Needs, lengths: tuple[tuple[int, ...], ...] 
         desirable_B=first != 5,
         sampled=made[-2],
         gold=made[-1],
-        columns={name: 2.0 + first.double() for name in sorted(needs.columns)},
+        columns={
+            **{name: 2.0 + first.double() for name in sorted(needs.columns)},
+            **{key: first.double() / 10 for key in sorted(needs.row_values, key=repr)},
+        },
         mismatch=torch.tensor(0.3, dtype=torch.float64),
         per_token={"advantage": sign_B1 * drawn_BT, "old_logp": made[0].policy_BT.detach() + 0.05 * drawn_BT},
         max_new_tokens=8,
@@ -81,9 +96,9 @@ def each_tensor(scores: TokenScores, change: Callable[[str, Tensor], Tensor]) ->
     """The scores with `change(name, tensor)` in the place of each tensor, those of statistics included."""
     changed: dict[str, Any] = {
         name: {key: change(name, of_key) for key, of_key in value.items()}
-        if isinstance(value, Mapping)
+        if isinstance(value, Mapping) and name != "decided"
         else value
-        if value is None
+        if value is None or name == "decided"  # scalars
         else change(name, value)
         for name, value in vars(scores).items()
     }
@@ -162,5 +177,8 @@ def at_start(scores: RowScores) -> RowScores:
 
 
 def leaves(scores: RowScores) -> list[Tensor]:
-    """The policy's log-probs of the responses that carry weights, from here on with a gradient."""
-    return [one.policy_BT.requires_grad_() for one in scores.responses]
+    """What the policy says of the responses that carry weights, from here on with a gradient: log-probs, and those
+    statistics that are trained through."""
+    found = [one.policy_BT for one in scores.responses]
+    found += [value for one in scores.responses for key, value in one.statistics.items() if key.has_gradient]
+    return [value.requires_grad_() for value in found]

@@ -22,7 +22,8 @@ def _logits(seed: int, scale: float = 2.0) -> Tensor:
 
 
 def _reduced(statistic: Statistic, logits_NV: Tensor, reference_NV: Tensor) -> Tensor:
-    return statistic.reduce(Vocabulary(logits_NV, reference_NV if statistic.reads_reference else None))
+    theirs_NV = reference_NV if statistic.reads_reference else None
+    return statistic.reduce(Vocabulary(logits_NV, theirs_NV, logits_NV.detach().argmax(-1)))
 
 
 def _one_number_each(statistic: Statistic) -> Iterator[str]:

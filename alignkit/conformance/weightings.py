@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from alignkit.asks.whole_step import Facts, WholeStep
+from alignkit.conformance import whole_step
 from alignkit.conformance.check import difference
+from alignkit.conformance.scored import at_rest
 from alignkit.lazy import torch
 from alignkit.registry import dump_component
 from alignkit.scores import Span
@@ -44,7 +48,7 @@ def spans(
             values_BS[row, list(columns)] = 2 * drawn - 1 if signed else drawn
         return values_BS.requires_grad_()
 
-    statistics = sorted(needs.statistics, key=repr)
+    statistics, readings = sorted(needs.statistics, key=repr), sorted(needs.readings, key=repr)
     return Span(
         mask_BS=mask_BS,
         num_prompt=prompt,
@@ -55,6 +59,8 @@ def spans(
         desirable_B=torch.tensor([name % 2 == 0 for name in rows]),
         values={key: numbers(20 + n) for n, key in enumerate(sorted(needs.values, key=repr))},
         statistics={key: numbers(30 + n, signed=key.can_be_negative) for n, key in enumerate(statistics)},
+        decided=at_rest(needs),
+        readings={key: numbers(40 + n) for n, key in enumerate(readings)},
     )
 
 
@@ -155,7 +161,30 @@ def _knows_prompts(weighting: TokenWeighting) -> Iterator[str]:
         yield f"weights with 'scope: full_sequence' have shape {list(weights_BT.shape)}, not [B, T]"
 
 
+def _sights(weighting: TokenWeighting) -> Iterator[whole_step.Sight]:
+    def shown(examples: Sequence[int]) -> Span:
+        return spans(weighting, _right([LENGTHS[row] for row in examples]), examples)
+
+    def seen(key: WholeStep, examples: Sequence[int]) -> Tensor:
+        span = shown(examples)
+        return key.observe(span).detach().double().masked_fill(~span.mask_BS, torch.nan)[:, None]
+
+    def value(examples: Sequence[int], decided: whole_step.Decided) -> Tensor:
+        span = shown(examples)
+        return weighting.weights(replace(span, decided={**span.decided, **decided}))
+
+    def cut(facts: Facts, examples: Sequence[int]) -> Facts:
+        """[B, S] of tokens, 0 off the mask."""
+        width = max(LENGTHS[row] for row in examples)
+        return {
+            name: fact[:, 0, :width].nan_to_num() if fact.dim() else fact
+            for name, fact in whole_step.of_examples(facts, examples).items()
+        }
+
+    yield whole_step.Sight(weighting.all_needs(), len(LENGTHS), seen, value, cut)
+
+
 CHECKS = (
     *(_mean_one, _reads_what_it_asks_for, _ignores_padding, _stands_alone, _one_token),
-    *(_is_a_constant, _repeats, _has_no_memory, _knows_prompts),
+    *(_is_a_constant, _repeats, _has_no_memory, _knows_prompts, whole_step.check(_sights)),
 )

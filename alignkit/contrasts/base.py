@@ -62,6 +62,12 @@ class Contrast(Component):
         Both score the batch's response tokens in the same order. Called on every process, each with its share.
         """
 
+    def guided(self, rows: Sequence[TokenRow], bench: ContrastBench) -> Iterator[tuple[Batch, Scored, Scored]]:
+        """Batches of the rows, with the scores of the positive model and of the reference, as `scored` has them."""
+        references = bench.scored(bench.reference(), rows)
+        for (batch, positive, _), (_, reference) in zip(self.scored(rows, bench), references, strict=True):
+            yield batch, positive, reference
+
     @abstractmethod
     def depends_on(self, bench: ContrastBench) -> dict[str, Any]:
         """JSON values, beside own parameters, starting model and scored rows, that decide the scores."""
@@ -96,6 +102,12 @@ class TrainedContrast(Contrast):
         both = (bench.scored(model, rows) for model in models)
         for (batch, positive), (_, negative) in zip(*both, strict=True):
             yield batch, positive, negative
+
+    def guided(self, rows: Sequence[TokenRow], bench: ContrastBench) -> Iterator[tuple[Batch, Scored, Scored]]:
+        models = (self.train("positive", bench.train, bench), bench.reference())  # the other one is not trained for it
+        both = (bench.scored(model, rows) for model in models)
+        for (batch, positive), (_, reference) in zip(*both, strict=True):
+            yield batch, positive, reference
 
     def depends_on(self, bench: ContrastBench) -> dict[str, Any]:
         return bench.training_facts(self.training())

@@ -59,6 +59,18 @@ class LogRatio(Contrastive):
             yield from per_row(positive.logp_BRT - negative.logp_BRT, batch.mask_BRT)
 
 
+class GuideRatio(Contrastive):
+    """log pi+(y_t | x, y_<t) - log ref(y_t | x, y_<t), nats: what the positive model alone would change."""
+
+    @property
+    def words(self) -> str:
+        return f"log-ratios of a guide to the reference ('{self.contrast.name}')"
+
+    def compute(self, rows: Sequence[TokenRow], bench: ContrastBench) -> Iterator[Tensor]:
+        for batch, guide, reference in self.contrast.guided(rows, bench):
+            yield from per_row(guide.logp_BRT - reference.logp_BRT, batch.mask_BRT)
+
+
 class Estimate(Contrastive):
     """s_t, the probability of the token under softmax((1 + strength) * z+ - strength * z-); in 0 to 1."""
 

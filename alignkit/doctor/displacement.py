@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from alignkit.doctor.base import Check, Finding
 from alignkit.doctor.case import Case
 from alignkit.lazy import numpy as np
+from alignkit.lazy import torch
+from alignkit.models.readings import ches
 
 TOP = 0.05
 """Share of the pairs that is listed."""
@@ -27,8 +29,7 @@ class Displacement(Check):
         if says is None:
             return
         for subject, states in (("CHES of sums", says.sums), ("CHES of means", says.means)):
-            chosen, rejected = states[:, 0], states[:, 1]
-            scores = np.einsum("nd,nd->n", chosen, rejected - chosen, dtype=np.float64)
+            scores = ches(*torch.from_numpy(states).double().unbind(1)).numpy()
             order = np.argsort(-scores, kind="stable")[: max(1, int(np.ceil(TOP * len(scores))))].tolist()
             places = [says.rows[place].where for place in order]
             yield self.finding(

@@ -11,6 +11,7 @@ from alignkit.data.rows import TokenRow
 from alignkit.lazy import numpy as np
 from alignkit.models.layout import Example
 from alignkit.models.policy import Policy
+from alignkit.models.readings import States
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Want
 from alignkit.progress.display import counted
@@ -64,12 +65,8 @@ def ask_reference(
             with autocast():
                 scored = reference.score(batch, Want(predictions=True))
             assert scored.predictions is not None
-            hidden_ND = scored.predictions.hidden_ND.double().cpu().numpy()
-            counts_BR = batch.mask_BRT.sum(-1).cpu().numpy()
-            # The packed tokens come by example, then response.
-            starts = np.cumsum(counts_BR.ravel()) - counts_BR.ravel()
-            sums.append(np.add.reduceat(hidden_ND, starts).reshape(*counts_BR.shape, -1).astype(np.float32))
-            lengths.append(counts_BR)
+            sums.append(States(batch, scored.predictions.hidden_ND).sums_BRD.float().numpy())
+            lengths.append(batch.mask_BRT.sum(-1).cpu().numpy())
             logps.append(scored.logp_BRT.double().sum(-1).cpu().numpy())
             advance(len(part))
     return ReferenceSays(rows, np.concatenate(logps), np.concatenate(lengths), np.concatenate(sums))

@@ -14,6 +14,7 @@ from alignkit.engine.metrics import sampling_metrics, score_metrics
 from alignkit.engine.mismatch import mean_mismatch
 from alignkit.engine.rollouts import Rollouts
 from alignkit.engine.scoring import Scoring
+from alignkit.engine.whole_step import decide_step
 from alignkit.errors import ModelError
 from alignkit.lazy import torch
 from alignkit.loop.step import Metrics, StepRows
@@ -54,7 +55,13 @@ class ObjectiveStep:
         self.scoring.module = module
 
     def draw(self, step: int, batch: Sequence[TokenRow]) -> StepRows:
-        """The batch itself, or rows of what the policy is sampled for its prompts."""
+        """The batch itself, or rows of what the policy is sampled for its prompts.
+
+        A reference that moves does so first.
+        """
+        has_moved = self.scoring.moving is not None and self.scoring.moving.begin(step)
+        if has_moved and self.scoring.pool is not None:
+            self.scoring.pool.expire()
         if self.rollouts is None:
             return StepRows(batch)
         if self.scoring.pool is not None and self.rollouts.draws(step):
@@ -70,17 +77,19 @@ class ObjectiveStep:
         return self.scoring.laid.meter()
 
     def prepare(self, step: int, batch: Sequence[TokenRow], coming: Mapping[int, Sequence[TokenRow]]) -> None:
-        """Draws anchors when a window of them begins, and takes the mean over the batch that KTO compares with."""
+        """Draws anchors when a window of them begins, takes the mean over the batch that KTO compares with, and lets
+        components decide what they want of the whole batch."""
         self.scoring.attributor.memory.exchange(step)
-        pool = self.scoring.pool
+        pool, needs = self.scoring.pool, self.scoring.needs
         draws = pool is not None and pool.lacks(step, coming[step])
-        with self.scoring.whole(draws or self.scoring.needs.mismatched):
+        with self.scoring.whole(draws or needs.mismatched or bool(needs.whole_step)):
             if pool is not None:
                 with self.scoring.autocast():
                     pool.refresh(step, [row for rows in coming.values() for row in rows])
                     pool.complete(step, coming[step])
-            if self.scoring.needs.mismatched:
+            if needs.mismatched:
                 self._mismatch = mean_mismatch(self.scoring, batch, self.sizes)
+            decide_step(self.scoring, batch, step, self.sizes)
 
     def loss(self, rows: Sequence[TokenRow], step: int, totals: Mapping[str, float]) -> tuple[Tensor, Metrics]:
         """Objective of one micro-batch, divided by the step's global totals, and its metrics."""
@@ -118,6 +127,17 @@ class ObjectiveStep:
         if self.rollouts:
             self.rollouts.load_state(states[0])
         self.scoring.attributor.memory.load_state(*states)
+
+    def shared_state(self) -> dict[str, Tensor]:
+        """What components carry from step to step, and a reference that has moved."""
+        moved = {} if self.scoring.moving is None else self.scoring.moving.state()
+        return self.scoring.decisions.state() | moved
+
+    def load_shared_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts them back."""
+        self.scoring.decisions.load_state(state)
+        if self.scoring.moving is not None:
+            self.scoring.moving.load_state(state)
 
     def model_state(self) -> ModelState:
         """The numbers of a model that is cut into pieces, in the main process."""

@@ -21,6 +21,7 @@ from alignkit.engine.rewarding import PENALTY, stacked, total_rewards
 from alignkit.engine.rollout_log import metrics_of, write_samples
 from alignkit.engine.rollout_state import load_rows, save_rows
 from alignkit.engine.scoring import WEIGHTS, Scoring
+from alignkit.engine.whole_step import decide_weights
 from alignkit.errors import AlignkitError, ModelError
 from alignkit.lazy import accelerate, torch
 from alignkit.lazy import numpy as np
@@ -105,7 +106,7 @@ class Rollouts:
         """What is kept from now on, and written for a user."""
         drawn = self._groups(step, 0, batch)
         compared = self._with_advantages(self._refilled(step, batch, drawn))
-        rows = self._remembering(self._view.rows(compared))
+        rows = self._remembering(step, self._view.rows(compared))
         self._kept = StepRows(rows, metrics_of(drawn, self._titles, self._is_dropped))
         known = {group.seed: group for group in compared}
         self._write(step, [known.get(group.seed, group) for group in drawn])
@@ -216,20 +217,24 @@ class Rollouts:
             for group in groups
         ]
 
-    def _remembering(self, rows: Sequence[TokenRow]) -> list[TokenRow]:
+    def _remembering(self, step: int, rows: Sequence[TokenRow]) -> list[TokenRow]:
         """With log-probs and token weights, where they will be asked for when the policy has moved on."""
         if self._view.updates == 1 or not rows:
             return list(rows)
-        mine = [one for responses in self._scores(_own_part(rows), weigh=True) for one in _remembered(responses)]
+        decide_weights(self._scoring, rows, step, self._sizes, is_drawing=True)
+        scored = self._scores(_own_part(rows), weigh=True, decided=True)
+        mine = [one for responses in scored for one in _remembered(responses)]
         remembered: list[Remembered] = accelerate.utils.gather_object(mine)
         return [_with_columns(row, found) for row, found in zip(rows, remembered, strict=True)]
 
-    def _scores(self, rows: Sequence[TokenRow], *, weigh: bool = False) -> Iterator[tuple[TokenScores, ...]]:
+    def _scores(
+        self, rows: Sequence[TokenRow], *, weigh: bool = False, decided: bool = False
+    ) -> Iterator[tuple[TokenScores, ...]]:
         """The scores of each micro-batch, without gradient."""
         scoring = self._scoring
         for part in self._sizes.cut.parts(rows, scoring.laid.meter):
             with torch.set_grad_enabled(weigh and bool(scoring.needs.attributions)):
-                responses = scoring.score(rows[part], weigh=weigh).responses
+                responses = scoring.score(rows[part], weigh=weigh, decided=decided).responses
             yield responses
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING
 from alignkit.asks.importance import ReferenceImportance
 from alignkit.asks.needs import Needs
 from alignkit.asks.reference_logps import ReferenceLogps
+from alignkit.asks.row_values import RowValues
 from alignkit.asks.table import Table
 from alignkit.asks.values import TokenValues
 from alignkit.data.rows import TokenRow
 from alignkit.engine.attributor import Against, Attributor, score_reference
+from alignkit.engine.decisions import Decisions
 from alignkit.engine.method import Method
+from alignkit.engine.moving import MovingReference
 from alignkit.lazy import accelerate, torch
 from alignkit.models.attribution import Attribution
+from alignkit.models.base import ReferenceUpdate
 from alignkit.models.decoding import uniforms
 from alignkit.models.head import Draw, token_logps
 from alignkit.models.laid import Laid
@@ -28,7 +33,7 @@ from alignkit.models.statistics import Statistic
 from alignkit.parallel.sharding import is_sharded, whole
 from alignkit.rollouts.base import ResponseAnchor, TokenAnchor
 from alignkit.rollouts.pool import AnchorPool
-from alignkit.scores import RowScores, Span, TokenScores
+from alignkit.scores import Columns, RowScores, Span, TokenScores
 from alignkit.seeds import derive
 
 if TYPE_CHECKING:
@@ -45,7 +50,8 @@ CARRIED = ("advantage", "old_logp", "sampled_logp")
 def tabulated(needs: Needs) -> frozenset[TokenValues]:
     """What must be computed before training, beside log-probs of the reference."""
     static = (attribution for attribution in needs.attributions if attribution.is_static)
-    return needs.values | {ReferenceImportance(attribution=a, full_sequence=needs.full_sequence) for a in static}
+    importances = {ReferenceImportance(attribution=a, full_sequence=needs.full_sequence) for a in static}
+    return needs.values | needs.row_values | importances
 
 
 class Scoring:
@@ -57,6 +63,7 @@ class Scoring:
         reference: the live reference, or None when log-probs are cached or nobody needs them.
         tables: what was computed before training: reference log-probs (`ReferenceLogps`), and what weightings need.
         autocast: context of the mixed precision that the loop trains in.
+        update: how the live reference follows the policy; None where it stays.
     """
 
     def __init__(
@@ -66,6 +73,7 @@ class Scoring:
         reference: Reference | None,
         tables: Mapping[TokenValues, Table],
         autocast: Callable[[], AbstractContextManager[None]],
+        update: ReferenceUpdate | None = None,
     ) -> None:
         self.method = method
         self.policy = policy
@@ -77,6 +85,14 @@ class Scoring:
         self.module: nn.Module = policy.scorer
         self.pool = self._pool()
         self.attributor = Attributor(self.needs, tables)
+        self.decisions = Decisions(method)
+        self.moving = MovingReference(update, reference, policy) if update and reference else None
+
+    def against(self, reference: Reference) -> Scoring:
+        """The same, compared with another live reference, which stays."""
+        other = copy.copy(self)
+        other.reference, other.moving = reference, None
+        return other
 
     def _pool(self) -> AnchorPool | None:
         if not isinstance(self.needs.anchor, ResponseAnchor):
@@ -121,6 +137,8 @@ class Scoring:
         *,
         weigh: bool = True,
         also: frozenset[Statistic] = frozenset(),
+        observing: bool = False,
+        decided: bool | None = None,
     ) -> RowScores:
         """Scores of `rows` with the gradients that are enabled.
 
@@ -130,8 +148,12 @@ class Scoring:
                 the loop's wrapper.
             weigh: compute token weights; without, every weight is 1.
             also: statistics that nothing in the method needs; those that read the reference need a live one.
+            observing: only look at the step's rows, past the loop's wrapper.
+            decided: whether these rows are those of which components have decided something; by default where there is
+                a step. Otherwise these are at rest.
         """
-        module = self.policy.scorer if step is None else self.module
+        module = self.policy.scorer if step is None or observing else self.module
+        decided = step is not None if decided is None else decided
         # Computed under the policy that sampled these responses; a column of the data may be called so too.
         is_kept = self.method.drawing is not None and WEIGHTS in rows[0].token_columns
         asks = weigh and not is_kept
@@ -144,9 +166,10 @@ class Scoring:
             reads = self.needs.reference_logits or any(statistic.reads_reference for statistic in also)
             reference, against = self._reference(rows, batch, wanted, reads=reads)
             want = self._want(rows, step, batch, reference if reads else None, wanted)
-            scored = module(batch, replace(want, statistics=want.statistics | also))
-        responses = self._token_scores(rows, batch, scored, reference)
-        spans = self._spans(rows, batch, scored, responses, step, against, weigh=asks)
+            readings = self.needs.readings if asks else frozenset()
+            scored = module(batch, replace(want, statistics=want.statistics | also, readings=readings))
+        responses = self._token_scores(rows, batch, scored, reference, decided=decided)
+        spans = self._spans(rows, batch, scored, responses, step, against, weigh=asks, decided=decided)
         weighted = [
             replace(scores, weights_BT=self.method.weighting.weights(span)) if asks else scores
             for scores, span in zip(responses, spans, strict=True)
@@ -163,13 +186,17 @@ class Scoring:
             desirable_B=_desirable_B(rows, 0, batch),
             sampled=self._anchor(rows, batch, scored, reference, pool),
             gold=self._gold(batch, scored, len(spans)) if self.needs.gold else None,
-            columns={
-                name: torch.tensor([row.columns[name] for row in rows], device=self.policy.device)
-                for name in self.needs.columns
-            },
+            columns=self._columns(rows),
             per_token=self._per_token(rows, responses[0].mask_BT) if self.method.view.needs_advantage else {},
             max_new_tokens=self.method.drawing.sampler.max_new_tokens if self.method.drawing else 0,
         )
+
+    def _columns(self, rows: Sequence[TokenRow]) -> Columns:
+        found: dict[str | RowValues, Tensor] = {
+            name: torch.tensor([row.columns[name] for row in rows]) for name in self.needs.columns
+        }
+        found |= {values: self.tables[values].numbers(rows) for values in self.needs.row_values}
+        return {name: value_B.to(self.policy.device) for name, value_B in found.items()}
 
     def _per_token(self, rows: Sequence[TokenRow], mask_BT: Tensor) -> dict[str, Tensor]:
         """What rollouts bring along; nothing of rows that are none."""
@@ -221,6 +248,7 @@ class Scoring:
             reference=None if reference is None else reference.predictions,
             prompt=self.needs.prompt,
             temperature=self.method.temperature,
+            num_read=len(rows[0].weighted),
         )
         anchor = self.needs.anchor
         if step is None or not isinstance(anchor, TokenAnchor):
@@ -230,9 +258,10 @@ class Scoring:
         return replace(want, draw=Draw(anchor.temperature, anchor.top_k, anchor.top_p), uniform_BT=uniform_BT)
 
     def _token_scores(
-        self, rows: Sequence[TokenRow], batch: Batch, scored: Scored, reference: Scored | None
+        self, rows: Sequence[TokenRow], batch: Batch, scored: Scored, reference: Scored | None, *, decided: bool
     ) -> list[TokenScores]:
         """Scores of the responses that carry weights, each with weight 1."""
+        facts = self.decisions.of_examples(rows, self.policy.device, decided=decided)
         reference_BRT = self._reference_logps(rows, batch, reference)
         return [
             TokenScores(
@@ -243,6 +272,7 @@ class Scoring:
                 statistics={statistic: value_BRT[:, r] for statistic, value_BRT in scored.statistics.items()},
                 prompt_BP=scored.prompt_BP,
                 prompt_mask_BP=None if scored.prompt_BP is None else batch.predicted_prompt_BP,
+                decided=facts,
             )
             for r in range(len(rows[0].weighted))
         ]
@@ -287,6 +317,7 @@ class Scoring:
         against: Against,
         *,
         weigh: bool,
+        decided: bool,
     ) -> list[Span]:
         """What the weighting may look at, for each weighted response."""
         mask_BRS, num_prompt = self._span_mask(batch, len(responses))
@@ -309,6 +340,10 @@ class Scoring:
                 desirable_B=_desirable_B(rows, r, batch),
                 values={v: _after_prompt(value_BRT[:, r], num_prompt) for v, value_BRT in values.items()},
                 statistics={s: _after_prompt(value_BT, num_prompt) for s, value_BT in scores.statistics.items()},
+                decided=self.decisions.of_tokens(rows, r, mask_BRS[:, r], decided=decided) if weigh else {},
+                readings={
+                    one: _after_prompt(value_BRT[:, r], num_prompt) for one, value_BRT in scored.readings.items()
+                },
             )
             for r, scores in enumerate(responses)
         ]

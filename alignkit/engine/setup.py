@@ -16,7 +16,7 @@ from alignkit.engine.scoring import Scoring, tabulated
 from alignkit.engine.workbench import SideRuns, Workbench
 from alignkit.errors import ModelError
 from alignkit.loop.order import planned_steps, rows_in_order
-from alignkit.models.base import ModelSource
+from alignkit.models.base import ADAPTERS_DO_NOT_MIX, ModelSource
 from alignkit.models.layers import decoder_layers
 from alignkit.models.lengths import Longest
 from alignkit.models.policy import Policy, build_policy
@@ -39,6 +39,8 @@ def reference_kind(source: ModelSource, has_adapter: bool, needs: Needs) -> Refe
         ModelError: the way asked for cannot serve it.
     """
     live = needs.live_reference
+    if source.reference_update is not None:
+        return _that_moves(source, has_adapter)
     if source.reference == "auto":
         return "adapter_off" if has_adapter else "copy" if live else "cache"
     if source.reference == "adapter_off" and not has_adapter:
@@ -48,9 +50,19 @@ def reference_kind(source: ModelSource, has_adapter: bool, needs: Needs) -> Refe
     return source.reference
 
 
+def _that_moves(source: ModelSource, has_adapter: bool) -> ReferenceKind:
+    if has_adapter:
+        raise ModelError(f"model.reference_update: {ADAPTERS_DO_NOT_MIX}")
+    if source.reference not in ("auto", "copy"):
+        raise ModelError(f"model.reference: '{source.reference}' holds a reference that stays; use auto or copy")
+    return "copy"
+
+
 def keeps_logps(source: ModelSource, kind: ReferenceKind | None, needs: Needs) -> bool:
     """Whether the reference's log-probs of the data are computed once before training, and not in every step."""
-    return kind == "cache" or (kind == "copy" and source.reference == "auto" and needs.live_for_anchors_only)
+    stays = source.reference_update is None
+    is_kept_too = kind == "copy" and source.reference == "auto" and stays and needs.live_for_anchors_only
+    return kind == "cache" or is_kept_too
 
 
 def looked_up_values(source: ModelSource, kind: ReferenceKind | None, needs: Needs) -> frozenset[TokenValues]:
@@ -123,7 +135,7 @@ class Setup:
 
     Attributes:
         scoring: of the method.
-        reference: makes a live reference for its evaluation; None when it has none.
+        reference: makes a live reference for its evaluation, the first one; None when it has none.
         looked_up: rows with token values.
         left_out: token values that a dry run did not compute.
     """
@@ -167,19 +179,6 @@ def build_scoring(
         """The model before training, as long as it is not trained yet."""
         return reference or Reference(policy.scorer, policy if policy.has_adapter else None)
 
-    def reload() -> Reference:
-        """The starting model again: with cached log-probs no copy of it is kept while training."""
-        fresh = build_policy(
-            job.model,
-            policy.tokenizer,
-            seed=method.seed,
-            separate=False,
-            device=accelerator.device,
-            longest=longest_rows(method, job.sizes, tables, policy.tokenizer),
-            parameters=job.training.parameters,
-        )
-        return frozen_copy(fresh)
-
     bench = Workbench(job, policy, start, tables.train, accelerator, fingerprints, side)
     values = sorted(looked_up_values(job.model, kind, needs), key=repr)
     looked_up = LookedUp.by(job, tables)
@@ -190,11 +189,37 @@ def build_scoring(
         left_out = [v for v in values if v.lasting]
         return Setup(Scoring(method, policy, live, found, accelerator.autocast), None, looked_up, left_out)
     rows = looked_up.rows
-    found = {v: load_table(v, rows, bench, looked_up.needed) for v in values}
+    found = {v: load_table(v, rows, bench, looked_up.needed, looked_up.visited) for v in values}
     side.tidy(accelerator)
-    scoring = Scoring(method, policy, reference, found, accelerator.autocast)
-    again = reload if reference is None else lambda: reference
-    return Setup(scoring, None if kind is None else again, looked_up, [])
+    _note_if_it_never_moves(job, tables, side)
+    scoring = Scoring(method, policy, reference, found, accelerator.autocast, job.model.reference_update)
+
+    def first() -> Reference:
+        has_moved = scoring.moving is not None and scoring.moving.has_moved
+        return _loaded_again(job, policy, tables, accelerator) if reference is None or has_moved else reference
+
+    return Setup(scoring, None if kind is None else first, looked_up, [])
+
+
+def _loaded_again(job: Job, policy: Policy, tables: Tables, accelerator: Accelerator) -> Reference:
+    """The starting model: no copy of it is kept while training where log-probs are cached or the reference moves."""
+    fresh = build_policy(
+        job.model,
+        policy.tokenizer,
+        seed=job.method.seed,
+        separate=False,
+        device=accelerator.device,
+        longest=longest_rows(job.method, job.sizes, tables, policy.tokenizer),
+        parameters=job.training.parameters,
+    )
+    return frozen_copy(fresh)
+
+
+def _note_if_it_never_moves(job: Job, tables: Tables, side: SideRuns) -> None:
+    update = job.model.reference_update
+    num_steps = planned_steps(job.training, len(tables.train), job.method.view.updates)
+    if update is not None and num_steps <= update.every:
+        side.note(f"model.reference_update.every: {update.every}, of {num_steps} steps: the reference never moves")
 
 
 def shard_models(scoring: Scoring, config: ParallelConfig, accelerator: Accelerator) -> None:

@@ -27,6 +27,7 @@ from alignkit.models.attribution import Attribution
 from alignkit.models.importances import importances
 from alignkit.models.layout import Batch
 from alignkit.models.policy import Policy
+from alignkit.models.readings import Reading
 from alignkit.models.reference import Reference
 from alignkit.models.scorer import Scored, Want, causal_lm
 from alignkit.models.statistics import Statistic
@@ -123,12 +124,16 @@ class Workbench:
         return self.side.note
 
     def scored(
-        self, model: Reference, rows: Sequence[TokenRow], statistics: frozenset[Statistic] = frozenset()
+        self,
+        model: Reference,
+        rows: Sequence[TokenRow],
+        statistics: frozenset[Statistic] = frozenset(),
+        readings: frozenset[Reading] = frozenset(),
     ) -> Iterator[tuple[Batch, Scored]]:
-        """Batches of the rows with log-probs, predictions and `statistics` of `model`, without gradient."""
+        """Batches of the rows with log-probs, predictions, `statistics` and `readings` of `model`, without gradient."""
         for batch in self._batches(rows, self.batch_size):
             with self.accelerator.autocast():
-                scored = model.score(batch, Want(predictions=True, statistics=statistics))
+                scored = model.score(batch, Want(predictions=True, statistics=statistics, readings=readings))
             yield batch, scored
 
     def importances(

@@ -88,7 +88,7 @@ class Evaluation:
         scoring: scores rows as in training.
         config: what is measured.
         rows: held-out rows.
-        reference: makes a live reference for the KL, or None when the method has no reference.
+        reference: makes the first reference, live, or None when the method has no reference; all is measured to it.
         accelerator: tells the processes apart.
         on_world: the rows are the built-in world's, whose true reward is known.
         rollouts: asks the recipe's rewards; None where it has none.
@@ -138,7 +138,11 @@ class Evaluation:
             return self._tokens(self._scene(), most)
 
     def _scene(self) -> Scene:
-        return Scene(self.scoring, self.config, self.reference, self.on_world, self.rollouts)
+        scoring, reference = self.scoring, self.reference
+        if reference is not None and scoring.moving is not None and scoring.moving.has_moved:
+            first = reference()
+            scoring, reference = scoring.against(first), lambda: first
+        return Scene(scoring, self.config, reference, self.on_world, self.rollouts)
 
     def _measured(self, scene: Scene) -> Measured:
         return Measured(self._records(scene, "rows"), self._records(scene, "samples"), self.config.chosen)

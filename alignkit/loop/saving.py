@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 STEP_STATE = "step-state-{}.safetensors"
 """What the step keeps beside the model, a file of each process."""
 
+SHARED_STATE = "step-state.safetensors"
+"""What it keeps that all processes have alike; there where there is any."""
+
 PROCESSES = "processes"
 """A checkpoint says how many made it; another number may go on with it."""
 
@@ -108,11 +111,14 @@ class Saver:
         self.accelerator.wait_for_everyone()
         is_main = self.accelerator.is_main_process
         model, remembered = self.step.model_state(), gathered(remembered, keep=is_main)
+        shared = self.step.shared_state()
         if is_main:
             assert log is not None
             with self.folder.writing(done) as staging:
                 self.step.save_model(staging / MODEL, model)
                 write_tensors(staging / OPTIMIZER, remembered)
+                if shared:
+                    write_tensors(staging / SHARED_STATE, shared)
                 state = State(step=done, epoch=epoch, log=log, made_with={**self.made_with}, versions=versions())
                 (staging / STATE).write_text(json_text(state.model_dump()), encoding="utf-8")
             self.folder.commit(done)
@@ -135,6 +141,7 @@ class Saver:
         remembered = read_tensors(path / OPTIMIZER)
         optimizer.load_optimizer_tensors(self.optimizer, self.parameters, remembered, path)
         self.step.load_state(*self._step_states(path, state))
+        self.step.load_shared_state(read_tensors(path / SHARED_STATE) if (path / SHARED_STATE).exists() else {})
         now = versions()
         if changed := sorted(name for name in now if state.versions.get(name) != now[name]):
             listed = ", ".join(f"{name} {state.versions.get(name, 'none')}, now {now[name]}" for name in changed)

@@ -84,6 +84,14 @@ class TrainingStep(Protocol):
         """Puts `state` back; several where another number of processes goes on, those of all the processes before."""
         ...
 
+    def shared_state(self) -> dict[str, Tensor]:
+        """The same of what all processes have alike, written once: called on every process, read in the main one."""
+        ...
+
+    def load_shared_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts `shared_state` back, on every process; nothing where the checkpoint has none."""
+        ...
+
     def model_state(self) -> ModelState:
         """What `save_model` needs beside the plain module, in the main process: called on every process before it."""
         ...

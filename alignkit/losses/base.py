@@ -48,6 +48,9 @@ class Loss(Component):
     unit: ClassVar[Unit] = "examples"
     """What the sum of `per_example` over the step's examples is divided by."""
 
+    reads_weights: ClassVar[bool] = False
+    """Whether it says nothing where every token weighs 1."""
+
     coefficient: float = Field(1.0, gt=0)
     """Factor of this loss in the objective; dimensionless. To switch a loss off, leave it out of the list."""
 
@@ -121,6 +124,31 @@ class PairLoss(Loss):
         score_B = (1 + (margin_B > tie).float() - (margin_B < -tie).float()) / 2
         values = {"chosen": chosen_B, "rejected": rejected_B, "margins": margin_B, "accuracies": score_B}
         return {f"rewards/{name}": (value_B.sum(), float(len(value_B))) for name, value_B in values.items()}
+
+
+class LogRatioLoss(PairLoss):
+    """A loss of pairs whose implicit reward is beta times a response's summed log-ratio to the reference."""
+
+    beta: float = Field(0.1, gt=0)
+    """Strength of the pull to the reference, per nat of log-ratio; usual 0.01 to 0.5."""
+
+    def needs(self) -> Needs:
+        return Needs(reference=True)
+
+    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
+        chosen_B, rejected_B = (s.plain.logratio_B.detach() for s in (scores.chosen, scores.rejected))
+        return self.beta * chosen_B, self.beta * rejected_B
+
+
+class MeanLogpLoss(PairLoss):
+    """A loss of pairs whose implicit reward is beta times a response's mean log-prob, without a reference."""
+
+    beta: float = Field(2.0, gt=0)
+    """Scale of the reward, per nat of mean log-prob; usual 2 to 10."""
+
+    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
+        chosen_B, rejected_B = (s.plain.mean_policy_B.detach() for s in (scores.chosen, scores.rejected))
+        return self.beta * chosen_B, self.beta * rejected_B
 
 
 class ResponseLoss(Loss):

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
-from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
-from alignkit.losses.base import PairLoss
+from alignkit.losses.base import LogRatioLoss
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class CDPO(PairLoss):
+class CDPO(LogRatioLoss):
     """Logistic loss of the margin between the chosen and the token-weighted rejected log-ratios.
 
     Not conservative DPO, which is `dpo` with label smoothing. Its weights come from the token weighting `contrastive`.
@@ -35,17 +32,11 @@ class CDPO(PairLoss):
     Paper: arXiv:2411.19943; per_position: the authors' code
     """
 
-    beta: float = Field(0.1, gt=0)
-    """Strength of the pull to the reference, per nat of log-ratio; usual 0.01 to 0.5."""
-
     form: Literal["sequence", "per_position"] = "sequence"
     """Where the logistic loss is taken: of the summed margin, or at each position, index in the response by index."""
 
     weigh_chosen: bool = False
     """Weigh the chosen tokens too (the code's `only_neg: false`, where they get s_t)."""
-
-    def needs(self) -> Needs:
-        return Needs(reference=True)
 
     def per_example(self, scores: PairScores) -> Tensor:
         chosen, rejected = scores.chosen if self.weigh_chosen else scores.chosen.plain, scores.rejected
@@ -57,7 +48,3 @@ class CDPO(PairLoss):
         length_B = torch.maximum(chosen.length_B, rejected.length_B)
         beyond_BT = torch.arange(width, device=loss_BT.device) >= length_B[:, None]
         return loss_BT.masked_fill(beyond_BT, 0.0).sum(-1) / length_B
-
-    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        chosen_B, rejected_B = (s.plain.logratio_B.detach() for s in (scores.chosen, scores.rejected))
-        return self.beta * chosen_B, self.beta * rejected_B

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
-from alignkit.losses.base import PairLoss
+from alignkit.losses.base import LogRatioLoss
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class DPO(PairLoss):
+class DPO(LogRatioLoss):
     """Logistic loss of the margin between the log-ratios of chosen and rejected, summed with the token weights.
 
     Uniform weights give plain DPO, those of `hybrid` TI-DPO's weighted loss; it is one loss under two names.
@@ -31,20 +30,10 @@ class DPO(PairLoss):
     Paper: arXiv:2305.18290 Eq. 7; weighted: arXiv:2505.19653 Eq. 12; label smoothing: the DPO authors' code
     """
 
-    beta: float = Field(0.1, gt=0)
-    """Strength of the pull to the reference, per nat of log-ratio; usual 0.01 to 0.5."""
-
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     """Share of pairs, eps, whose labels are taken to be swapped; usual 0 to 0.3. TRL ignores it for this loss."""
-
-    def needs(self) -> Needs:
-        return Needs(reference=True)
 
     def per_example(self, scores: PairScores) -> Tensor:
         margin_B = self.beta * (scores.chosen.logratio_B - scores.rejected.logratio_B)
         right_B, swapped_B = (-torch.nn.functional.logsigmoid(m_B) for m_B in (margin_B, -margin_B))
         return (1 - self.label_smoothing) * right_B + self.label_smoothing * swapped_B
-
-    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        chosen_B, rejected_B = (s.plain.logratio_B.detach() for s in (scores.chosen, scores.rejected))
-        return self.beta * chosen_B, self.beta * rejected_B

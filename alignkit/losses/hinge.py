@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
-from alignkit.losses.base import PairLoss
+from alignkit.losses.base import LogRatioLoss
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Hinge(PairLoss):
+class Hinge(LogRatioLoss):
     """Hinge on the margin between the log-ratios of chosen and rejected.
 
     Formula: max(0, 1 - beta * (sum_t w_t b_t - sum_t w_t c_t)); b, c log-ratios to the reference, w token weights
@@ -28,13 +27,6 @@ class Hinge(PairLoss):
     beta: float = Field(0.1, gt=0)
     """Reciprocal of the margin aimed for, per nat of log-ratio; usual 0.01 to 0.5."""
 
-    def needs(self) -> Needs:
-        return Needs(reference=True)
-
     def per_example(self, scores: PairScores) -> Tensor:
         margin_B = scores.chosen.logratio_B - scores.rejected.logratio_B
         return torch.relu(1 - self.beta * margin_B)
-
-    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        chosen_B, rejected_B = (s.plain.logratio_B.detach() for s in (scores.chosen, scores.rejected))
-        return self.beta * chosen_B, self.beta * rejected_B

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from alignkit.asks.needs import Needs
-from alignkit.losses.base import PairLoss
+from alignkit.losses.base import LogRatioLoss
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class IPO(PairLoss):
+class IPO(LogRatioLoss):
     """Squared distance of the margin from 1 / (2 beta).
 
     Formula: (sum_t w_t b_t / T_w - sum_t w_t c_t / T_l - 1 / (2 beta))^2; without `length_norm` sums instead of means;
@@ -31,15 +30,8 @@ class IPO(PairLoss):
     length_norm: bool = True
     """Mean log-ratios, as TRL has it and reports the authors to mean; false is the paper's Eq. 17, which sums."""
 
-    def needs(self) -> Needs:
-        return Needs(reference=True)
-
     def per_example(self, scores: PairScores) -> Tensor:
         chosen_B, rejected_B = (
             s.mean_logratio_B if self.length_norm else s.logratio_B for s in (scores.chosen, scores.rejected)
         )
         return (chosen_B - rejected_B - 1 / (2 * self.beta)).square()
-
-    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        chosen_B, rejected_B = (s.plain.logratio_B.detach() for s in (scores.chosen, scores.rejected))
-        return self.beta * chosen_B, self.beta * rejected_B

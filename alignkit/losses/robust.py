@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
-from alignkit.losses.base import PairLoss
+from alignkit.losses.base import LogRatioLoss
 from alignkit.scores import PairScores
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Robust(PairLoss):
+class Robust(LogRatioLoss):
     """DPO's loss corrected for a share of swapped labels.
 
     Formula: (-(1 - eps) * log sigmoid(m) + eps * log sigmoid(-m)) / (1 - 2 eps),
@@ -27,21 +26,11 @@ class Robust(PairLoss):
     Paper: arXiv:2403.00409
     """
 
-    beta: float = Field(0.1, gt=0)
-    """Strength of the pull to the reference, per nat of log-ratio; usual 0.01 to 0.5."""
-
     label_smoothing: float = Field(0.1, ge=0, lt=0.5)
     """Share of pairs, eps, whose labels are swapped; usual 0.05 to 0.3."""
-
-    def needs(self) -> Needs:
-        return Needs(reference=True)
 
     def per_example(self, scores: PairScores) -> Tensor:
         margin_B = self.beta * (scores.chosen.logratio_B - scores.rejected.logratio_B)
         right_B, swapped_B = (-torch.nn.functional.logsigmoid(m_B) for m_B in (margin_B, -margin_B))
         eps = self.label_smoothing
         return ((1 - eps) * right_B - eps * swapped_B) / (1 - 2 * eps)
-
-    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        chosen_B, rejected_B = (s.plain.logratio_B.detach() for s in (scores.chosen, scores.rejected))
-        return self.beta * chosen_B, self.beta * rejected_B

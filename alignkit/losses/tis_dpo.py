@@ -11,7 +11,7 @@ from pydantic import Field
 
 from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
-from alignkit.losses.base import PairLoss
+from alignkit.losses.base import LogRatioLoss
 from alignkit.models.statistics import ReverseKL
 from alignkit.scores import PairScores
 
@@ -22,7 +22,7 @@ KL = ReverseKL()
 """The KL of the optional penalty."""
 
 
-class TISDPO(PairLoss):
+class TISDPO(LogRatioLoss):
     """Logistic loss of the weighted log-ratio margin, less that of the weighted KLs to the reference if asked for.
 
     TDPO's KL is the other direction, unweighted, and enters with the opposite sign.
@@ -32,14 +32,11 @@ class TISDPO(PairLoss):
     Paper: arXiv:2410.04350; the KL: `token_level` of the authors' code
     """
 
-    beta: float = Field(0.1, gt=0)
-    """Strength of the pull to the reference, per nat of log-ratio; usual 0.01 to 0.5."""
-
     kl_alpha: float | None = Field(None, gt=0)
     """Factor of the KL margin, which needs the reference's whole distribution; null leaves it out. The code has 0.5."""
 
     def needs(self) -> Needs:
-        return Needs(reference=True, statistics=frozenset() if self.kl_alpha is None else frozenset({KL}))
+        return super().needs() | Needs(statistics=frozenset() if self.kl_alpha is None else frozenset({KL}))
 
     def per_example(self, scores: PairScores) -> Tensor:
         margin_B = scores.chosen.logratio_B - scores.rejected.logratio_B
@@ -47,7 +44,3 @@ class TISDPO(PairLoss):
             chosen_B, rejected_B = (s.statistic_B(KL, weighted=True) for s in (scores.chosen, scores.rejected))
             margin_B = margin_B - self.kl_alpha * (chosen_B - rejected_B)
         return -torch.nn.functional.logsigmoid(self.beta * margin_B)
-
-    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        chosen_B, rejected_B = (s.plain.logratio_B.detach() for s in (scores.chosen, scores.rejected))
-        return self.beta * chosen_B, self.beta * rejected_B

@@ -11,14 +11,14 @@ from pydantic import Field
 
 from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
-from alignkit.losses.base import PairLoss
+from alignkit.losses.base import MeanLogpLoss
 from alignkit.scores import PairScores, Unit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class TPOL(PairLoss):
+class TPOL(MeanLogpLoss):
     """Logistic loss of the margin between mean log-probs, and the likelihood of a gold response, per token.
 
     The likelihood is divided by the optimizer step's number of gold tokens, the rest by its number of pairs; token
@@ -47,7 +47,3 @@ class TPOL(PairLoss):
 
     def nll(self, scores: PairScores) -> tuple[Tensor, Unit] | None:
         return (-self.alpha * scores.gold.policy_B, "gold_tokens") if self.alpha else None
-
-    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        chosen_B, rejected_B = (s.plain.mean_policy_B.detach() for s in (scores.chosen, scores.rejected))
-        return self.beta * chosen_B, self.beta * rejected_B

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alignkit.lazy import torch, transformers
+from alignkit.models.attended import is_watched, note, shares
 from alignkit.models.packing import Segments, lookup
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ def attention(
     """
     if packed_pass is None:
         plain = transformers.modeling_utils.ALL_ATTENTION_FUNCTIONS["sdpa"]
+        if is_watched():
+            heads_last = (query.detach().transpose(1, 2), key.detach().transpose(1, 2))
+            note(lambda: [shares(*heads_last, attention_mask, options.get("scaling"))])
         found: tuple[Tensor, Tensor | None] = plain(module, query, key, value, attention_mask, **options)
         return found
     more = [name for name in _UNKNOWN if options.get(name) is not None]
@@ -128,6 +132,8 @@ class Pass:
             self._kept[module] = own
         queries, masks = self._segments.queries.of(query_NF), self._mask(window, query_NF.dtype)
         keys, values = (self._segments.keys.of(state_NF) for state_NF in own)
+        if is_watched():
+            note(lambda: [_shares(*table, heads, scaling) for table in zip(queries, keys, masks, strict=True)])
         tables = zip(queries, keys, values, masks, strict=True)
         output_MF = torch.cat([_attend(*table, heads, scaling) for table in tables])
         return lookup(self._segments.slot_N, output_MF)
@@ -154,6 +160,17 @@ def _mask(before_S: Tensor, length: int, num_keys: int, window: int | None, dtyp
     if window is not None:
         seen_SLK = seen_SLK & (place_K > place_SL1 - window)
     return torch.zeros_like(seen_SLK, dtype=dtype).masked_fill(~seen_SLK, -torch.inf)[:, None]
+
+
+def _shares(
+    query_SLF: Tensor, key_SKG: Tensor, mask: Tensor | None, heads: tuple[int, int], scaling: float | None
+) -> Tensor:
+    """[S, L, K] what the queries of a table attend to."""
+    query, key = (
+        table.detach().view(*table.shape[:2], number, -1)
+        for table, number in zip((query_SLF, key_SKG), heads, strict=True)
+    )
+    return shares(query, key, mask, scaling)
 
 
 def _attend(

@@ -33,6 +33,26 @@ class LoRA(Section):
     experts says which these are)."""
 
 
+ADAPTERS_DO_NOT_MIX = (
+    "it mixes the parameters of policy and reference, and an adapter is a product of two matrices: the product of the "
+    "mixed ones is no mixture; leave it out, or train all parameters (without model.adapter)"
+)
+"""Why a reference does not follow a policy that is an adapter."""
+
+
+class ReferenceUpdate(Section):
+    """A reference that follows the policy, as TR-DPO has it (arXiv:2404.09656).
+
+    Formula: reference <- mix * policy + (1 - mix) * reference, each parameter
+    """
+
+    every: int = Field(512, gt=0, le=1_000_000_000)
+    """Optimizer steps from one move to the next, the first of which comes after so many; TRL's default."""
+
+    mix: float = Field(0.6, gt=0, le=1)
+    """Share of the policy; 1 makes the reference the policy as it is then. TRL's default."""
+
+
 class ModelSource(Component):
     """Base of the model sources."""
 
@@ -41,6 +61,10 @@ class ModelSource(Component):
 
     reference: Literal["auto", "adapter_off", "copy", "cache"] = "auto"
     """Where reference log-probs come from; auto: the adapter switched off, else the cheapest that serves the losses."""
+
+    reference_update: ReferenceUpdate | None = None
+    """Move the reference towards the policy while training; null leaves it where it is. It is a copy then, all
+    parameters are trained, and what is measured is still measured to the first reference."""
 
     layout: Literal["auto", "packed", "shared", "separate"] = "auto"
     """`packed` puts a micro-batch into one row without padding, each prompt once; `shared` gives each prompt a row with

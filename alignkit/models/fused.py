@@ -156,7 +156,7 @@ class _Rows:
             stop = min(start + self.chunk, num)
             logits_cV = self.head.logits(self.hidden_ND[start:stop], slice(0, size), buffer_cV[: stop - start])
             theirs_cV = None if reference_logits is None else reference_logits(start, stop)
-            vocabulary = Vocabulary(logits_cV, theirs_cV)
+            vocabulary = Vocabulary(logits_cV, theirs_cV, self.ids_N[start:stop])
             # Copies, as the logits give way to the probabilities.
             columns.append([statistic.reduce(vocabulary).clone() for statistic in statistics])
             self._score(logits_cV, slice(start, stop))

@@ -151,7 +151,7 @@ def _chunk(
     """Log-probs and statistics of the positions `start` to `stop`."""
     with torch.no_grad():
         theirs_NV = None if reference_logits is None else reference_logits(start, stop)
-    vocabulary = Vocabulary(predictions.logits(start, stop), theirs_NV)
+    vocabulary = Vocabulary(predictions.logits(start, stop), theirs_NV, ids_N)
     values = [statistic.reduce(vocabulary) for statistic in statistics]
     return vocabulary.of(ids_N), *values
 

@@ -16,6 +16,8 @@ from alignkit.models.base import REFERENCE_ADAPTER
 from alignkit.models.layout import Batch
 from alignkit.models.policy import Policy
 from alignkit.models.scorer import Scored, Scorer, Want
+from alignkit.parallel.sharding import reshard
+from alignkit.parallel.tensors import piece
 
 
 class Reference:
@@ -65,6 +67,18 @@ def _activate(model: peft.PeftModel, adapter: str) -> None:
     model.set_adapter(adapter)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
+
+
+def mix_in(reference: Reference, policy: Policy, share: float) -> None:
+    """Moves a reference with parameters of its own a part of the way to the policy, in place; 1 is the whole way.
+
+    Of models that are cut into pieces each process moves its own.
+    """
+    for module in (reference.scorer, policy.scorer):
+        reshard(module)
+    goals = dict(policy.scorer.named_parameters())
+    for name, parameter in reference.scorer.named_parameters():
+        piece(parameter).lerp_(piece(goals[name]), share)
 
 
 def frozen_copy(policy: Policy) -> Reference:

@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from alignkit.errors import ModelError
 from alignkit.lazy import peft, torch, transformers
-from alignkit.models.attention import Pass, let_pack
+from alignkit.models.attended import Shares, among_responses, is_watched, note, watched
+from alignkit.models.attention import NAME, Pass, let_pack
 from alignkit.models.attribution import Attribution
 from alignkit.models.head import Draw, Head, HeadTransform, Predictions, token_logps
 from alignkit.models.layout import Batch
+from alignkit.models.readings import Reading, States
 from alignkit.models.statistics import Statistic
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ class Want:
         predictions: also return this model's predictions, for another model's statistics.
         prompt: also the log-probs of the prompt tokens.
         temperature: divides all logits; of what is sampled at it and trained by a policy gradient.
+        readings: what hidden states and attention are asked at each response token.
+        num_read: how many responses of each example they are asked of, from the first; None for all.
     """
 
     attributions: frozenset[Attribution] = frozenset()
@@ -47,6 +52,8 @@ class Want:
     predictions: bool = False
     prompt: bool = False
     temperature: float = 1.0
+    readings: frozenset[Reading] = frozenset()
+    num_read: int | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class Scored:
         drawn_logp_BT: [B, T] their log-probs, or None.
         predictions: of the response tokens, without gradient, or None.
         prompt_BP: [B, P] log-probs of the prompt tokens but the first, 0 elsewhere, or None.
+        readings: reading -> [B, R, T] its value at each token of the responses that were asked, 0 off the mask.
     """
 
     logp_BRT: Tensor
@@ -73,6 +81,7 @@ class Scored:
     drawn_logp_BT: Tensor | None
     predictions: Predictions | None
     prompt_BP: Tensor | None
+    readings: Mapping[Reading, Tensor]
 
 
 def causal_lm(model: Model) -> PreTrainedModel:
@@ -87,6 +96,23 @@ def decoder(model: Model) -> nn.Module:
     if isinstance(found, transformers.PreTrainedModel) and found is not language_model:
         return found
     return cast("nn.Module", language_model.model)  # what `get_decoder` misses in Llama 4
+
+
+def _latest(seen: Sequence[Shares], model: PreTrainedModel) -> Shares:
+    """What the last layer attended to.
+
+    Raises:
+        ModelError: nobody says.
+    """
+    if seen:
+        return seen[0]
+    kernel, kind = model.config._attn_implementation, model.config.model_type
+    if kernel in ("sdpa", "eager", NAME):
+        how = "use another weighting" if kernel == "eager" else "try attn_implementation 'eager', or another weighting"
+        raise ModelError(f"model: what the last layer of {kind} attends to cannot be read; {how}")
+    raise ModelError(
+        f"model.attn_implementation: '{kernel}' does not say what the last layer attends to; use 'sdpa' or 'eager'"
+    )
 
 
 class Scorer(torch.nn.Module):
@@ -116,7 +142,8 @@ class Scorer(torch.nn.Module):
             last_XLD = last_XLD.detach().requires_grad_()  # a frozen embedding (LoRA, reference)
         last_XLD = last_XLD.view_as(last_XLD)  # a node of its own: the one that splits leads to the earlier pass too
         # A copy where gradients are taken: some decoders (CTRL) scale their input in place.
-        hidden_XLD = self._hidden(batch, [*earlier, last_XLD.clone() if want.attributions else last_XLD])
+        embeddings = [*earlier, last_XLD.clone() if want.attributions else last_XLD]
+        hidden_XLD, attention_BRTT = self._looked_at(batch, embeddings, want)
         predictions = replace(self._predictions(hidden_XLD, batch.packed.predictor_N), temperature=want.temperature)
         # Sorted, so that the order of the sums in a backward pass does not hang on that of a set.
         statistics = sorted(want.statistics, key=repr)
@@ -132,11 +159,36 @@ class Scorer(torch.nn.Module):
             drawn_logp_BT=drawn_logp_BT,
             predictions=replace(predictions, hidden_ND=predictions.hidden_ND.detach()) if want.predictions else None,
             prompt_BP=self._prompt(hidden_XLD, batch) if want.prompt else None,
+            readings=self._readings(want, batch, predictions.hidden_ND, attention_BRTT),
         )
 
     def hidden(self, batch: Batch, embeddings_XLD: Tensor) -> Tensor:
         """[X, L, D] last hidden states."""
         return self._hidden(batch, batch.passes(embeddings_XLD))
+
+    def _looked_at(self, batch: Batch, embeddings: Sequence[Tensor], want: Want) -> tuple[Tensor, Tensor | None]:
+        """[X, L, D] last hidden states; and [B, R, T, T] what the last layer attended to, where a reading asks."""
+        if not any(reading.reads_attention for reading in want.readings):
+            return self._hidden(batch, embeddings), None
+        model = causal_lm(self.model)
+        if model.config._attn_implementation == "sdpa":
+            let_pack(model)  # the same kernel, called by us
+        with watched() as seen:
+            hidden_XLD = self._hidden(batch, embeddings)
+        return hidden_XLD, among_responses(_latest(seen, model)(), batch)
+
+    @torch.no_grad()
+    def _readings(
+        self, want: Want, batch: Batch, hidden_ND: Tensor, attention_BRTT: Tensor | None
+    ) -> dict[Reading, Tensor]:
+        if not want.readings:
+            return {}
+        states = States(batch, hidden_ND.detach(), attention_BRTT, want.num_read)
+        with torch.autocast(hidden_ND.device.type, enabled=False):
+            return {
+                reading: reading.read(states).masked_fill(~states.mask_BRT, 0.0)
+                for reading in sorted(want.readings, key=repr)
+            }
 
     def _hidden(self, batch: Batch, embeddings: Sequence[Tensor]) -> Tensor:
         """[X, L, D] last hidden states, of the embeddings of each pass."""
@@ -160,11 +212,18 @@ class Scorer(torch.nn.Module):
         self, embeddings_XLD: Tensor, ids_XL: Tensor, positions_XL: Tensor, mask: Tensor, **extra: Pass
     ) -> Tensor:
         inner, more = cast("Any", decoder(self.model)), dict[str, Any](extra)
+        is_told = is_watched() and causal_lm(self.model).config._attn_implementation == "eager"
+        if is_told:
+            more["output_attentions"] = True
         if getattr(inner, "hidden_size_per_layer_input", None):  # Gemma 3n and 4 look tokens up in every layer again
             more["per_layer_inputs"] = inner.get_per_layer_inputs(ids_XL)
-        hidden_XLD: Tensor = inner(
+        found = inner(
             inputs_embeds=embeddings_XLD, attention_mask=mask, position_ids=positions_XL, use_cache=False, **more
-        ).last_hidden_state
+        )
+        told = getattr(found, "attentions", None) if is_told else None
+        if layers := [layer for layer in told or () if layer is not None]:
+            note(lambda: [layers[-1].detach().float().mean(1)])
+        hidden_XLD: Tensor = found.last_hidden_state
         return hidden_XLD
 
     def _prompt(self, hidden_XLD: Tensor, batch: Batch) -> Tensor:

@@ -22,11 +22,13 @@ class Vocabulary:
     Args:
         logits_NV: [N, V] float32 logits of the model that is scored, with gradient where gradient is enabled.
         reference_logits_NV: the same of the reference, without gradient; None when no statistic reads it.
+        ids_N: [N] int64 the tokens that stand there; None for a look at distributions alone.
     """
 
-    def __init__(self, logits_NV: Tensor, reference_logits_NV: Tensor | None) -> None:
+    def __init__(self, logits_NV: Tensor, reference_logits_NV: Tensor | None, ids_N: Tensor | None = None) -> None:
         self.logits_NV = logits_NV
         self._reference_logits_NV = reference_logits_NV
+        self._ids_N = ids_N
 
     @cached_property
     def logp_NV(self) -> Tensor:
@@ -38,6 +40,12 @@ class Vocabulary:
         """[N, V] log-probs of the reference, nats."""
         assert self._reference_logits_NV is not None, "a statistic that reads the reference must say so"
         return self._reference_logits_NV.log_softmax(-1).detach()
+
+    @property
+    def ids_N(self) -> Tensor:
+        """[N] int64 tokens that stand there."""
+        assert self._ids_N is not None, "tokens are known where they are scored"
+        return self._ids_N
 
     def of(self, ids_N: Tensor) -> Tensor:
         """[N] log-probs of these tokens, nats."""
@@ -133,6 +141,20 @@ class Entropy(Statistic):
         return entropy_N
 
 
+class MeanLogp(Statistic):
+    """mean log-prob of all tokens of the vocabulary, nats, without gradient: how flat the distribution is.
+
+    Formula: mean_v log pi(v)
+    """
+
+    has_gradient = False
+    can_be_negative = True
+
+    def reduce(self, vocabulary: Vocabulary) -> Tensor:
+        logits_NV = vocabulary.logits_NV.detach()
+        return logits_NV.mean(-1) - logits_NV.logsumexp(-1)
+
+
 statistics: Registry[Statistic] = Registry(
     "statistic",
     Statistic,
@@ -141,6 +163,7 @@ statistics: Registry[Statistic] = Registry(
         "reverse_kl": "alignkit.models.statistics:ReverseKL",
         "collision": "alignkit.models.statistics:Collision",
         "entropy": "alignkit.models.statistics:Entropy",
+        "mean_logp": "alignkit.models.statistics:MeanLogp",
     },
 )
 

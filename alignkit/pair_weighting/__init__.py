@@ -15,6 +15,7 @@ pair_weightings: Registry[PairWeighting] = Registry(
         "uni_dpo": "alignkit.pair_weighting.uni_dpo:UniDPO",
         "column": "alignkit.pair_weighting.column:Column",
         "wpo": "alignkit.pair_weighting.wpo:WPO",
+        "ches": "alignkit.pair_weighting.ches:CHES",
     },
 )
 

@@ -21,7 +21,7 @@ class WPO(PairWeighting):
     """The policy's mean likelihood of both responses, as a constant.
 
     A token's likelihood is divided by what a token sampled from the policy would have on average (`sampled`), so that a
-    response of the policy's own has a weight near 1; and no weight exceeds 1, as in TRL's `use_weighting`.
+    response of the policy's own has a weight near 1; and no weight exceeds 1, where TRL 1.16 sets no limit.
 
     Formula: min(1, exp(a(chosen) + a(rejected))), a = mean_t (lp_t - log sum_v pi_t(v)^2), detached; lp log-probs of
         the policy, unweighted; without alignment a = mean_t lp_t

@@ -49,6 +49,9 @@ class Zeros(Table):
     def lookup(self, rows: Sequence[TokenRow], mask: Tensor) -> Tensor:
         return torch.zeros(mask.shape, device=mask.device)
 
+    def numbers(self, rows: Sequence[TokenRow]) -> Tensor:
+        return torch.zeros(len(rows))
+
 
 class PresumedAnchors(AnchorPool):
     """Anchors of presumed lengths."""

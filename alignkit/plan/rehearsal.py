@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LARGEST, LATER = "training: largest micro-batch", "training: largest micro-batch beside the gradient of an earlier one"
+OBSERVED = "training: the largest micro-batch looked at before the step"
 UNWEIGHTED = "training: the same without token weights"
 CUT = "training: the same with every anchor as long as it may become"
 
@@ -117,14 +118,15 @@ def rehearse(
     )
     job = recipe.job(policy.has_adapter)
     kind = reference_kind(job.model, policy.has_adapter, needs) if needs.reference else None
-    own = kind in ("copy", "cache")  # a cache needs a model of its own while it is filled, and to measure with
-    other = (
+    measures = kind == "cache" or (kind == "copy" and job.model.reference_update is not None)
+    copied, loaded = (
         outlined_scorer(recipe.model, tokenizer, accelerator.device, fake, held).requires_grad_(False) if own else None
+        for own in (kind == "copy", measures)
     )
     config = causal_lm(policy.model).config.get_text_config()
     ledger = Ledger(int(config.vocab_size))
     with fake, ledger:
-        rehearsal = _Rehearsal(ledger, job, policy, kind, other, tables, accelerator)
+        rehearsal = _Rehearsal(ledger, job, policy, kind, copied, loaded, tables, accelerator)
         rehearsal.run(recipe.evaluation, on_world=on_world)
     embeddings: Any = causal_lm(policy.model).get_input_embeddings()
     width = int(embeddings.weight.shape[-1])
@@ -140,20 +142,22 @@ class _Rehearsal:
         job: Job,
         policy: Policy,
         kind: ReferenceKind | None,
-        other: Scorer | None,
+        copied: Scorer | None,
+        loaded: Scorer | None,
         tables: Tables,
         accelerator: Accelerator,
     ) -> None:
         self.ledger, self.job, self.policy, self.tables = ledger, job, policy, tables
-        self.needs, self.kind, self.other, self.accelerator = job.method.needs, kind, other, accelerator
+        self.needs, self.kind, self.accelerator = job.method.needs, kind, accelerator
+        self.loaded = loaded  # the first reference, to measure with: log-probs are cached, or the copy has moved
         self.keeps_logps = keeps_logps(job.model, kind, self.needs)
         self.left_out: list[str] = []
         ledger.see(_held(policy.scorer), "parameters")
         self.reference: Reference | None = None
         if kind == "adapter_off":
             self.reference = Reference(policy.scorer, policy)
-        elif kind == "copy":
-            self.reference = self._own_reference()
+        elif copied is not None:
+            self.reference = self._own(copied)
         anchor = self.needs.anchor
         self.laid = Laid(policy.layout, 0 if anchor is None else anchor.longest)
         self.rows, of_each = presumed_rows(job.method, tables.train)
@@ -164,10 +168,9 @@ class _Rehearsal:
         self.micro = micro_batches(self.rows, training, job.method.seed, most.meter, processes)
         self.most_places = self.laid.places(self.laid.largest(self.micro.all)[0])
 
-    def _own_reference(self) -> Reference:
-        assert self.other is not None
-        self.ledger.see(_held(self.other), "reference")
-        return Reference(self.other.eval())
+    def _own(self, scorer: Scorer) -> Reference:
+        self.ledger.see(_held(scorer), "reference")
+        return Reference(scorer.eval())
 
     def run(self, evaluation: EvaluationConfig, *, on_world: bool) -> None:
         """All stages, those with most on top of each other last."""
@@ -239,7 +242,7 @@ class _Rehearsal:
             several = parts(self.job.sizes.micro_batch)
             with self.ledger.measuring("importances under the reference", len(several)):
                 deque(bench.importances(attribution, self.laid.largest(several)[0], full_sequence=whole), maxlen=0)
-        left = [values.words for values in self.needs.values if values.lasting]
+        left = [values.words for values in self.needs.values | self.needs.row_values if values.lasting]
         self.left_out += [f"{words}, computed before training" for words in sorted(left)]
 
     # --- training ---
@@ -265,6 +268,12 @@ class _Rehearsal:
         share = self.laid.mean_places(self.micro.all) / self.laid.places(largest)
         with self.ledger.measuring(LARGEST, self.steps * self.micro.per_step, share):
             self._forward_backward(step, largest)
+        if self.needs.whole_step:
+            with (
+                self.ledger.measuring(OBSERVED, self.steps * self.micro.per_step, share),
+                torch.set_grad_enabled(bool(self.needs.attributions)),
+            ):
+                scoring.score(largest, 0, observing=True)
         if self.micro.later:
             with self.ledger.measuring(LATER):
                 self._forward_backward(step, self.laid.largest(self.micro.later)[0])
@@ -352,14 +361,19 @@ class _Rehearsal:
 
     def _evaluation(self, scoring: Scoring, config: EvaluationConfig, *, on_world: bool) -> None:
         def make_reference() -> Reference:
-            if self.reference is not None:
+            if self.loaded is None:
+                assert self.reference is not None
                 return self.reference
-            loaded = self._own_reference()  # of which, for a moment, there is a copy too
+            loaded = self._own(self.loaded)  # of which, for a moment, there is a copy too
             copied = [torch.empty_like(tensor) for tensor in _held(loaded.scorer)]
             copied.clear()
             return loaded
 
         scene = Scene(scoring, config, make_reference if self.kind else None, on_world)
+        if self.reference is not None and self.loaded is not None:
+            with self.ledger.measuring("evaluation: the first reference"):
+                first = make_reference()
+            scene = Scene(scoring.against(first), config, lambda: first, on_world)
         moments = 2 + (self.steps // self.job.training.eval_every if self.job.training.eval_every else 0)
         for looks_at in ("rows", "samples"):
             is_there = looks_at == "samples" or not self.job.method.view.draws

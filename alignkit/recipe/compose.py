@@ -13,6 +13,7 @@ from alignkit.data.renaming import refuse_unread
 from alignkit.data.sources import WORLD
 from alignkit.errors import DataError, shown
 from alignkit.losses import losses
+from alignkit.models.base import ADAPTERS_DO_NOT_MIX
 from alignkit.recipe.recipe import Recipe
 from alignkit.recipe.tree import Path
 from alignkit.registry import Section
@@ -119,6 +120,7 @@ def _known_before(recipe: Recipe) -> Iterator[Misfit]:
     parts |= {("losses", index): loss.needs() for index, loss in enumerate(recipe.losses)}
     for place, one in parts.items():
         wanted = [*map(repr, sorted(one.columns)), *(["a gold response"] if one.gold else [])]
+        wanted += sorted(values.words for values in one.row_values)
         if wanted:
             what = " and ".join(wanted)
             yield place, f"needs {what} of each row of the data, and trainer '{trainer}' samples its rows; use another"
@@ -163,6 +165,16 @@ def _pairs_to_weigh(recipe: Recipe) -> Iterator[Misfit]:
         )
 
 
+def _weights_to_read(recipe: Recipe) -> Iterator[Misfit]:
+    for index, loss in enumerate(recipe.losses):
+        if loss.reads_weights and recipe.weighting.is_neutral:
+            yield (
+                ("losses", index),
+                f"'{loss.name}' is 0 where every token weighs 1, and weighting '{recipe.weighting.name}' gives all of "
+                "them 1; use another weighting, or leave it out",
+            )
+
+
 def _layout(recipe: Recipe) -> Iterator[Misfit]:
     layout = recipe.model.layout
     if layout in ("packed", "shared") and recipe.weighting.all_needs().full_sequence:
@@ -204,8 +216,9 @@ def _with_parts(weighting: TokenWeighting) -> Iterator[TokenWeighting]:
     """The weighting and those inside it."""
     yield weighting
     for _, value in weighting:
-        if isinstance(value, TokenWeighting):
-            yield from _with_parts(value)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, TokenWeighting):
+                yield from _with_parts(part)
 
 
 def _adapter_to_switch_off(recipe: Recipe) -> Iterator[Misfit]:
@@ -242,9 +255,9 @@ def _true_reward(recipe: Recipe) -> Iterator[Misfit]:
 
 
 def _token_values(recipe: Recipe) -> Iterator[Misfit]:
-    if recipe.trainer.draws:  # said by `_known_before`
-        return
-    for values in sorted(recipe.weighting.all_needs().values, key=repr):
+    needs = recipe.weighting.all_needs()
+    before = () if recipe.trainer.draws else needs.values  # of the others `_known_before` says it
+    for values in sorted((*before, *needs.readings), key=repr):
         if refusal := values.refusal(recipe.trainer.name, recipe.trainer.gives):
             yield ("weighting",), refusal
 
@@ -347,8 +360,31 @@ def _texts_in(value: object, path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _reference(recipe: Recipe) -> Iterator[Misfit]:
-    if recipe.model.reference != "cache":
-        return
+    if recipe.model.reference_update is not None:
+        yield from _moving_reference(recipe)
+    elif recipe.model.reference == "cache":
+        yield from _cached_reference(recipe)
+
+
+def _moving_reference(recipe: Recipe) -> Iterator[Misfit]:
+    model = recipe.model
+    if not recipe.needs().reference:
+        yield (
+            ("model", "reference_update"),
+            "nothing in this recipe reads a reference; leave it out, or add a loss that compares with one, such as "
+            "'dpo'",
+        )
+    elif model.adapter is not None:
+        yield ("model", "reference_update"), ADAPTERS_DO_NOT_MIX
+    elif model.reference not in ("auto", "copy"):
+        yield (
+            ("model", "reference"),
+            f"'{model.reference}' holds a reference that stays, and model.reference_update moves it; use 'auto' or "
+            "'copy'",
+        )
+
+
+def _cached_reference(recipe: Recipe) -> Iterator[Misfit]:
     if recipe.trainer.draws and recipe.needs().reference:
         yield (
             ("model", "reference"),
@@ -401,6 +437,7 @@ _CHECKS: tuple[Callable[[Recipe], Iterator[Misfit]], ...] = (
     _losses_differ,
     _one_anchor,
     _pairs_to_weigh,
+    _weights_to_read,
     _layout,
     _pieces,
     _prompt_tokens,

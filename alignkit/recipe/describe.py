@@ -82,15 +82,18 @@ def _attributions(wanted: Iterable[Attribution]) -> Iterator[str]:
 
 _NEEDED: Mapping[str, Callable[[Any], Iterable[str]]] = {
     "reference": partial(_always, "log-probs of the reference"),
-    "statistics": lambda wanted: sorted(one.words for one in wanted),
+    "statistics": lambda wanted: sorted({one.words for one in wanted}),
+    "readings": lambda wanted: sorted(one.words for one in wanted),
     "prompt": partial(_always, "log-probs of the prompt"),
     "gold": partial(_always, "data with gold"),
     "mismatched": partial(_always, "log-ratios of mismatched responses"),
     "values": lambda values: sorted(one.words for one in values),
+    "row_values": lambda values: sorted(one.words for one in values),
     "attributions": _attributions,
     "full_sequence": partial(_always, "importances of the prompt's tokens"),
     "anchor": lambda anchor: [f"anchor '{anchor.name}'"],
     "sampled": partial(_always, "responses that the policy samples"),
+    "whole_step": partial(_always, "a look at the whole step before it"),
     "columns": lambda columns: [f"data column '{column}'" for column in sorted(columns)],
     "nonnegative": lambda columns: [f"numbers >= 0 in data column '{column}'" for column in sorted(columns)],
 }
@@ -138,4 +141,6 @@ def _default(field: FieldInfo) -> str:
         return f"default {default.name}"
     if isinstance(default, Section):
         return "default as its keys have it"
-    return f"default {scalar(list(default) if isinstance(default, tuple) else default)}"
+    if isinstance(default, tuple):
+        default = [item.name if isinstance(item, Component) else item for item in default]
+    return f"default {scalar(default)}"

@@ -82,6 +82,7 @@ _SHARDED = "write parallel.strategy: fsdp to cut the model into pieces, and star
 _LAUNCHED = "the command line says it: alignkit launch RECIPE --processes N, with --nodes on several machines"
 _NO_OTHER_CUT = "a model is cut in one way only, parallel.strategy: fsdp; remove it"
 _ONE_PROCESS = "rows are read and cut into tokens in one process; remove it"
+_MOVING = "write model.reference_update: {every: 512, mix: 0.6}"
 _HUB = "nothing is uploaded; the trained model is in final/ of the run folder"
 
 INSTEAD: Final[Mapping[str, str]] = {
@@ -92,6 +93,9 @@ INSTEAD: Final[Mapping[str, str]] = {
     "fp16": "training.precision is auto, fp32 or bf16",
     "ref_model": "model.reference says where the reference comes from",
     "precompute_ref_log_probs": "write model.reference: cache, or auto, which does so where it can",
+    "sync_ref_model": _MOVING,
+    "ref_model_sync_steps": _MOVING,
+    "ref_model_mixup_alpha": _MOVING,
     "warmup_steps": "training.warmup is a share of the steps, such as 0.1",
     "use_peft": "give model.adapter, such as {rank: 16}",
     "use_lora": "give model.adapter, such as {rank: 16}",

@@ -58,6 +58,7 @@ class AnchorPool:
         self._reference = reference
         self._seed = seed
         self._drawn: dict[int, DrawnAnchor] = {}
+        self._expired: set[int] = set()
 
     def __getitem__(self, row: TokenRow) -> DrawnAnchor:
         return self._drawn[row.index]
@@ -66,15 +67,22 @@ class AnchorPool:
         """Draws new anchors when a window begins at `step`; `rows` are those of all its steps."""
         if step % self.anchor.refresh_every:
             return
-        self._drawn = {}
+        self.clear()
         self.complete(step, rows)
 
     def clear(self) -> None:
         """Forgets what was drawn."""
-        self._drawn = {}
+        self._drawn, self._expired = {}, set()
+
+    def expire(self) -> None:
+        """The reference has become another model: what is drawn stays, and is scored again before it is used."""
+        self._expired = set(self._drawn)
 
     def complete(self, step: int, rows: Sequence[TokenRow]) -> None:
-        """Draws what is missing: of rows beyond the old end of a run that goes on further than was planned."""
+        """Draws what is missing: of rows beyond the old end of a run that goes on further than was planned. Scores
+        again what the reference scored before it moved."""
+        if expired := {row.index: row for row in rows if row.index in self._expired}:
+            self._score_again(list(expired.values()))
         unique = {row.index: row for row in rows if row.index not in self._drawn}
         ascending = sorted(unique.values(), key=lambda row: len(row.prompt))  # so that there is little padding
         with counted("drawing anchors", len(unique)) as advance:
@@ -83,8 +91,17 @@ class AnchorPool:
                 self._drawn |= zip((row.index for row in part), self._draw(step, part), strict=True)
                 advance(len(part))
 
+    def _score_again(self, rows: Sequence[TokenRow]) -> None:
+        indices = [row.index for row in rows]
+        ids = [self._drawn[index].ids for index in indices]
+        self._drawn |= zip(indices, self._scored(rows, ids), strict=True)
+        self._expired -= set(indices)
+
     def _draw(self, step: int, rows: Sequence[TokenRow]) -> list[DrawnAnchor]:
-        responses = self.anchor.respond(rows, Sampler(self._policy, self._seed, step))
+        return self._scored(rows, self.anchor.respond(rows, Sampler(self._policy, self._seed, step)))
+
+    def _scored(self, rows: Sequence[TokenRow], responses: Sequence[ndarray]) -> list[DrawnAnchor]:
+        """The responses with what the reference says of them."""
         examples = [Example(row.prompt, [ids]) for row, ids in zip(rows, responses, strict=True)]
         lengths = [len(example.prompt) + len(ids) for example, ids in zip(examples, responses, strict=True)]
         order = sorted(range(len(rows)), key=lengths.__getitem__)
@@ -108,15 +125,17 @@ class AnchorPool:
             "anchor.lengths": torch.tensor([len(anchor.ids) for anchor in drawn]),
             "anchor.ids": torch.from_numpy(np.concatenate([anchor.ids for anchor in drawn])),
             "anchor.reference": torch.cat([anchor.reference_T for anchor in drawn]),
+            "anchor.expired": torch.tensor([row in self._expired for row in self._drawn]),
         }
 
     def lacks(self, step: int, rows: Sequence[TokenRow]) -> bool:
-        """Whether `refresh` and `complete` will draw."""
-        return step % self.anchor.refresh_every == 0 or any(row.index not in self._drawn for row in rows)
+        """Whether `refresh` and `complete` will draw or score."""
+        known = self._drawn.keys() - self._expired
+        return step % self.anchor.refresh_every == 0 or any(row.index not in known for row in rows)
 
     def load_state(self, *states: Mapping[str, Tensor]) -> None:
         """Puts `state` back; those of several processes together."""
-        self._drawn = {}
+        self.clear()
         for state in states:
             self._add(state)
 
@@ -130,4 +149,6 @@ class AnchorPool:
             state["anchor.reference"].split(lengths),  # type: ignore[no-untyped-call]
             strict=True,
         )
+        if "anchor.expired" in state:  # older checkpoints know of no reference that moves
+            self._expired |= set(state["anchor.rows"][state["anchor.expired"]].tolist())
         self._drawn |= {row: DrawnAnchor(ids.numpy(), reference_T.clone()) for row, ids, reference_T in pieces}

@@ -28,6 +28,17 @@ weightings: Registry[TokenWeighting] = Registry(
         "oracle": "alignkit.weighting.oracle:Oracle",
         "influence": "alignkit.weighting.influence:Influence",
         "shuffled": "alignkit.weighting.shuffled:Shuffled",
+        "transport": "alignkit.weighting.transport:Transport",
+        "attention": "alignkit.weighting.attention:Attention",
+        "diff": "alignkit.weighting.diff:Diff",
+        "guide": "alignkit.weighting.guide:Guide",
+        "confidence": "alignkit.weighting.confidence:Confidence",
+        "decay": "alignkit.weighting.decay:Decay",
+        "shared_length": "alignkit.weighting.shared_length:SharedLength",
+        "side": "alignkit.weighting.side:Side",
+        "product": "alignkit.weighting.product:Product",
+        "mix": "alignkit.weighting.mix:Mix",
+        "select": "alignkit.weighting.select:Select",
     },
 )
 

@@ -46,6 +46,11 @@ class TokenWeighting(Component):
             raise PydanticCustomError("clip", f"expected [low, high] with 0 <= low < high, got {list(clip)}")
         return clip
 
+    @property
+    def is_neutral(self) -> bool:
+        """Whether every token weighs 1, so that leaving it out changes nothing."""
+        return False
+
     def needs(self) -> Needs:
         """What the step must compute for this weighting; nothing by default."""
         return Needs()
@@ -76,6 +81,15 @@ class TokenWeighting(Component):
         Raises:
             NonFiniteError: the strategy returned a negative number, NaN or infinity, or another shape.
         """
+        return self.scaled(span)[:, span.num_prompt :]
+
+    @final
+    def scaled(self, span: Span) -> Tensor:
+        """[B, S] `weights` of the whole span, the prompt's included: what a product takes of this weighting.
+
+        Raises:
+            NonFiniteError: as for `weights`.
+        """
         with torch.no_grad():
             raw_BS = self.raw(span)
             if raw_BS.shape != span.mask_BS.shape:
@@ -90,7 +104,7 @@ class TokenWeighting(Component):
             weights_BS = self._rescaled(raw_BS, span)
             if self.clip is not None:
                 weights_BS = weights_BS.clamp(*self.clip).masked_fill(~span.mask_BS, 0.0)
-            return weights_BS[:, span.num_prompt :]
+            return weights_BS
 
     def _rescaled(self, raw_BS: Tensor, span: Span) -> Tensor:
         if self.rescale == "raw":

@@ -65,11 +65,7 @@ class Gradient(TokenWeighting):
             return self
         if self.target == "log_ratio":
             raise PydanticCustomError("model", "target 'log_ratio' asks policy and reference both; leave 'model' out")
-        for key in ("refresh_every", "smoothing"):
-            if getattr(self, key) != type(self).model_fields[key].default:
-                raise PydanticCustomError(
-                    "model", f"'{key}' has no use with model 'reference', whose importances never change; leave it out"
-                )
+        self.refuse_unused(["refresh_every", "smoothing"], "model 'reference', whose importances never change")
         return self
 
     @property

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from alignkit.lazy import torch
 from alignkit.scores import Span
+from alignkit.seeds import derive
 from alignkit.weighting.base import TokenWeighting
 
 if TYPE_CHECKING:
@@ -24,16 +24,17 @@ class Random(TokenWeighting):
     """
 
     def raw(self, span: Span) -> Tensor:
-        return fixed_draws(span.seeds_B, span)
+        return fixed_draws(span)
 
 
-def fixed_draws(seeds: Sequence[int], span: Span) -> Tensor:
-    """[B, S] uniform in [0, 1) of each token of the span, by its response's seed; 0 off the mask.
+def fixed_draws(span: Span, purpose: str = "") -> Tensor:
+    """[B, S] uniform in [0, 1) of each token of the span, by its response's seed and what they are for; 0 off the mask.
 
     Drawn on the CPU, row by row, so that device, padding and neighbours cannot change a draw: a shorter row of draws is
     the beginning of a longer one.
     """
-    assert len(seeds) == len(span.mask_BS), "one seed per row"
+    assert len(span.seeds_B) == len(span.mask_BS), "one seed per row"
+    seeds = [derive(seed, purpose) if purpose else seed for seed in span.seeds_B]
     width = span.mask_BS.shape[-1]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     draws_BS = torch.stack([torch.rand(width, generator=generator) for generator in generators])

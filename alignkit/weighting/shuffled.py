@@ -13,7 +13,6 @@ from pydantic import Field
 from alignkit.asks.needs import Needs
 from alignkit.lazy import torch
 from alignkit.scores import Span
-from alignkit.seeds import derive
 from alignkit.weighting.base import TokenWeighting
 from alignkit.weighting.influence import Influence
 from alignkit.weighting.part import Part
@@ -42,8 +41,7 @@ class Shuffled(TokenWeighting):
         return self.of.needs()
 
     def raw(self, span: Span) -> Tensor:
-        seeds = [derive(seed, DRAWS) for seed in span.seeds_B]
-        draws_BS = fixed_draws(seeds, span).masked_fill(~span.mask_BS, torch.inf)
+        draws_BS = fixed_draws(span, DRAWS).masked_fill(~span.mask_BS, torch.inf)
         column_BS = draws_BS.argsort(dim=-1, stable=True)  # the span's tokens in the order of their draws, then padding
         permuted_BS = self.of.raw(span).gather(-1, column_BS)
         return permuted_BS.gather(-1, span.index_BS.clamp_min(0))

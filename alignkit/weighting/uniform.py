@@ -19,5 +19,9 @@ class Uniform(TokenWeighting):
     Paper: arXiv:2505.19653 Table 2
     """
 
+    @property
+    def is_neutral(self) -> bool:
+        return self.rescale != "sum1" and self.clip is None
+
     def raw(self, span: Span) -> Tensor:
         return span.mask_BS.to(torch.float32)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from engine_toy import CLOSE, bench, full_logp, llama, move, policy, recipe, row, rows, with_lora
+from engine_toy import CLOSE, EOS, bench, full_logp, llama, move, policy, recipe, row, rows, with_lora
 from torch import Tensor
 
 from alignkit.asks.columns import TokenColumns
@@ -18,7 +18,7 @@ from alignkit.asks.table import load_table
 from alignkit.asks.values import TokenValues
 from alignkit.contrasts import contrasts
 from alignkit.contrasts.base import Contrast
-from alignkit.contrasts.values import Estimate, LogRatio
+from alignkit.contrasts.values import Estimate, GuideRatio, LogRatio
 from alignkit.data.rows import TokenRow
 from alignkit.data.unpairing import unpair
 from alignkit.models.attribution import Attribution
@@ -38,6 +38,15 @@ class Given(Contrast):
 
     def depends_on(self, bench):
         return {}
+
+
+class Letters:
+    """A tokenizer of them."""
+
+    eos_token_id, bos_token_id = EOS, None
+
+    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+        return {"input_ids": [ord(letter) % 40 for letter in text]}
 
 
 GIVEN = Given(name="given")
@@ -99,6 +108,28 @@ class TestContrastive:
     def test_log_ratio(self, some, batch_size) -> None:
         got = computed(LogRatio(contrast=GIVEN), some, evaluation={"batch_size": batch_size})
         compare(got, some, log_ratio)
+
+    @SOME
+    def test_guide_ratio(self, some) -> None:
+        """The positive model alone, against the reference."""
+
+        def of_response(prompt: np.ndarray, ids: np.ndarray) -> Tensor:
+            return own(full_logp(POSITIVE, prompt, ids) - full_logp(llama(), prompt, ids), ids)
+
+        compare(computed(GuideRatio(contrast=GIVEN), some, evaluation={"batch_size": 2}), some, of_response)
+
+    def test_a_prompt_is_a_guide_too(self) -> None:
+        """Its text stands before the prompt of the guide, not of the reference."""
+        prompts = contrasts.build("prompts", {"positive": "a b", "negative": "c"})
+        of = bench(llama(), PAIRS, of=recipe())
+        of = replace(of, policy=replace(of.policy, tokenizer=Letters()))
+        before = np.array([ord(letter) % 40 for letter in "a b"])
+
+        def of_response(prompt: np.ndarray, ids: np.ndarray) -> Tensor:
+            guide = full_logp(llama(), np.concatenate([before, prompt]), ids)
+            return own(guide - full_logp(llama(), prompt, ids), ids)
+
+        compare(list(GuideRatio(contrast=prompts).compute(PAIRS, of)), PAIRS, of_response)
 
     @SOME
     @BATCHES

@@ -12,7 +12,9 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from alignkit.advantages.base import Advantage
 from alignkit.asks.needs import Needs
+from alignkit.asks.pairs import PairValues
 from alignkit.asks.texts import TextValues
+from alignkit.asks.whole_step import WholeStep
 from alignkit.cli import main
 from alignkit.conformance import NotConforming, check_component
 from alignkit.data.raw import RawRow
@@ -21,6 +23,7 @@ from alignkit.errors import RecipeError
 from alignkit.evaluation.base import Measure, Value
 from alignkit.evaluation.summary import Mean
 from alignkit.losses.base import PairLoss
+from alignkit.models.readings import Reading
 from alignkit.models.statistics import Entropy, Statistic
 from alignkit.pair_weighting.base import PairWeighting
 from alignkit.registry import Component
@@ -84,6 +87,27 @@ def test_numbers_that_are_read_from_texts(kind, said):
             return 1 + span.values[kind()]
 
     assert starts(said_of(Read), said)
+
+
+class Short(PairValues):
+    """One number for both responses, another each time."""
+
+    def of_pair(self, chosen, rejected):
+        return np.random.default_rng().random(1), np.ones(len(rejected))
+
+
+def test_numbers_that_compare_a_pair():
+    class Compared(TokenWeighting):
+        """Weights that are compared."""
+
+        def needs(self):
+            return Needs(values=frozenset({Short()}))
+
+        def raw(self, span):
+            return 1 + span.values[Short()]
+
+    assert starts(said_of(Compared), "Short gives 1 numbers for 5 tokens of one response beside 3 of the other")
+    assert starts(said_of(Compared), "Short compares the same two responses in another way each time")
 
 
 def test_parameters_that_are_not_closed_or_explained():
@@ -309,7 +333,7 @@ class Nowhere(PairLoss):
     [
         (Mean2, "term 'mean2' has shape [], not [B] = [4]"),
         (Longest, "values with 0 columns of padding on the left and 2 on the right: "),
-        (Flat, "no log-prob of the policy has a gradient, on random scores and where the policy is the reference"),
+        (Flat, "nothing that the policy says has a gradient, on random scores and where the policy is the reference"),
         (Variance, "responses of one token: the loss is [inf, inf]"),
         (Exponential, "log-probs 10,000 times as large: the loss is "),
         (Silent, "reads what needs() does not ask for: AssertionError: "),
@@ -320,6 +344,198 @@ class Nowhere(PairLoss):
 )
 def test_a_loss(cls, sentence):
     assert starts(said_of(cls), sentence), said_of(cls)
+
+
+# --- what looks at whole optimizer steps ---
+
+
+class Margins(PairLoss, WholeStep):
+    """DPO without beta on the margins of a step, from their mean; as it should be."""
+
+    def needs(self):
+        return Needs(reference=True, whole_step=frozenset({self}))
+
+    def initial_state(self):
+        return {"mean": torch.zeros((), dtype=torch.float64)}
+
+    def margin(self, scores):
+        return scores.chosen.logratio_B - scores.rejected.logratio_B
+
+    def observe(self, scores):
+        return self.margin(scores)[:, None]
+
+    def decide(self, seen, state, seed):
+        carried = {"mean": 0.9 * state["mean"] + 0.1 * seen.mean()}
+        return {"usual": carried["mean"], "lead": seen[:, 0] - carried["mean"]}, carried
+
+    def at_rest(self, state):
+        return {"usual": state["mean"], "lead": torch.zeros(())}
+
+    def per_example(self, scores):
+        facts = scores.decided(self)
+        return -torch.nn.functional.logsigmoid(self.margin(scores) - facts["usual"] + facts["lead"])
+
+
+def test_one_that_keeps_its_promises():
+    check_component(Margins)
+
+
+class Beside(Margins):
+    """Observes how a margin lies in its micro-batch."""
+
+    def observe(self, scores):
+        return (self.margin(scores) - self.margin(scores).mean())[:, None]
+
+
+class Thrown(Margins):
+    """Draws from everybody's generator."""
+
+    def decide(self, seen, state, seed):
+        facts, carried = super().decide(seen, state, seed)
+        return {**facts, "usual": torch.rand(())}, carried
+
+
+class Overwriting(Margins):
+    """Changes the state that it is given."""
+
+    def decide(self, seen, state, seed):
+        state["mean"].add_(seen.mean())
+        return super().decide(seen, state, seed)
+
+
+class Renaming(Margins):
+    """Carries on something else, and rests on more."""
+
+    def decide(self, seen, state, seed):
+        facts, carried = super().decide(seen, state, seed)
+        return facts, {"usual": carried["mean"]}
+
+    def at_rest(self, state):
+        return {**super().at_rest(state), "more": torch.zeros(())}
+
+
+class Lonely(Margins):
+    """Divides by the spread of the step, and decides of fewer examples than there are."""
+
+    def decide(self, seen, state, seed):
+        facts, carried = super().decide(seen, state, seed)
+        return {**facts, "usual": 1 / seen.std(correction=0), "lead": facts["lead"][1:]}, carried
+
+
+class Uneven(Margins):
+    """Reads what was decided by the place in the micro-batch."""
+
+    def per_example(self, scores):
+        lead_B = scores.decided(self)["lead"]
+        return super().per_example(scores) + torch.arange(len(scores.chosen.mask_BT)) * lead_B
+
+
+class Remembering(Margins):
+    """Keeps its own state."""
+
+    _mean: list = PrivateAttr(default_factory=list)
+
+    def decide(self, seen, state, seed):
+        self._mean.append(seed)
+        facts, carried = super().decide(seen, state, seed)
+        return {**facts, "usual": torch.tensor(float(len(set(self._mean))))}, carried
+
+
+@pytest.mark.parametrize(
+    ("cls", "sentence"),
+    [
+        (Beside, "what it observes of example 0 alone: "),
+        (Thrown, "decide() draws from torch's global generator; seed one of your own with its argument"),
+        (Overwriting, "the state that decide() was given, afterwards: 'mean': "),
+        (Renaming, "decide() carries on usual, and begins with mean; names must stay the same"),
+        (Renaming, "at_rest() gives lead, more, usual, and decide() lead, usual; expected scalars, of those names"),
+        (Lonely, "'lead' has 3 values for 4 examples; expected a scalar or one for each"),
+        (Lonely, "'usual' is not finite for a step of one example"),
+        (Uneven, "values of a micro-batch of the examples 2, 0: "),
+        (
+            Remembering,
+            "what one that is built again decides of the next step, with the state of a checkpoint: 'usual': ",
+        ),
+    ],
+)
+def test_what_looks_at_whole_steps(cls, sentence):
+    assert starts(said_of(cls), sentence), said_of(cls)
+
+
+class Larger(TokenWeighting, WholeStep):
+    """Tokens with more than a step's mean surprise."""
+
+    def needs(self):
+        return Needs(whole_step=frozenset({self}))
+
+    def observe(self, span):
+        return -span.policy_BS
+
+    def decide(self, seen, state, seed):
+        return {"is_large": (seen > seen.nanmean()).double().where(~seen.isnan(), torch.nan)}, {}
+
+    def at_rest(self, state):
+        return {"is_large": torch.ones(())}
+
+    def raw(self, span):
+        return span.decided[self]["is_large"].expand(span.mask_BS.shape).float() + 0.1
+
+
+def test_a_weighting_that_looks_at_whole_steps(monkeypatch):
+    check_component(Larger)
+    monkeypatch.setattr(Larger, "observe", lambda self, span: -span.policy_BS / span.mask_BS.sum())
+    assert starts(said_of(Larger), "what it observes of example 0 alone: ")
+
+
+# --- readings ---
+
+
+class Beneath(Reading):
+    """Norm of a hidden state, of the batch's largest."""
+
+    def read(self, states):
+        size_BRT = states.hidden_BRTD.norm(dim=-1)
+        return size_BRT / size_BRT.amax()
+
+
+class Columnwise(Reading):
+    """What the token attends to, as a mean over what is padded too."""
+
+    reads_attention = True
+
+    def read(self, states):
+        return states.attention_BRTT.mean(-1)
+
+
+class Doubled(Reading):
+    """A norm in float64."""
+
+    def read(self, states):
+        return states.hidden_BRTD.double().norm(dim=-1)
+
+
+@pytest.mark.parametrize(
+    ("reading", "sentence"),
+    [
+        (Beneath, "Beneath: what is read of response 0 of example 0 alone: "),
+        (Columnwise, "Columnwise: what is read of response 0 of example 0 alone: "),
+        (Doubled, "Doubled: read() gives torch.float64 of shape [4, 2, 7], not float32 of [B, R, T]"),
+    ],
+)
+def test_a_reading(reading, sentence):
+    class Read(TokenWeighting):
+        """Weights that are read."""
+
+        def needs(self):
+            return Needs(readings=frozenset({reading()}))
+
+        def raw(self, span):
+            return 1 + span.readings[reading()]
+
+    assert starts(said_of(Read), sentence), said_of(Read)
+
+
+# --- pair weightings ---
 
 
 class Negative(PairWeighting):

@@ -43,6 +43,26 @@ def test_the_positive_model_comes_to_like_the_chosen_responses_and_the_negative_
 
 
 @pytest.mark.parametrize("name", ["dpo", "sft"])
+def test_a_guide_takes_one_training(name, tmp_path) -> None:
+    """That of the positive model; what it is compared with is the reference as it stands."""
+    signs = []
+
+    class Noted(type(contrast(name))):
+        def train(self, sign, rows, bench):
+            signs.append(sign)
+            return super().train(sign, rows, bench)
+
+    of = bench_in(tmp_path)
+    noted = Noted(**contrast(name).model_dump())
+    ((_, guide, reference),) = noted.guided(of.train, of)
+    ((_, positive, _),) = contrast(name).scored(of.train, bench_in(tmp_path / "both"))
+    assert signs == ["positive"]
+    assert torch.equal(guide.logp_BRT, positive.logp_BRT)
+    ((_, start),) = of.scored(of.reference(), of.train)
+    assert torch.equal(reference.logp_BRT, start.logp_BRT)
+
+
+@pytest.mark.parametrize("name", ["dpo", "sft"])
 def test_the_negative_model_is_the_positive_one_of_swapped_rows(name, tmp_path) -> None:
     turned = [swapped(row) for row in rows()]
     here, there = bench_in(tmp_path / "a"), bench_in(tmp_path / "b", turned)

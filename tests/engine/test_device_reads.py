@@ -31,6 +31,7 @@ RECIPES = {
 }
 REMEMBERED = recipe(weighting={"name": "gradient", "smoothing": 0.5})
 LABELLED = recipe([{"name": "kto"}], "unpaired", weighting=HYBRID)
+OBSERVED = recipe([{"name": "beta_dpo"}])
 
 
 def parts(of, folder: Path):
@@ -66,20 +67,31 @@ def test_a_step_is_read_once_and_its_parameters_once(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("of", "more"), [(REMEMBERED, 2), (LABELLED, 1)], ids=["importances that rows keep", "mismatched responses"]
+    ("of", "more"),
+    [(REMEMBERED, 2), (LABELLED, 1), (OBSERVED, 1)],
+    ids=["importances that rows keep", "mismatched responses", "what is observed of the whole step"],
 )
 def test_what_the_host_keeps_costs_more(of, more, tmp_path):
-    """Importances and their mask of each micro-batch; the log-ratios of the whole step."""
+    """Importances and their mask of each micro-batch; the log-ratios, or the observations, of the whole step."""
     places = reads_of_second_step(of, tmp_path)
     assert len(places) == 2 + more, "\n".join(places)
 
 
-@pytest.mark.parametrize("of", [*RECIPES.values(), REMEMBERED, LABELLED], ids=[*RECIPES, "remembered", "kto"])
+@pytest.mark.parametrize(
+    "of", [*RECIPES.values(), REMEMBERED, LABELLED, OBSERVED], ids=[*RECIPES, "remembered", "kto", "observed"]
+)
 def test_no_float64_on_the_device(of, tmp_path):
     """Some devices have none. An optimizer step, its metrics and the evaluation after it; what KTO adds up in float64
-    has been read before."""
+    has been read before, and so has what decisions are made of."""
     training, evaluation = parts(of, tmp_path)
-    with Float64(allowed=("engine/mismatch.py",)) as watch:
+    host = (
+        "engine/mismatch.py",
+        "engine/whole_step.py",
+        "engine/decisions.py",
+        "losses/beta_dpo.py",
+        "loop/checkpoint.py",
+    )
+    with Float64(allowed=host) as watch:
         training(lambda done, line: None)
         evaluation(1)
     assert watch.places == []

@@ -46,6 +46,16 @@ COSTS = {
         reads=2,  # losses, metrics and the norm together; whether the parameters are finite
         largest=31 * 41 * 4,  # float32 logits
     ),
+    "beta_dpo": Work(
+        passes=2,
+        tokens=16 + 31,
+        free_passes=2,  # the same before the step, to look at it
+        free_tokens=16 + 31,
+        head_rows=31 * 3 + 31,
+        backwards=1,
+        reads=3,  # and what was observed
+        largest=31 * 41 * 4,
+    ),
     "tidpo": Work(
         passes=2,
         tokens=16 + 31 + 20,
@@ -114,9 +124,12 @@ def second_step(step: ObjectiveStep, given, folder: Path) -> Work:
     return watch.work
 
 
-@pytest.mark.parametrize("name", ["dpo", "tidpo"])
+ON_PAIRS = {"dpo": recipe([DPO]), "beta_dpo": recipe([{"name": "beta_dpo"}]), "tidpo": TIDPO}
+
+
+@pytest.mark.parametrize("name", ON_PAIRS)
 def test_a_step_on_pairs(name, tmp_path):
-    step, given = preference(recipe([DPO]) if name == "dpo" else TIDPO)
+    step, given = preference(ON_PAIRS[name])
     assert vars(second_step(step, given, tmp_path)) == vars(COSTS[name])
 
 

@@ -43,7 +43,7 @@ def test_a_run_on_data_of_a_library_that_was_updated_or_is_gone(recorded, acme, 
     Path("two").mkdir()
     Path("two/recipe.yaml").write_text(text)
     shutil.rmtree(".alignkit")
-    said = "data.train: acme:d.jsonl (one/recipe.yaml:15) -> path:hh (two/recipe.yaml:15)\n"
+    said = "data.train: acme:d.jsonl (one/recipe.yaml:16) -> path:hh (two/recipe.yaml:16)\n"
     assert alignkit("diff", "one", "two") == (1, said, "")
     code, _, errors = alignkit("reproduce", "one", "--check")
     assert (

@@ -124,6 +124,12 @@ class ToyStep:
     def load_state(self, *states: Mapping[str, Tensor]) -> None:
         self.anchor = states[0]["anchor"]
 
+    def shared_state(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_shared_state(self, state: Mapping[str, Tensor]) -> None:
+        assert not state
+
     def model_state(self) -> None:
         return None
 

@@ -213,10 +213,10 @@ class TestLikelihoodTerms:
         assert value(NLL(), pair) == 3.5 and NLL.unit == "tokens" and NLL().needs() == Needs()
 
     def test_what_pairs_weigh(self) -> None:
-        """Uni-DPO's likelihood and the triplet stand outside of the pair weighting unless asked in."""
+        """Uni-DPO's likelihood, the triplet and AOT stand outside of the pair weighting unless asked in."""
         fields = {name: cls.model_fields for name, cls in losses.classes().items()}
         outside = {name for name, of in fields.items() if "pair_weighted" in of and not of["pair_weighted"].default}
-        assert outside == {"calibrated_nll", "triplet"}
+        assert outside == {"aot", "calibrated_nll", "triplet"}
         assert Triplet(pair_weighted=True).pair_weighted
 
 

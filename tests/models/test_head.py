@@ -9,11 +9,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from alignkit.models.head import Draw, Predictions, _likeliest, token_logps
-from alignkit.models.statistics import Collision, Entropy, ForwardKL, ReverseKL
+from alignkit.models.statistics import Collision, Entropy, ForwardKL, MeanLogp, ReverseKL
 
 D, V = 3, 101
 
-EVERY = (ForwardKL(), ReverseKL(), Collision(), Entropy())
+EVERY = (ForwardKL(), ReverseKL(), Collision(), Entropy(), MeanLogp())
 
 
 def predictions(num: int, seed: int, dtype: torch.dtype = torch.float32) -> Predictions:
@@ -47,7 +47,7 @@ class TestTokenLogps:
         """Values and gradients of log-softmax over all positions at once."""
         ours, theirs = predictions(20, 0), predictions(20, 1)
         logp_N, found = token_logps(ours, tokens(20), chunk, EVERY, theirs)
-        kl_N, reverse_N, collision_N, entropy_N = found.values()
+        kl_N, reverse_N, collision_N, entropy_N, mean_N = found.values()
         plain_NV, other_NV = (p.head(p.hidden_ND).log_softmax(-1) for p in (ours, theirs))
         expected_N = plain_NV.gather(-1, tokens(20)[:, None]).squeeze(-1)
         expected_kl_N = torch.nn.functional.kl_div(plain_NV, other_NV.detach(), log_target=True, reduction="none")
@@ -57,7 +57,8 @@ class TestTokenLogps:
         torch.testing.assert_close(reverse_N, expected_reverse_N, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(collision_N, plain_NV.detach().exp().square().sum(-1).log(), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(entropy_N, -(plain_NV.exp() * plain_NV).sum(-1).detach(), rtol=1e-5, atol=1e-6)
-        assert not collision_N.requires_grad and not entropy_N.requires_grad
+        torch.testing.assert_close(mean_N, plain_NV.mean(-1).detach(), rtol=1e-5, atol=1e-6)
+        assert not any(value_N.requires_grad for value_N in (collision_N, entropy_N, mean_N))
         inputs = [ours.hidden_ND, ours.head.weight]
         mix = torch.linspace(-1, 1, 20)
         got = torch.autograd.grad((mix * logp_N + kl_N + 2 * reverse_N).sum(), inputs)
@@ -68,18 +69,19 @@ class TestTokenLogps:
         """KL((.5, .5) || (.25, .75)) = .5 ln 2 + .5 ln(2/3) = 0.143841, the other way .75 ln 1.5 - .25 ln 2 = 0.130812.
 
         To itself it is 0. The squares of (.25, .75) sum to .625, whose logarithm is -0.470004; the entropy is
-        .25 ln 4 + .75 ln(4/3) = 0.562335.
+        .25 ln 4 + .75 ln(4/3) = 0.562335, and the mean of the logarithms (ln .25 + ln .75) / 2 = -0.836988.
         """
         half, quarter = (Predictions(torch.tensor([[1.0, 1.0]]), torch.nn.Linear(2, 2, bias=False)) for _ in range(2))
         with torch.no_grad():
             half.head.weight.copy_(torch.zeros(2, 2))
             quarter.head.weight.copy_(torch.tensor([[0.0, 0.0], [0.0, math.log(3)]]))
         _, found = token_logps(quarter, torch.tensor([0]), 8, EVERY, half)
-        kl_N, reverse_N, collision_N, entropy_N = found.values()
+        kl_N, reverse_N, collision_N, entropy_N, mean_N = found.values()
         assert kl_N.item() == pytest.approx(0.143841, abs=1e-6)
         assert reverse_N.item() == pytest.approx(0.130812, abs=1e-6)
         assert collision_N.item() == pytest.approx(-0.470004, abs=1e-6)
         assert entropy_N.item() == pytest.approx(0.562335, abs=1e-6)
+        assert mean_N.item() == pytest.approx(-0.836988, abs=1e-6)
         assert token_logps(half, torch.tensor([0]), 8, EVERY, half)[1][ForwardKL()].item() == 0
 
     def test_no_gradient_to_the_other_model(self) -> None:

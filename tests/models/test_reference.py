@@ -8,16 +8,17 @@ import torch
 from engine_toy import CLOSE, batch, llama, move, policy, rows, with_lora
 
 from alignkit.asks.needs import Needs
-from alignkit.engine.setup import reference_kind
+from alignkit.engine.setup import keeps_logps, reference_kind
 from alignkit.errors import ModelError
 from alignkit.models.attribution import Attribution
-from alignkit.models.base import REFERENCE_ADAPTER
+from alignkit.models.base import REFERENCE_ADAPTER, ReferenceUpdate
 from alignkit.models.importances import importances
 from alignkit.models.pretrained import Pretrained
 from alignkit.models.reference import Reference, frozen_copy
 from alignkit.models.scorer import Scorer, Want
 from alignkit.models.statistics import ForwardKL
 
+MOVING = ReferenceUpdate(every=4)
 NEEDS = {
     "log-probs": Needs(reference=True),
     "distribution": Needs(reference=True, statistics=frozenset({ForwardKL()})),
@@ -50,6 +51,32 @@ class TestKind:
     def test_the_cheapest_that_serves(self, asked, has_adapter, needs, kind) -> None:
         source = Pretrained(path="owner/model", reference=asked)
         assert reference_kind(source, has_adapter, NEEDS[needs]) == kind
+
+    @pytest.mark.parametrize("asked", ["auto", "copy"])
+    @pytest.mark.parametrize("needs", list(NEEDS))
+    def test_one_that_moves_is_a_copy_and_nothing_of_it_is_looked_up(self, asked, needs) -> None:
+        source = Pretrained(path="owner/model", reference=asked, reference_update=MOVING)
+        assert reference_kind(source, False, NEEDS[needs]) == "copy"
+        assert not keeps_logps(source, "copy", NEEDS[needs])
+
+    @pytest.mark.parametrize(
+        ("asked", "has_adapter", "message"),
+        [
+            (
+                "auto",
+                True,
+                "model.reference_update: it mixes the parameters of policy and reference, and an adapter is a product "
+                "of two matrices: the product of the mixed ones is no mixture; leave it out, or train all parameters "
+                "(without model.adapter)",
+            ),
+            ("cache", False, "model.reference: 'cache' holds a reference that stays; use auto or copy"),
+        ],
+    )
+    def test_one_that_cannot_move_is_refused(self, asked, has_adapter, message) -> None:
+        source = Pretrained(path="owner/model", reference=asked, reference_update=MOVING)
+        with pytest.raises(ModelError) as caught:
+            reference_kind(source, has_adapter, NEEDS["log-probs"])
+        assert str(caught.value) == message
 
     @pytest.mark.parametrize(
         ("asked", "needs", "message"),

@@ -61,7 +61,8 @@ trainer: {name: on_policy, updates_per_rollout: 2, samples_every: 2}
 RECIPES: dict[str, tuple[str, Sequence[str]]] = {
     # name -> (recipe, what it changes in it)
     "dpo": (PAIRS + DPO, ()),
-    "tidpo": (PAIRS + TIDPO, ("training.eval_every=2",)),
+    # Its reference moves before each step but the first, so a checkpoint holds it, and anchors are scored again.
+    "tidpo": (PAIRS + TIDPO, ("training.eval_every=2", "model.reference_update={every: 1, mix: 0.6}")),
     "lora": (PAIRS + TIDPO, ("model.adapter={rank: 2, alpha: 4}", "training.steps=2")),
     "recomputed": (PAIRS + TIDPO, ("model.gradient_checkpointing=true", "training.steps=2")),
     "kto": (BASE + "losses: [{name: kto, beta: 1.0}]\ntrainer: unpaired\n", ("training.steps=2",)),

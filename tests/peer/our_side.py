@@ -44,7 +44,8 @@ class Ours:
 
 def make_step(case: Case, loss: dict[str, Any] | None = None, **sections: Any) -> ObjectiveStep:
     """The step of a case, with another loss when one is given; policy and reference as TRL got them."""
-    of = recipe([loss or case.loss], case.trainer, **sections)
+    model = {"name": "scratch", "reference_update": case.update}
+    of = recipe([loss or case.loss], case.trainer, model=model, **sections)
     policy, reference = (make_model(), make_policy()) if case.swapped else (make_policy(), make_model())
     return objective(scoring(of, policy, reference if of.needs().reference else None), of)
 

@@ -25,6 +25,7 @@ class Case:
         loss: the recipe's loss that gives the same numbers.
         trainer: the recipe's trainer.
         swapped: policy and reference change places.
+        update: the recipe's `model.reference_update`.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Case:
     loss: dict[str, Any]
     trainer: str = "preference"
     swapped: bool = False
+    update: dict[str, Any] | None = None
 
     @property
     def needs_gold(self) -> bool:
@@ -46,6 +48,19 @@ class Case:
 
 def _dpo(name: str, loss_type: str, loss: dict[str, Any], **arguments: Any) -> Case:
     return Case(name, "DPOTrainer", {"loss_type": [loss_type], **arguments}, loss)
+
+
+def _f_dpo(name: str, beta: float, divergence: str, ours: dict[str, Any], **arguments: Any) -> Case:
+    return _dpo(
+        name, "sigmoid", {"name": "f_dpo", "beta": beta, **ours}, beta=beta, f_divergence_type=divergence, **arguments
+    )
+
+
+def _alphapo(name: str, beta: float, ratio: float, alpha: float) -> Case:
+    theirs = {"loss_type": "alphapo", "beta": beta, "simpo_gamma": ratio * beta, "alpha": alpha}
+    return Case(
+        name, "CPOTrainer", theirs, {"name": "alphapo", "beta": beta, "gamma_beta_ratio": ratio, "alpha": alpha}
+    )
 
 
 _KTO = {"beta": 0.1, "desirable_weight": 1.25, "undesirable_weight": 0.75}
@@ -92,6 +107,51 @@ CASES = (
         {"loss_type": "tpo-l", "beta": 2.0, "tpo_l_gamma": 0.5, "tpo_alpha": 0.5},
         {"name": "tpo_l", "beta": 2.0, "gamma": 0.5, "alpha": 0.5},
     ),
+    _dpo("apo_zero", "apo_zero", {"name": "apo", "beta": 0.1}, beta=0.1),
+    _dpo("apo_zero_steep", "apo_zero", {"name": "apo", "beta": 0.5}, beta=0.5),
+    _dpo("apo_down", "apo_down", {"name": "apo", "beta": 0.1, "form": "down"}, beta=0.1),
+    _dpo("apo_down_steep", "apo_down", {"name": "apo", "beta": 0.5, "form": "down"}, beta=0.5),
+    Case(
+        "apo_unpaired",
+        "KTOTrainer",
+        {**_KTO, "loss_type": "apo_zero_unpaired"},
+        {"name": "apo_unpaired", **_KTO},
+        "unpaired",
+    ),
+    _dpo("nca", "nca_pair", {"name": "nca", "beta": 0.1}, beta=0.1),
+    _dpo("nca_steep", "nca_pair", {"name": "nca", "beta": 0.5}, beta=0.5),
+    _dpo("exo", "exo_pair", {"name": "exo", "beta": 0.1}, beta=0.1, label_smoothing=0.001),
+    _dpo("exo_soft", "exo_pair", {"name": "exo", "beta": 0.5, "label_smoothing": 0.2}, beta=0.5, label_smoothing=0.2),
+    _dpo("discopop", "discopop", {"name": "discopop", "beta": 0.1}, beta=0.1, discopop_tau=0.05),
+    _dpo("discopop_wide", "discopop", {"name": "discopop", "beta": 0.3, "tau": 0.5}, beta=0.3, discopop_tau=0.5),
+    _dpo("sppo", "sppo_hard", {"name": "sppo", "beta": 0.1}, beta=0.1),
+    _dpo("sppo_near", "sppo_hard", {"name": "sppo", "beta": 1.0}, beta=1.0),
+    _f_dpo("f_dpo_reverse_kl", 0.1, "reverse_kl", {"divergence": "reverse_kl"}),
+    _f_dpo("f_dpo_forward_kl", 0.001, "forward_kl", {"divergence": "forward_kl"}),
+    _f_dpo("f_dpo_js", 0.5, "js_divergence", {}),
+    _f_dpo("f_dpo_alpha", 0.1, "alpha_divergence", {"divergence": "alpha"}, f_alpha_divergence_coef=0.5),
+    _f_dpo(
+        "f_dpo_alpha_near_1",
+        0.1,
+        "alpha_divergence",
+        {"divergence": "alpha", "alpha": 0.9},
+        f_alpha_divergence_coef=0.9,
+    ),
+    _alphapo("alphapo", 2.0, 0.25, 0.25),
+    _alphapo("alphapo_flat", 4.0, 0.1, -0.5),
+    _alphapo("alphapo_simpo", 2.0, 0.5, 0.0),
+    _dpo("bco", "bco_pair", {"name": "bco", "beta": 0.1, "shift": "none"}, beta=0.1),
+    _dpo("bco_steep", "bco_pair", {"name": "bco", "beta": 0.5, "shift": "none"}, beta=0.5),
+    _dpo("aot", "aot", {"name": "aot", "beta": 0.1}, beta=0.1),
+    _dpo("aot_smoothed", "aot", {"name": "aot", "beta": 0.2, "label_smoothing": 0.2}, beta=0.2, label_smoothing=0.2),
+    _dpo("aot_unpaired", "aot_unpaired", {"name": "aot", "form": "unpaired", "beta": 0.1}, beta=0.1),
+    _dpo(
+        "aot_unpaired_smoothed",
+        "aot_unpaired",
+        {"name": "aot", "form": "unpaired", "beta": 0.2, "label_smoothing": 0.2},
+        beta=0.2,
+        label_smoothing=0.2,
+    ),
 )
 BY_NAME = {case.name: case for case in CASES}
 
@@ -118,8 +178,19 @@ class Trajectory:
         return [list(order.batch(step)) for step in range(self.steps)]
 
 
+_MOVING = {"sync_ref_model": True, "ref_model_sync_steps": 3, "ref_model_mixup_alpha": 0.6}
+TR_DPO = Case(
+    "tr_dpo",
+    "DPOTrainer",
+    {"loss_type": ["sigmoid"], "beta": 0.1, **_MOVING},
+    {"name": "dpo", "beta": 0.1},
+    update={"every": 3, "mix": 0.6},
+)
+"""Its single step is DPO's: the reference has not moved yet."""
+
 TRAJECTORIES = (
     Trajectory("dpo", BY_NAME["dpo"], 4),
     Trajectory("simpo", BY_NAME["simpo"], 4),
     Trajectory("kto", BY_NAME["kto"], 8),
+    Trajectory("tr_dpo", TR_DPO, 4),
 )

@@ -83,6 +83,17 @@ def test_bf16_parameters_are_planned_as_they_are_held(planned, recipe):
     assert halved.memory.peak < planned.plan.memory.peak
 
 
+def test_a_reference_that_moves_is_measured_beside_the_first(planned, recipe):
+    """An evaluation has one model more, and of held-out rows log-probs that were looked up before."""
+    moving = make_plan(load_recipe(recipe, ["model.reference_update={every: 1}"])).plan
+    before, now = planned.plan.memory.stages, moving.memory.stages
+    evaluations = {name for name in before if name.startswith("evaluation: ")}
+    more = {name: now[name] - before[name] for name in evaluations}
+    weights = 424192 * 4 + 128
+    assert len(more) == 5 and all(weights <= size <= weights + 1024 for size in more.values()), more
+    assert moving.left_out == []
+
+
 def test_the_time_is_the_sum_of_its_stages(planned):
     time = planned.plan.time
     assert 0 < time.total == pytest.approx(sum(time.stages.values()))

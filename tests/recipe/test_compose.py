@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alignkit.errors import RecipeError
+from alignkit.losses import losses
 from alignkit.pair_weighting import pair_weightings
 from alignkit.pair_weighting.base import PairWeighting
 from alignkit.recipe.load import load_recipe
@@ -16,6 +17,9 @@ losses: [dpo]
 trainer: preference
 """
 
+# A loss more is no change of the sentence.
+OF_PAIRS = ", ".join(name for name, cls in losses.classes().items() if cls.sees == "pairs")
+
 MISFITS = {
     'data.train="a\\nok: all fine"': (
         r"data.train: a name holds no line ends or control characters, got 'a\nok: all fine'"
@@ -25,8 +29,7 @@ MISFITS = {
     ),
     "losses=[sft]": (
         "losses.0.name: 'sft' is a loss of responses, but trainer 'preference' gives pairs; "
-        "losses that fit: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, nll, orpo, robust, sigmoid_norm, simpo, tdpo, "
-        "tis_dpo, tpo, tpo_l, triplet, weighted_dpo; trainers that fit: sft"
+        f"losses that fit: {OF_PAIRS}; trainers that fit: sft"
     ),
     "trainer=sft": (
         "losses.0.name: 'dpo' is a loss of pairs, but trainer 'sft' gives responses; "
@@ -61,8 +64,7 @@ MISFITS = {
     ),
     "losses=[kto]": (
         "losses.0.name: 'kto' is a loss of labelled responses, but trainer 'preference' gives pairs; losses that fit: "
-        "calibrated_nll, cdpo, cpo, dpo, hinge, ipo, nll, orpo, robust, sigmoid_norm, simpo, tdpo, tis_dpo, tpo, "
-        "tpo_l, triplet, weighted_dpo; trainers that fit: unpaired"
+        f"{OF_PAIRS}; trainers that fit: unpaired"
     ),
     "weighting=tis\nlosses=[kto]\ntrainer=unpaired": (
         "weighting: contrast 'dpo' trains on pairs, but trainer 'unpaired' gives labelled responses; contrasts that "
@@ -71,6 +73,14 @@ MISFITS = {
     "weighting={name: contrastive, contrast: sft}\nlosses=[sft]\ntrainer=sft": (
         "weighting: contrast 'sft' trains on pairs or labelled responses, but trainer 'sft' gives responses; contrasts "
         "that fit: prompts"
+    ),
+    "weighting=transport\nlosses=[sft]\ntrainer=sft": (
+        "weighting: mass that optimal transport between the two responses' hidden states moves can be had of pairs "
+        "only, but trainer 'sft' gives responses; use another weighting, or a trainer that gives pairs"
+    ),
+    "weighting={name: hybrid, prior: {name: transport, model: reference}}\nlosses=[kto]\ntrainer=unpaired": (
+        "weighting: mass that optimal transport between the two responses' hidden states moves can be had of pairs "
+        "only, but trainer 'unpaired' gives labelled responses; use another weighting, or a trainer that gives pairs"
     ),
     "data.train=pairs.jsonl\nweighting=oracle": (
         "weighting: 'oracle' knows the planted tokens of builtin:world only, but data.train is pairs.jsonl; use "
@@ -101,6 +111,23 @@ MISFITS = {
     ),
     "model.reference=adapter_off": (
         "model.reference: 'adapter_off' needs an adapter; give model.adapter, or use 'auto'"
+    ),
+    "losses=[simpo]\nmodel.reference_update={every: 32}": (
+        "model.reference_update: nothing in this recipe reads a reference; leave it out, or add a loss that compares "
+        "with one, such as 'dpo'"
+    ),
+    "model={adapter: {rank: 4}, reference_update: {every: 32}}": (
+        "model.reference_update: it mixes the parameters of policy and reference, and an adapter is a product of two "
+        "matrices: the product of the mixed ones is no mixture; leave it out, or train all parameters (without "
+        "model.adapter)"
+    ),
+    "model={reference: cache, reference_update: {mix: 1.0}}": (
+        "model.reference: 'cache' holds a reference that stays, and model.reference_update moves it; use 'auto' or "
+        "'copy'"
+    ),
+    "losses=[dpo, kl_off]": (
+        "losses.1: 'kl_off' is 0 where every token weighs 1, and weighting 'uniform' gives all of them 1; use another "
+        "weighting, or leave it out"
     ),
     "data.split=test": "data.split: 'test' belongs to a Hub data set in data.train; the data is builtin:world",
 }

@@ -6,11 +6,13 @@ from dataclasses import fields
 
 import pytest
 
+from alignkit.asks.ches import Ches
 from alignkit.asks.needs import Needs
 from alignkit.models.attribution import Attribution
 from alignkit.models.statistics import ForwardKL
 from alignkit.recipe.describe import needed, needs_of
 from alignkit.recipe.kinds import KINDS
+from alignkit.weighting.attention import LastRow
 
 
 class Planned:
@@ -27,6 +29,8 @@ SOME = {
     "nonnegative": frozenset({"score"}),
     "values": frozenset({Planned()}),
     "statistics": frozenset({ForwardKL()}),
+    "readings": frozenset({LastRow()}),
+    "row_values": frozenset({Ches()}),
 }
 
 

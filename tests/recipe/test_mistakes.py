@@ -9,10 +9,12 @@ from pydantic import ValidationError
 
 from alignkit.data.config import DataConfig
 from alignkit.errors import RecipeError
+from alignkit.losses import losses
 from alignkit.recipe.load import load_recipe
 from alignkit.recipe.messages import problems_of
 from alignkit.recipe.yaml import read_yaml
 from alignkit.registry import Component, Registry, Section
+from alignkit.weighting import weightings
 
 RECIPE = """\
 model: world
@@ -21,10 +23,7 @@ losses: [dpo]
 trainer: preference
 """
 
-WEIGHTINGS = (
-    "column, contrastive, entropy, gradient, hybrid, oracle, prior, random, self, softmax, statistic, surprisal, tis, "
-    "top_entropy, uniform"
-)
+WEIGHTINGS = ", ".join(weightings.names())
 
 # What is put on line 5 of the recipe above -> the line it gives.
 ADDED = {
@@ -93,8 +92,7 @@ def test_a_wrong_line(tmp_path, monkeypatch, line, message):
 REPLACED = {
     ("losses: [dpo]", "losses: []"): ["3: losses: too few items: needs at least 1, got 0"],
     ("losses: [dpo]", "losses: [{beta: 0.1}]"): [
-        "3: losses.0.name: missing; choose one of: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, kto, nll, orpo, "
-        "policy_gradient, robust, sft, sigmoid_norm, simpo, tdpo, tis_dpo, tpo, tpo_l, triplet, weighted_dpo"
+        f"3: losses.0.name: missing; choose one of: {', '.join(losses.names())}"
     ],
     ("losses: [dpo]", "losses: {name: dpo}"): ["3: losses: expected a list, got a mapping"],
     ("losses: [dpo]", "losses: [{name: tdpo, version: '2'}]"): [

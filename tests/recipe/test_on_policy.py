@@ -10,6 +10,7 @@ import pytest
 import alignkit.run as runs
 from alignkit.cli import main
 from alignkit.errors import RecipeError
+from alignkit.losses import losses
 from alignkit.recipe.load import load_recipe
 
 RECIPE = """\
@@ -109,8 +110,8 @@ MISFITS = {
     ),
     f"{PAIRS}\nlosses=[policy_gradient]": (
         "losses.0.name: 'policy_gradient' is a loss of rollouts, but trainer 'online_preference' gives pairs; losses "
-        "that fit: calibrated_nll, cdpo, cpo, dpo, hinge, ipo, nll, orpo, robust, sigmoid_norm, simpo, tdpo, tis_dpo, "
-        "tpo, tpo_l, triplet, weighted_dpo; trainers that fit: on_policy"
+        f"that fit: {', '.join(n for n, cls in losses.classes().items() if cls.sees == 'pairs')}; trainers that fit: "
+        "on_policy"
     ),
     "evaluation.measures=[pairs]": (
         "evaluation.measures.0: 'pairs' looks at responses of the data, and trainer 'on_policy' reads none"

@@ -17,7 +17,9 @@ from alignkit.weighting.uniform import Uniform
 
 NAMES = (
     *("column", "contrastive", "gradient", "hybrid", "oracle", "prior", "random", "self", "softmax", "surprisal"),
-    *("statistic", "tis", "uniform", "entropy", "top_entropy"),
+    *("statistic", "tis", "uniform", "entropy", "top_entropy", "transport", "attention"),
+    *("diff", "guide", "confidence", "decay", "shared_length", "side", "product", "mix", "select"),
+    *("influence", "shuffled"),
 )
 BUILT_IN = [weightings.build(name, {"rescale": "mean1"}) for name in NAMES]
 RESCALES = ("mean1", "sum1", "raw", "max1")
@@ -37,6 +39,7 @@ def span_of(importance_BS, mask_BS=None, num_prompt: int = 0, seeds_B: tuple[int
         reference_BS=torch.zeros_like(whatever_BS),
         desirable_B=torch.ones(len(mask_BS), dtype=torch.bool),
         statistics=dict.fromkeys((s for weighting in BUILT_IN for s in weighting.needs().statistics), whatever_BS),
+        readings=dict.fromkeys((r for weighting in BUILT_IN for r in weighting.needs().readings), whatever_BS),
         values=dict.fromkeys((v for weighting in BUILT_IN for v in weighting.needs().values), whatever_BS),
     )
 
