@@ -72,6 +72,7 @@ PAIR_WEIGHTINGS["column"] = "{name: column, column: trust}"
 LOSSES: dict[str, str] = {
     **{name: f"{{name: {name}}}" for name in losses.names()},
     "kl_off": "{name: kl_off}, dpo",  # which stands beside another
+    "repo": "{name: repo, gamma: 9.0}",  # a margin that no pair has reached, or there would be no gradient
     "tis_dpo kl": "{name: tis_dpo, kl_alpha: 0.5}",
     "orpo full": "{name: orpo, nll_on: full}",
     "triplet": "{name: triplet, margin: 30.0, anchor: {name: sample_prompt, max_new_tokens: 4}}",
