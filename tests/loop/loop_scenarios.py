@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import safetensors.torch  # noqa: F401
 import torch
 import torch._dynamo
 from accelerate import Accelerator  # noqa: F401
+from children import in_child, wait
 from transformers import get_scheduler  # noqa: F401
 
 from alignkit.errors import NonFiniteError
@@ -83,24 +83,6 @@ def finish(name: str, step: loop_toy.ToyStep, notes: list[str], stopped_by: int 
     record = {"weights": loop_toy.weights_of(step).flatten().tolist(), "notes": notes, "stopped_by": stopped_by}
     with (FOLDER / name / "end.json").open("a") as file:
         file.write(json.dumps(record) + "\n")
-
-
-def in_child(job: Callable[[], None]) -> int:
-    """Starts `job` in a forked child; returns its pid."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        job()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-
-def wait(pid: int, expected: int) -> None:
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status == expected, f"a child ended with {status}, expected {expected}"
 
 
 def killed_and_resumed(name: str, first: Callable[[], None]) -> None:

@@ -34,7 +34,8 @@ def ends_of(folder):
 def scenarios(tmp_path_factory):
     """Folder of all the runs."""
     folder = tmp_path_factory.mktemp("scenarios")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    path = os.pathsep.join([str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
     done = subprocess.run([sys.executable, SCRIPT, folder], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
